@@ -1,0 +1,93 @@
+"""The command line: parse, call, print. One module a command; no logic lives here.
+
+Only the module of the command that is run gets imported: start-up is paid by every job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pyparrot import __version__
+from pyparrot.errors import EXIT_FAILURE, PyparrotError, from_os_error
+
+COMMANDS = {
+    "publish": "make a repository and keep it up to date",
+    "serve": "serve a directory of repositories over HTTP, for development",
+    "completion": "print a completion script for your shell",
+}
+"""Every command and its one-line help; ``pyparrot.cli.NAME`` has its `configure`."""
+
+SIGINT_STATUS = 130
+SIGPIPE_STATUS = 141
+
+_EPILOG = """\
+examples:
+  pyparrot publish init sw.example.org --storage /srv/cvmfs
+  pyparrot publish sync sw.example.org ./software
+  pyparrot serve /srv/cvmfs
+
+Each command has its own help: pyparrot COMMAND --help.
+Exit status: 0 for success, 125 when pyparrot itself failed.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are one line and whose examples keep their line ends."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("allow_abbrev", False)
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and exit."""
+        raise PyparrotError(self.prog.replace("pyparrot ", "", 1), message, f"{self.prog} --help")
+
+
+def new_parser(configured: Sequence[str]) -> Parser:
+    """The parser of the whole command line, with the commands in *configured* filled in."""
+    parser = Parser(
+        prog="pyparrot",
+        description="Use CernVM-FS software repositories without root, FUSE or kernel modules.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"pyparrot {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name in configured:
+            importlib.import_module(f"pyparrot.cli.{name}").configure(command)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parser = new_parser([word for word in words[:1] if word in COMMANDS])
+        parsed = parser.parse_args(words)
+        if parsed.command is None:
+            parser.print_help()
+            return EXIT_FAILURE
+        status: int = parsed.run(parsed)
+        sys.stdout.flush()
+        return status
+    except PyparrotError as error:
+        return _fail(error)
+    except BrokenPipeError:
+        # The reader has gone; what is left in the buffer has nowhere to go either.
+        sys.stdout = None
+        return SIGPIPE_STATUS
+    except OSError as error:
+        return _fail(from_os_error(error))
+    except KeyboardInterrupt:
+        return SIGINT_STATUS
+
+
+def _fail(error: PyparrotError) -> int:
+    print(f"pyparrot: {error}", file=sys.stderr)
+    return error.status

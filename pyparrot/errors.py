@@ -1,0 +1,59 @@
+"""The one error that reaches a user: a single line that says what, why and what to do."""
+
+from __future__ import annotations
+
+import os
+
+EXIT_FAILURE = 125
+"""Exit code of pyparrot's own failures: no shell and few commands use it themselves."""
+
+
+def printable(text: str | bytes) -> str:
+    """Text fit for one line of a terminal: control characters and odd bytes are escaped.
+
+    Bytes that are not UTF-8 appear as ``\\xNN``, as they do in the output of ``ls -b``.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    else:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PyparrotError(Exception):
+    """A failure that the user can understand: ``what: why (what to do)``.
+
+    *what* is the object that failed (a path, a repository, an option), *why* the reason, *hint*
+    what the user can do about it. *status* is the exit code of the command.
+    """
+
+    def __init__(
+        self,
+        what: str | bytes,
+        why: str,
+        hint: str = "",
+        *,
+        status: int = EXIT_FAILURE,
+    ) -> None:
+        super().__init__(what, why, hint)
+        self.what = what
+        self.why = why
+        self.hint = hint
+        self.status = status
+
+    def __str__(self) -> str:
+        line = f"{printable(self.what)}: {printable(self.why)}"
+        return f"{line} ({printable(self.hint)})" if self.hint else line
+
+
+def from_os_error(error: OSError) -> PyparrotError:
+    """The same failure in pyparrot's form; a full disk gets its advice."""
+    import errno
+
+    hints = {
+        errno.ENOSPC: "free some space, then run the command again",
+        errno.EDQUOT: "your quota is used up: free some space, then run the command again",
+        errno.EROFS: "choose a directory that can be written to",
+    }
+    what = os.fsencode(error.filename) if error.filename else "system"
+    return PyparrotError(what, error.strerror or str(error), hints.get(error.errno or 0, ""))

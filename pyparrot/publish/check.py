@@ -1,0 +1,250 @@
+"""Verifies a repository from its signatures down to the last byte of every object.
+
+Faults are collected, not raised: one look shows all that is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from pyparrot.errors import PyparrotError
+from pyparrot.progress import Progress
+from pyparrot.repository.cvmfs import reflog
+from pyparrot.repository.cvmfs.catalog import (
+    DIRECTORY,
+    NESTED_ROOT,
+    Catalog,
+    Counters,
+    StoredObject,
+)
+from pyparrot.repository.cvmfs.compression import Compression
+from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
+from pyparrot.repository.cvmfs.manifest import Manifest
+
+from . import keys, trust
+from .marking import KIND_OF_REFERENCE, mark_of_body
+from .repository import Repository, roots_of
+from .storage import Storage
+
+_PIECE = 1 << 20
+_UNDER_WAY = 256
+"""Objects that are being verified at once: bounds memory, keeps the threads busy."""
+
+
+class Report(NamedTuple):
+    """What was looked at (numbers, and bytes as stored), and what is wrong with it."""
+
+    revisions: int
+    catalogs: int
+    objects: int
+    bytes: int
+    faults: tuple[str, ...]
+
+
+def check(fqrn: str, only_current: bool, progress: Progress) -> Report:
+    """Check the current revision, and unless *only_current* all tagged ones."""
+    repository = Repository.open(fqrn)
+    with _Checker(repository, progress) as checker:
+        return checker.run(only_current)
+
+
+class _Checker:
+    def __init__(self, repository: Repository, progress: Progress) -> None:
+        self._repository = repository
+        self._storage = repository.storage
+        self._progress = progress
+        self._faults: list[str] = []
+        self._objects: set[bytes] = set()
+        self._totals: dict[bytes, Counters] = {}
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "check")
+        self._under_way: deque[Future[int]] = deque()
+        self._bytes = 0
+
+    def __enter__(self) -> _Checker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, only_current: bool) -> Report:
+        repository = self._repository
+        roots: list[tuple[str, ContentHash]] = []
+        with self._noting():
+            current = repository.manifest
+            roots.append((f"revision {current.revision}", current.catalog))
+            self._check_signatures()
+            self._check_roots(current)
+            if not only_current:
+                roots += [(f"tag {tag.name}", tag.catalog) for tag in repository.tags(current)]
+        for name, root in roots:
+            self._check_catalog(name, root, b"")
+        while self._under_way:
+            self._collect()
+        return Report(
+            len({root for _, root in roots}),
+            len(self._totals),
+            len(self._objects),
+            self._bytes,
+            tuple(self._faults),
+        )
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except PyparrotError as error:
+            self._faults.append(str(error))
+        except (OSError, sqlite3.Error, ValueError) as error:
+            self._faults.append(f"{self._storage.root}: {error}")
+
+    def _fault(self, where: str, why: str) -> None:
+        self._faults.append(f"{where}: {why}")
+
+    def _check_signatures(self) -> None:
+        fqrn = self._repository.fqrn
+        with self._noting():
+            master = keys.load_public_key(keys.key_file(fqrn, "pub"))
+            whitelist = trust.read_whitelist(self._storage, fqrn, master)
+            trust.check_keys(keys.load_signing_keys(fqrn), whitelist)
+
+    def _check_roots(self, current: Manifest) -> None:
+        for name, kind in roots_of(current):
+            with self._noting():
+                self._storage.read(name, KIND_OF_REFERENCE[kind])
+        with self._noting():
+            listed = {reference.hash for reference in self._repository.references()}
+            for name, _ in roots_of(current):
+                if name not in listed:
+                    self._fault(reflog.FILE_NAME, f"does not list {name}")
+
+    # Catalogs
+
+    def _check_catalog(self, where: str, name: ContentHash, mountpoint: bytes) -> Counters:
+        """Check a catalog and all below it; gives what it counts, zeros if it can't be read."""
+        key = name.digest
+        if key in self._totals:
+            return self._totals[key]
+        self._totals[key] = Counters()
+        with self._noting():
+            with self._repository.open_catalog(name) as catalog:
+                label = f"{where}, catalog {os.fsdecode(mountpoint) or '/'}"
+                nested = catalog.nested_catalogs()
+                self._check_entries(label, catalog, mountpoint)
+                for stored in catalog.objects():
+                    self._check_object(label, stored)
+                counted = catalog.count()
+                recorded, below = catalog.counters("self"), catalog.counters("subtree")
+            self._totals[key] = recorded + below
+            if recorded != counted:
+                self._fault(label, f"counters differ: {_difference(recorded, counted)}")
+            subtree = Counters()
+            for reference in nested:
+                subtree += self._check_catalog(where, reference.hash, reference.mountpoint)
+            if below != subtree:
+                self._fault(label, f"subtree counters differ: {_difference(below, subtree)}")
+        return self._totals[key]
+
+    def _check_entries(self, label: str, catalog: Catalog, mountpoint: bytes) -> None:
+        """Check that every entry can be reached, and that chunks make up whole files."""
+        if catalog.mountpoint != mountpoint:
+            self._fault(label, f"made for {os.fsdecode(catalog.mountpoint)!r}")
+        root = catalog.lookup(mountpoint)
+        wanted = DIRECTORY | (NESTED_ROOT if mountpoint else 0)
+        if root is None or root.flags & wanted != wanted:
+            self._fault(label, "lacks its own root directory")
+            return
+        nested = {reference.mountpoint for reference in catalog.nested_catalogs()}
+        reached = 1
+        pending = [mountpoint]
+        while pending:
+            directory = pending.pop()
+            for entry in catalog.listdir(directory):
+                reached += 1
+                path = directory + b"/" + entry.name
+                if b"/" in entry.name or entry.name in (b"", b".", b".."):
+                    self._fault(label, f"bad name: {os.fsdecode(path)!r}")
+                elif entry.is_nested:
+                    if path not in nested:
+                        self._fault(label, f"{os.fsdecode(path)}: no such nested catalog")
+                elif entry.is_directory:
+                    pending.append(path)
+                elif entry.is_chunked:
+                    self._check_chunks(label, path, entry.size, catalog)
+                elif entry.is_regular and entry.digest is None:
+                    self._fault(label, f"{os.fsdecode(path)}: no content")
+        entries = catalog.count().entries
+        if reached != entries:
+            self._fault(label, f"{entries - reached} entries can't be reached from its root")
+
+    def _check_chunks(self, label: str, path: bytes, size: int, catalog: Catalog) -> None:
+        end = 0
+        for chunk in catalog.chunks(path):
+            if chunk.offset != end:
+                break
+            end += chunk.size
+        if end != size:
+            self._fault(label, f"{os.fsdecode(path)}: its chunks do not make up the file")
+
+    # Objects
+
+    def _check_object(self, label: str, stored: StoredObject) -> None:
+        found = mark_of_body(stored)
+        if found in self._objects:
+            return
+        self._objects.add(found)
+        name = ContentHash(stored.digest, stored.algorithm)
+        if len(self._under_way) >= _UNDER_WAY:
+            self._collect()
+        self._under_way.append(
+            self._pool.submit(_verify, self._storage, label, name, stored.kind, stored.compression)
+        )
+
+    def _collect(self) -> None:
+        with self._noting():
+            self._bytes += self._under_way.popleft().result()
+        self._progress.advance()
+
+
+def _verify(
+    storage: Storage, label: str, name: ContentHash, kind: Kind, compression: Compression
+) -> int:
+    """Read an object and check its hash and that it unpacks; gives its size as stored."""
+    path = storage.path(name, kind)
+    hasher = name.algorithm.hasher()
+    stream = zlib.decompressobj() if compression is Compression.ZLIB else None
+    size = 0
+    try:
+        with open(path, "rb") as file:
+            for piece in iter(lambda: file.read(_PIECE), b""):
+                size += len(piece)
+                hasher.update(piece)
+                if stream:
+                    _unpack(stream, piece)
+    except FileNotFoundError:
+        raise PyparrotError(path, f"missing, needed by {label}") from None
+    except zlib.error as error:
+        raise PyparrotError(path, f"corrupt: {error}") from None
+    if name.algorithm.finish(hasher) != name:
+        raise PyparrotError(path, "corrupt: its content does not have the hash in its name")
+    if stream and (not stream.eof or stream.unused_data):
+        raise PyparrotError(path, "corrupt: not one complete zlib stream")
+    return size
+
+
+def _unpack(stream: zlib._Decompress, piece: bytes) -> None:
+    """Unpack and forget, a bounded amount at a time."""
+    while piece:
+        stream.decompress(piece, _PIECE)
+        piece = stream.unconsumed_tail
+
+
+def _difference(recorded: Counters, counted: Counters) -> str:
+    pairs = zip(recorded.as_dict().items(), counted.values)
+    return ", ".join(f"{name} {said} not {real}" for (name, said), real in pairs if said != real)

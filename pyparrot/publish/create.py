@@ -1,0 +1,127 @@
+"""Makes a new repository: keys, whitelist, and a first revision that is empty."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pyparrot.errors import PyparrotError
+from pyparrot.repository.cvmfs import manifest, reflog, whitelist
+from pyparrot.repository.cvmfs.catalog import DIRECTORY, Catalog, Counters, Entry
+from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
+from pyparrot.repository.cvmfs.manifest import Manifest
+
+from . import keys, settings, trust
+from .repository import Publication, Repository, Root, put_object
+from .settings import Settings
+from .source import DIRECTORY_SIZE
+from .storage import Storage
+
+REPLICA_MARKER = ".cvmfs_master_replica"
+_REPLICA_TEXT = b"Servers may make replicas (stratum 1) of this repository.\n"
+
+
+def create(
+    wanted: Settings,
+    *,
+    whitelist_days: int,
+    certificate_days: int,
+    master_key: str | None,
+    metainfo: bytes,
+) -> Manifest:
+    """Make the repository that *wanted* describes; nothing that exists is overwritten.
+
+    *master_key* is the file of a master key to use instead of a new one, *metainfo* the JSON text
+    that tells about the repository.
+    """
+    settings.check_fqrn(wanted.fqrn)
+    wanted.check()
+    if os.path.lexists(wanted.file):
+        raise PyparrotError(wanted.fqrn, "this repository exists already", wanted.file)
+    if os.path.lexists(os.path.join(wanted.root, manifest.FILE_NAME)):
+        raise PyparrotError(wanted.root, "there is a repository already", "choose other storage")
+    master = keys.load_master_key(master_key) if master_key else None
+    files = keys.create(wanted.fqrn, certificate_days, master)
+    keys.save(files)
+    try:
+        _fill(wanted, whitelist_days, metainfo)
+        settings.save(wanted)
+    except BaseException:
+        # Without its settings the repository does not exist, and these keys signed nothing.
+        keys.remove([file for file, _, _ in files])
+        raise
+    return Repository(wanted).manifest
+
+
+def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> None:
+    """Sign the whitelist anew, and with a number of days given also make a new certificate."""
+    repository = Repository.open(fqrn)
+    signing = keys.load_signing_keys(fqrn)
+    master = keys.load_master_key(keys.key_file(fqrn, "masterkey"))
+    algorithm = repository.settings.algorithm
+    with repository.storage.lock():
+        current = repository.manifest
+        if new_certificate_days is not None:
+            signing = keys.replace_certificate(fqrn, new_certificate_days)
+        signed = trust.sign_whitelist(fqrn, signing, master, whitelist_days, algorithm)
+        repository.storage.replace_file(whitelist.FILE_NAME, signed)
+        if new_certificate_days is not None:
+            Publication(repository, current, signing).commit()
+
+
+def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
+    storage = Storage(wanted.root)
+    storage.create()
+    signing = keys.load_signing_keys(wanted.fqrn)
+    master = keys.load_master_key(keys.key_file(wanted.fqrn, "masterkey"))
+    with storage.lock():
+        now = int(time.time())
+        root = _empty_root(storage, wanted, now)
+        file = storage.temporary_file()
+        reflog.write(file, wanted.fqrn, [])
+        os.replace(file, os.path.join(wanted.root, reflog.FILE_NAME))
+        storage.replace_file(REPLICA_MARKER, _REPLICA_TEXT)
+        storage.replace_file(
+            whitelist.FILE_NAME,
+            trust.sign_whitelist(wanted.fqrn, signing, master, whitelist_days, wanted.algorithm),
+        )
+        first = Manifest(
+            fqrn=wanted.fqrn,
+            catalog=root.catalog,
+            catalog_size=root.size,
+            revision=root.revision,
+            ttl=wanted.ttl,
+            published=now,
+            metainfo=put_object(storage, wanted, metainfo, Kind.METAINFO),
+        )
+        Publication(Repository(wanted), first, signing).commit(tags=[])
+
+
+def _empty_root(storage: Storage, wanted: Settings, now: int) -> Root:
+    file = storage.temporary_file()
+    catalog = Catalog.create(file)
+    entry = Entry(
+        name=b"",
+        flags=DIRECTORY,
+        mode=0o040755,
+        size=DIRECTORY_SIZE,
+        mtime=now,
+        mtime_ns=0,
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        hardlinks=2,
+    )
+    catalog.put([(b"", entry)])
+    catalog.set_property("TTL", wanted.ttl)
+    if wanted.volatile:
+        catalog.set_property("volatile", 1)
+    catalog.set_property("revision", 1)
+    catalog.set_property("last_modified", now)
+    catalog.set_property("previous_revision", ContentHash.null(wanted.algorithm))
+    catalog.put_counters("self", catalog.count())
+    catalog.put_counters("subtree", Counters())
+    catalog.close()
+    with open(file, "rb") as stream:
+        content = stream.read()
+    os.unlink(file)
+    return Root(put_object(storage, wanted, content, Kind.CATALOG), len(content), 1)

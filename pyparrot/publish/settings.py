@@ -1,0 +1,197 @@
+"""What is configured for a repository that is published from here.
+
+Shape and names are CernVM-FS's own (``/etc/cvmfs``), below ``$XDG_CONFIG_HOME/pyparrot``:
+``repositories.d/<fqrn>/server.conf`` holds ``NAME=value`` lines, ``keys/`` the keys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from pyparrot.errors import PyparrotError
+from pyparrot.repository.cvmfs.compression import Compression
+from pyparrot.repository.cvmfs.hashes import Algorithm
+
+_FQRN = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)+")
+
+
+def config_directory() -> str:
+    """The user's configuration directory of pyparrot."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(base, "pyparrot")
+
+
+def check_fqrn(fqrn: str) -> None:
+    """Raise if *fqrn* can't name a repository."""
+    if not _FQRN.fullmatch(fqrn) or len(fqrn) > 253:
+        raise PyparrotError(
+            fqrn or "FQRN",
+            "not a repository name",
+            "lower-case letters, digits and '-' in at least two parts: sw.example.org",
+        )
+
+
+class Settings(NamedTuple):
+    """How a repository is published.
+
+    *root* is the directory that web servers show; sizes are in bytes, times in seconds, weights in
+    entries of a catalog.
+    """
+
+    fqrn: str
+    root: str
+    algorithm: Algorithm = Algorithm.SHA1
+    compression: Compression = Compression.ZLIB
+    chunking: bool = True
+    chunk_minimum: int = 4 << 20
+    chunk_average: int = 8 << 20
+    chunk_maximum: int = 16 << 20
+    autocatalogs: bool = True
+    autocatalogs_maximum: int = 200_000
+    autocatalogs_minimum: int = 1_000
+    xattrs: bool = True
+    ttl: int = 240
+    volatile: bool = False
+    garbage_collection: bool = True
+    auto_tag: bool = False
+
+    @property
+    def file(self) -> str:
+        """Where these settings are kept."""
+        return settings_file(self.fqrn)
+
+    def encode(self) -> str:
+        """The text of ``server.conf``."""
+        temporary = os.path.join(self.root, "data", "txn")
+        values = {
+            "CVMFS_REPOSITORY_NAME": self.fqrn,
+            "CVMFS_UPSTREAM_STORAGE": f"local,{temporary},{self.root}",
+            "CVMFS_HASH_ALGORITHM": self.algorithm.name.lower(),
+            "CVMFS_COMPRESSION_ALGORITHM": "none" if self.compression else "default",
+            "CVMFS_USE_FILE_CHUNKING": _boolean(self.chunking),
+            "CVMFS_MIN_CHUNK_SIZE": self.chunk_minimum,
+            "CVMFS_AVG_CHUNK_SIZE": self.chunk_average,
+            "CVMFS_MAX_CHUNK_SIZE": self.chunk_maximum,
+            "CVMFS_AUTOCATALOGS": _boolean(self.autocatalogs),
+            "CVMFS_AUTOCATALOGS_MAX_WEIGHT": self.autocatalogs_maximum,
+            "CVMFS_AUTOCATALOGS_MIN_WEIGHT": self.autocatalogs_minimum,
+            "CVMFS_INCLUDE_XATTRS": _boolean(self.xattrs),
+            "CVMFS_REPOSITORY_TTL": self.ttl,
+            "CVMFS_VOLATILE": _boolean(self.volatile),
+            "CVMFS_GARBAGE_COLLECTION": _boolean(self.garbage_collection),
+            "CVMFS_AUTO_TAG": _boolean(self.auto_tag),
+        }
+        return "".join(f"{name}={value}\n" for name, value in values.items())
+
+    def check(self) -> Settings:
+        """Raise if the values don't go together; else give them back."""
+        if not 0 < self.chunk_minimum <= self.chunk_average <= self.chunk_maximum < 1 << 31:
+            raise PyparrotError(
+                self.fqrn, "chunk sizes must grow from minimum over average to maximum, below 2 GB"
+            )
+        if not 0 < self.autocatalogs_minimum < self.autocatalogs_maximum:
+            raise PyparrotError(
+                self.fqrn, "automatic catalogs need a maximum weight above their minimum"
+            )
+        if "\n" in self.root or "," in self.root:
+            raise PyparrotError(self.root, "a storage path can't hold commas or line ends")
+        return self
+
+
+def settings_file(fqrn: str) -> str:
+    """Where a repository's settings are kept."""
+    return os.path.join(config_directory(), "repositories.d", fqrn, "server.conf")
+
+
+def load(fqrn: str) -> Settings:
+    """The settings of a repository that was made here; `PyparrotError` if there is none."""
+    check_fqrn(fqrn)
+    file = settings_file(fqrn)
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+            values = dict(_assignment(file, line) for line in lines if _meant(line))
+    except FileNotFoundError:
+        raise PyparrotError(
+            fqrn, "no such repository here", f"pyparrot publish init {fqrn} --storage DIR"
+        ) from None
+    reader = _Reader(file, values)
+    storage = reader.text("CVMFS_UPSTREAM_STORAGE").split(",")
+    if len(storage) != 3 or storage[0] != "local" or not os.path.isabs(storage[2]):
+        raise PyparrotError(file, "CVMFS_UPSTREAM_STORAGE must be local,TEMPORARY,DIRECTORY")
+    if reader.text("CVMFS_REPOSITORY_NAME") != fqrn:
+        raise PyparrotError(file, f"the settings of another repository, not of {fqrn}")
+    default = Settings(fqrn, storage[2])
+    return Settings(
+        fqrn=fqrn,
+        root=storage[2],
+        algorithm=Algorithm.named(reader.text("CVMFS_HASH_ALGORITHM", "sha1")),
+        compression=Compression.named(reader.text("CVMFS_COMPRESSION_ALGORITHM", "default")),
+        chunking=reader.boolean("CVMFS_USE_FILE_CHUNKING", default.chunking),
+        chunk_minimum=reader.number("CVMFS_MIN_CHUNK_SIZE", default.chunk_minimum),
+        chunk_average=reader.number("CVMFS_AVG_CHUNK_SIZE", default.chunk_average),
+        chunk_maximum=reader.number("CVMFS_MAX_CHUNK_SIZE", default.chunk_maximum),
+        autocatalogs=reader.boolean("CVMFS_AUTOCATALOGS", default.autocatalogs),
+        autocatalogs_maximum=reader.number(
+            "CVMFS_AUTOCATALOGS_MAX_WEIGHT", default.autocatalogs_maximum
+        ),
+        autocatalogs_minimum=reader.number(
+            "CVMFS_AUTOCATALOGS_MIN_WEIGHT", default.autocatalogs_minimum
+        ),
+        xattrs=reader.boolean("CVMFS_INCLUDE_XATTRS", default.xattrs),
+        ttl=reader.number("CVMFS_REPOSITORY_TTL", default.ttl),
+        volatile=reader.boolean("CVMFS_VOLATILE", default.volatile),
+        garbage_collection=reader.boolean("CVMFS_GARBAGE_COLLECTION", default.garbage_collection),
+        auto_tag=reader.boolean("CVMFS_AUTO_TAG", default.auto_tag),
+    ).check()
+
+
+def save(settings: Settings) -> None:
+    """Write new settings; never over old ones."""
+    os.makedirs(os.path.dirname(settings.file), mode=0o700, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(settings.file, flags, 0o644), "wb") as file:
+        file.write(os.fsencode(settings.encode()))
+
+
+class _Reader:
+    """Typed access to the assignments of one file."""
+
+    def __init__(self, file: str, values: dict[str, str]) -> None:
+        self._file = file
+        self._values = values
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._values.get(name, default)
+
+    def number(self, name: str, default: int) -> int:
+        text = self.text(name, str(default))
+        if not text.isdecimal() or len(text) > 18:
+            raise PyparrotError(self._file, f"{name}={text}: not a number")
+        return int(text)
+
+    def boolean(self, name: str, default: bool) -> bool:
+        text = self.text(name, _boolean(default)).lower()
+        if text in ("yes", "on", "1", "true"):
+            return True
+        if text in ("no", "off", "0", "false", ""):
+            return False
+        raise PyparrotError(self._file, f"{name}={text}: neither yes nor no")
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _meant(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _assignment(file: str, line: str) -> tuple[str, str]:
+    name, equals, value = line.strip().partition("=")
+    if not equals or not name.isidentifier():
+        raise PyparrotError(file, f"not understood: {line.strip()[:200]}", "NAME=value")
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    return name, value

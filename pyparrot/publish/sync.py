@@ -1,0 +1,180 @@
+"""Publishes a new revision: what `sync` and `ingest` share."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple
+
+from pyparrot.errors import PyparrotError
+from pyparrot.progress import Progress
+from pyparrot.repository.cvmfs.catalog import Catalog
+from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
+from pyparrot.repository.cvmfs.history import Tag
+from pyparrot.repository.cvmfs.manifest import Manifest
+from pyparrot.repository.cvmfs.tree import CatalogTree
+
+from .archive import ArchiveSource, Stage, repository_path
+from .build import Builder, Changes
+from .catalogs import CatalogWriters, Revision
+from .content import BodyStore
+from .layout import AUTOMATIC_MARKER, RULES_FILE, Layout, Rules, plan
+from .preview import preview
+from .repository import Publication, Repository, Root
+from .source import DirectorySource, Owner, Source
+from .tags import with_tag
+
+
+class Options(NamedTuple):
+    """How to publish: *distrust* reads the bodies of files that look unchanged, too."""
+
+    owner: Owner = Owner()
+    distrust: bool = False
+    dry_run: bool = False
+    tag: str | None = None
+    message: str = ""
+
+
+class Outcome(NamedTuple):
+    """What was published; *manifest* is the old one if there was nothing to do or a dry run."""
+
+    manifest: Manifest
+    changes: Changes
+    new_objects: int
+    new_bytes: int
+    published: bool
+
+
+def sync(fqrn: str, directory: bytes, options: Options, progress: Progress) -> Outcome:
+    """Make a repository equal to *directory*.
+
+    Raises `PyparrotError`; the last revision stays as it is then.
+    """
+    repository = Repository.open(fqrn)
+    source = DirectorySource(directory, options.owner, repository.settings.xattrs, progress)
+    source.refuse_to_contain(repository.settings.root)
+    with repository.writing() as publication, _tree(repository, publication) as old:
+        rules = Rules(source.body(RULES_FILE) or b"")
+        if options.dry_run:
+            return _preview(publication, source, rules, old, options, progress)
+        with BodyStore(repository.storage, repository.settings) as bodies:
+            return _revise(publication, source, rules, old, bodies, options, progress)
+
+
+def ingest(
+    fqrn: str,
+    stream: IO[bytes],
+    name: str,
+    into: bytes,
+    delete: Sequence[bytes],
+    options: Options,
+    progress: Progress,
+) -> Outcome:
+    """Lay the content of a tar file over directory *into* of a repository.
+
+    Before that, the paths in *delete* are removed. *name* is what messages call the tar file.
+    Raises `PyparrotError`; the last revision stays as it is then.
+    """
+    repository = Repository.open(fqrn)
+    with repository.writing() as publication, _tree(repository, publication) as old:
+        removed = [repository_path(path) for path in delete]
+        for path in removed:
+            if not path or old.lookup(path) is None:
+                raise PyparrotError(path or b"/", "there is nothing to delete")
+        with BodyStore(repository.storage, repository.settings) as bodies:
+            stage = Stage(repository.scratch_file(), bodies, old, options.owner)
+            stage.read(stream, name, repository_path(into), progress)
+            source = ArchiveSource(old, stage, removed)
+            rules = Rules(_rules_after(repository, stage.catalog, old, removed))
+            return _revise(publication, source, rules, old, bodies, options, progress)
+
+
+@contextlib.contextmanager
+def _tree(repository: Repository, publication: Publication) -> Iterator[CatalogTree]:
+    old = repository.tree(publication.current.catalog)
+    try:
+        yield old
+    finally:
+        old.close()
+
+
+def _layout(
+    repository: Repository, source: Source, rules: Rules, old: CatalogTree, progress: Progress
+) -> Layout:
+    survey = list(source.survey())
+    progress.expect(sum(surveyed.entries for surveyed in survey))
+    configured = repository.settings
+    earlier = frozenset(_automatic(old)) if configured.autocatalogs else frozenset[bytes]()
+    return plan(survey, rules, earlier, configured)
+
+
+def _automatic(old: CatalogTree) -> Iterator[bytes]:
+    """The mountpoints of the catalogs that weight split off in the published tree."""
+    pending = [b""]
+    while pending:
+        mountpoint = pending.pop()
+        opened = old.catalog(mountpoint)
+        pending += opened.nested
+        if opened.catalog.lookup(mountpoint + b"/" + AUTOMATIC_MARKER):
+            yield mountpoint
+
+
+def _revise(
+    publication: Publication,
+    source: Source,
+    rules: Rules,
+    old: CatalogTree,
+    bodies: BodyStore,
+    options: Options,
+    progress: Progress,
+) -> Outcome:
+    repository, current = publication.repository, publication.current
+    tags = repository.tags(current)
+    if options.tag is not None:
+        # Before the work, so that a name that can't be used doesn't cost any.
+        with_tag(tags, Tag(options.tag, current.catalog, 0, 0))
+    layout = _layout(repository, source, rules, old, progress)
+    now = int(time.time())
+    revision = Revision(current.revision + 1, now)
+    writers = CatalogWriters(repository.storage, bodies, repository.settings, revision, old)
+    finished, changes = Builder(source, old, layout, writers, progress, options.distrust).run()
+    root = Root(current.catalog, current.catalog_size, current.revision)
+    if finished.changed:
+        root = Root(finished.hash, finished.size, revision.number)
+    names = [] if options.tag is None else [(options.tag, options.message)]
+    if finished.changed and repository.settings.auto_tag:
+        names.append((time.strftime("generic-%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), ""))
+    for name, message in names:
+        tags = with_tag(tags, Tag(name, root.catalog, root.revision, now, message, root.size))
+    published = finished.changed or bool(names)
+    if published:
+        publication.commit(root if finished.changed else None, tags)
+    return Outcome(publication.current, changes, bodies.new_objects, bodies.new_bytes, published)
+
+
+def _preview(
+    publication: Publication,
+    source: Source,
+    rules: Rules,
+    old: CatalogTree,
+    options: Options,
+    progress: Progress,
+) -> Outcome:
+    repository = publication.repository
+    layout = _layout(repository, source, rules, old, progress)
+    changes = preview(source, old, layout, repository, options.distrust, progress)
+    return Outcome(publication.current, changes, 0, 0, False)
+
+
+def _rules_after(
+    repository: Repository, stage: Catalog, old: CatalogTree, removed: Sequence[bytes]
+) -> bytes:
+    """The content of ``.cvmfsdirtab`` as it will be once the stage is laid over the old tree."""
+    entry = stage.lookup(RULES_FILE)
+    if entry is None and RULES_FILE not in removed:
+        entry = old.lookup(RULES_FILE)
+    if entry is None or not entry.is_regular or entry.digest is None:
+        return b""
+    name = ContentHash(entry.digest, entry.algorithm)
+    return repository.storage.read_body(name, Kind.BODY, entry.compression)

@@ -1,0 +1,1 @@
+"""What a repository is: formats and how they are read."""

@@ -1,0 +1,131 @@
+"""Keys and signatures, on the `cryptography` library.
+
+Source: CernVM-FS ``crypto/signature.cc``. Two kinds, both RSA with PKCS #1 v1.5 padding: a manifest
+is signed with SHA-1 and DigestInfo by the certificate's key, a whitelist without DigestInfo by the
+master key.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
+from cryptography.x509.oid import NameOID
+
+PrivateKey = rsa.RSAPrivateKey
+PublicKey = rsa.RSAPublicKey
+Certificate = x509.Certificate
+
+KEY_BITS = 2048
+
+_PKCS1 = padding.PKCS1v15()
+
+
+def new_private_key() -> PrivateKey:
+    """A fresh RSA key as the official tools make it."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+
+
+def load_private_key(pem: bytes) -> PrivateKey:
+    """Read a private key; `ValueError` if it is no RSA key in PEM without password."""
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("not an RSA key")
+    return key
+
+
+def load_public_key(pem: bytes) -> PublicKey:
+    """Read a public key; `ValueError` if it is no RSA key in PEM."""
+    key = serialization.load_pem_public_key(pem)
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise ValueError("not an RSA key")
+    return key
+
+
+def load_certificate(pem: bytes) -> Certificate:
+    """Read a certificate in PEM; `ValueError` if it is none."""
+    return x509.load_pem_x509_certificate(pem)
+
+
+def private_pem(key: PrivateKey) -> bytes:
+    """A private key as a file holds it."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+
+
+def public_pem(key: PublicKey) -> bytes:
+    """A public key as a file holds it."""
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def certificate_pem(certificate: Certificate) -> bytes:
+    """A certificate as a file holds it."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def certificate_der(certificate: Certificate) -> bytes:
+    """The bytes that a fingerprint is made of."""
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def certificate_key(certificate: Certificate) -> PublicKey:
+    """The key in a certificate; `ValueError` if it is no RSA key."""
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise ValueError("not an RSA key")
+    return key
+
+
+def new_certificate(key: PrivateKey, fqrn: str, now: datetime, days: int) -> Certificate:
+    """A self-signed certificate for a repository's signing key, valid for *days* from *now*."""
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, f"{fqrn} CernVM-FS Release Managers"[:64])]
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+
+
+def sign_manifest(signed: bytes, key: PrivateKey) -> bytes:
+    """The signature of a manifest."""
+    return key.sign(signed, _PKCS1, hashes.SHA1())
+
+
+def sign_whitelist(signed: bytes, key: PrivateKey) -> bytes:
+    """The signature of a whitelist."""
+    return key.sign(signed, _PKCS1, utils.NoDigestInfo())
+
+
+def manifest_signature_valid(signed: bytes, signature: bytes, key: PublicKey) -> bool:
+    """Whether *signature* is the certificate's signature of a manifest."""
+    try:
+        key.verify(signature, signed, _PKCS1, hashes.SHA1())
+    except InvalidSignature:
+        return False
+    return True
+
+
+def whitelist_signature_valid(signed: bytes, signature: bytes, key: PublicKey) -> bool:
+    """Whether *signature* is the master key's signature of a whitelist."""
+    try:
+        return key.recover_data_from_signature(signature, _PKCS1, utils.NoDigestInfo()) == signed
+    except InvalidSignature:
+        return False

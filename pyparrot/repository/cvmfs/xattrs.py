@@ -1,0 +1,53 @@
+"""The blob that holds a catalog entry's extended attributes.
+
+Source: CernVM-FS ``xattr.cc``. One byte version (1), one byte count, then for each attribute one
+byte each for the lengths of name and value, name, value. So a name or a value has at most 255
+bytes, and an entry at most 255 attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+VERSION = 1
+LONGEST = 255
+
+
+def fits(name: bytes, value: bytes) -> bool:
+    """Whether the format can hold this attribute."""
+    return 0 < len(name) <= LONGEST and len(value) <= LONGEST
+
+
+def pack(attributes: Mapping[bytes, bytes]) -> bytes | None:
+    """The blob for *attributes*, sorted by name; None if there are none.
+
+    `ValueError` if there are too many of them or one does not fit.
+    """
+    if not attributes:
+        return None
+    if len(attributes) > LONGEST or not all(fits(*item) for item in attributes.items()):
+        raise ValueError("extended attributes beyond what the format holds")
+    parts = [bytes((VERSION, len(attributes)))]
+    for name, value in sorted(attributes.items()):
+        parts += (bytes((len(name), len(value))), name, value)
+    return b"".join(parts)
+
+
+def unpack(blob: bytes) -> dict[bytes, bytes]:
+    """The attributes in *blob*; `ValueError` if it is malformed."""
+    if len(blob) < 2 or blob[0] != VERSION:
+        raise ValueError("not a version 1 attribute list")
+    attributes = {}
+    position = 2
+    for _ in range(blob[1]):
+        if position + 2 > len(blob):
+            raise ValueError("attribute list ends early")
+        name_end = position + 2 + blob[position]
+        value_end = name_end + blob[position + 1]
+        if value_end > len(blob):
+            raise ValueError("attribute list ends early")
+        attributes[blob[position + 2 : name_end]] = blob[name_end:value_end]
+        position = value_end
+    if position != len(blob):
+        raise ValueError("bytes behind the attribute list")
+    return attributes
