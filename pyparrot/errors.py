@@ -46,8 +46,22 @@ class PyparrotError(Exception):
         return f"{line} ({printable(self.hint)})" if self.hint else line
 
 
+def understood(error: Exception) -> PyparrotError | None:
+    """The same failure in pyparrot's form, if it is the machine's and not ours; else None."""
+    if isinstance(error, PyparrotError):
+        return error
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    if isinstance(error, MemoryError):
+        return PyparrotError("system", "out of memory")
+    if type(error).__module__ == "sqlite3":
+        # SQLite names neither file nor errno, but its messages do say a full disk.
+        return PyparrotError("catalog", str(error), "is there space left on the device?")
+    return None
+
+
 def from_os_error(error: OSError) -> PyparrotError:
-    """The same failure in pyparrot's form; a full disk gets its advice."""
+    """An operating system error in pyparrot's form; a full disk gets its advice."""
     import errno
 
     hints = {

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pyparrot import __version__
-from pyparrot.errors import EXIT_FAILURE, PyparrotError, from_os_error
+from pyparrot.errors import EXIT_FAILURE, PyparrotError, understood
 
 COMMANDS = {
     "publish": "make a repository and keep it up to date",
@@ -58,10 +58,15 @@ def new_parser(configured: Sequence[str]) -> Parser:
     parser.add_argument("--version", action="version", version=f"pyparrot {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command = commands.add_parser(name, help=summary, description=sentence(summary))
         if name in configured:
             importlib.import_module(f"pyparrot.cli.{name}").configure(command)
     return parser
+
+
+def sentence(summary: str) -> str:
+    """A one-line help as a sentence of its own."""
+    return summary[0].upper() + summary[1:] + "."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,18 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = parsed.run(parsed)
         sys.stdout.flush()
         return status
-    except PyparrotError as error:
-        return _fail(error)
     except BrokenPipeError:
         # The reader has gone; what is left in the buffer has nowhere to go either.
         sys.stdout = None
         return SIGPIPE_STATUS
-    except OSError as error:
-        return _fail(from_os_error(error))
     except KeyboardInterrupt:
         return SIGINT_STATUS
-
-
-def _fail(error: PyparrotError) -> int:
-    print(f"pyparrot: {error}", file=sys.stderr)
-    return error.status
+    except Exception as error:
+        failure = understood(error)
+        if failure is None:
+            raise
+        print(f"pyparrot: {failure}", file=sys.stderr)
+        return failure.status

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Callable
 
+from pyparrot.cli import sentence
 from pyparrot.errors import PyparrotError, printable
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     for name, summary, fill, run in _ACTIONS:
-        action = actions.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + "."
-        )
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
         if name != "tag":
             action.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
         fill(action)
