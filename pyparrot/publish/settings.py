@@ -7,30 +7,16 @@ Shape and names are CernVM-FS's own (``/etc/cvmfs``), below ``$XDG_CONFIG_HOME/p
 from __future__ import annotations
 
 import os
-import re
+import shlex
 from typing import NamedTuple
 
+from pyparrot.config import shell
+from pyparrot.config.names import check_fqrn, config_directory
 from pyparrot.errors import PyparrotError
 from pyparrot.repository.cvmfs.compression import Compression
 from pyparrot.repository.cvmfs.hashes import Algorithm
 
-_FQRN = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)+")
-
-
-def config_directory() -> str:
-    """The user's configuration directory of pyparrot."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "pyparrot")
-
-
-def check_fqrn(fqrn: str) -> None:
-    """Raise if *fqrn* can't name a repository."""
-    if not _FQRN.fullmatch(fqrn) or len(fqrn) > 253:
-        raise PyparrotError(
-            fqrn or "FQRN",
-            "not a repository name",
-            "lower-case letters, digits and '-' in at least two parts: sw.example.org",
-        )
+__all__ = ["Settings", "check_fqrn", "config_directory", "load", "save", "settings_file"]
 
 
 class Settings(NamedTuple):
@@ -83,7 +69,7 @@ class Settings(NamedTuple):
             "CVMFS_GARBAGE_COLLECTION": _boolean(self.garbage_collection),
             "CVMFS_AUTO_TAG": _boolean(self.auto_tag),
         }
-        return "".join(f"{name}={value}\n" for name, value in values.items())
+        return "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
 
     def check(self) -> Settings:
         """Raise if the values don't go together; else give them back."""
@@ -95,7 +81,7 @@ class Settings(NamedTuple):
             raise PyparrotError(
                 self.fqrn, "automatic catalogs need a maximum weight above their minimum"
             )
-        if "\n" in self.root or "," in self.root:
+        if any(character in self.root for character in ",\n\r"):
             raise PyparrotError(self.root, "a storage path can't hold commas or line ends")
         return self
 
@@ -111,7 +97,7 @@ def load(fqrn: str) -> Settings:
     file = settings_file(fqrn)
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-            values = dict(_assignment(file, line) for line in lines if _meant(line))
+            values = _assignments(file, lines.read(shell.MAX_TEXT + 1))
     except FileNotFoundError:
         raise PyparrotError(
             fqrn, "no such repository here", f"pyparrot publish init {fqrn} --storage DIR"
@@ -184,14 +170,8 @@ def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _meant(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
-def _assignment(file: str, line: str) -> tuple[str, str]:
-    name, equals, value = line.strip().partition("=")
-    if not equals or not name.isidentifier():
-        raise PyparrotError(file, f"not understood: {line.strip()[:200]}", "NAME=value")
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
-    return name, value
+def _assignments(file: str, text: str) -> dict[str, str]:
+    parsed = shell.parse(text, {}, file)
+    for _, line, culprit, why in parsed.problems:
+        raise PyparrotError(file, f"not understood: {culprit}", f"line {line}: {why}")
+    return {name: value for name, value, _ in parsed.assignments}

@@ -1,0 +1,89 @@
+"""``pyparrot config``: show how access to repositories is configured."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pyparrot.cli import sentence
+from pyparrot.errors import printable
+
+if TYPE_CHECKING:
+    from pyparrot.config import Configuration
+
+_EPILOG = """\
+Values come from, the later the stronger: what is built in, the files of /etc/cvmfs, those of
+~/.config/pyparrot ($XDG_CONFIG_HOME/pyparrot), CVMFS_... variables of the environment, options.
+See docs/configuration.md.
+
+examples:
+  pyparrot config show sft.cern.ch
+  pyparrot config show sft.cern.ch -o CVMFS_HTTP_PROXY=http://squid.example.org:3128
+  pyparrot config show sft.cern.ch --json | jq -r .values.CVMFS_SERVER_URL.value
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    summary = "print each value for a repository, and where it comes from"
+    show = actions.add_parser("show", help=summary, description=sentence(summary))
+    show.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    show.add_argument(
+        "-o",
+        metavar="NAME=VALUE",
+        dest="options",
+        action="append",
+        default=[],
+        help="set a parameter; can be given many times",
+    )
+    show.add_argument("--json", action="store_true", help="print JSON, for programs")
+    show.set_defaults(run=_show)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from pyparrot.config import load, parse_options
+
+    configuration = load(arguments.fqrn, parse_options(arguments.options))
+    if arguments.json:
+        _print_json(configuration)
+    else:
+        _print_text(configuration)
+    return 0
+
+
+def _print_text(configuration: Configuration) -> None:
+    from pyparrot.config import config_directory
+
+    for problem in configuration.problems:
+        _warn(str(problem))
+    for name, text in configuration.items():
+        print(f"{name}={printable(text)}    # from {printable(configuration.origin(name))}")
+    keys = configuration.keys()
+    for key in keys:
+        print(f"# master key: {printable(key)}")
+    if not keys:
+        where = os.path.join(config_directory(), "keys", f"{configuration.fqrn}.pub")
+        _warn(f"{configuration.fqrn}: no master key is known (put it into {where})")
+
+
+def _warn(text: str) -> None:
+    print(f"pyparrot: warning: {printable(text)}", file=sys.stderr)
+
+
+def _print_json(configuration: Configuration) -> None:
+    import json
+
+    shown = {
+        "fqrn": configuration.fqrn,
+        "values": {
+            name: {"value": text, "origin": configuration.origin(name)}
+            for name, text in configuration.items()
+        },
+        "keys": configuration.keys(),
+        "problems": [problem._asdict() for problem in configuration.problems],
+    }
+    print(json.dumps(shown, indent=2))

@@ -1,0 +1,238 @@
+"""How access to a repository is configured, in CernVM-FS's own parameters and files.
+
+`load` reads, in this order: what is built in (`defaults`), ``/etc/cvmfs``, the user's own directory
+of the same shape, the environment, and options. Later values win.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pyparrot.errors import PyparrotError
+
+from . import defaults, shell
+from .names import check_fqrn, config_directory, split_fqrn
+from .shell import Problem
+
+__all__ = [
+    "ETC",
+    "Configuration",
+    "Problem",
+    "Value",
+    "check_fqrn",
+    "config_directory",
+    "load",
+    "parse_options",
+]
+
+ETC = "/etc/cvmfs"
+"""Where a machine keeps the configuration of CernVM-FS."""
+
+_BUILT_IN = "built-in"
+_ENVIRONMENT = "environment"
+_OPTION = "option"
+
+_TRUE = ("yes", "on", "1", "true")
+_FALSE = ("no", "off", "0", "false")
+
+
+class Value(NamedTuple):
+    """The text of a parameter, and where it comes from."""
+
+    text: str
+    origin: str
+
+
+class Configuration(NamedTuple):
+    """All that is configured for the repository *fqrn*.
+
+    *problems* is what could not be read; *directories* are the machine's and the user's.
+    """
+
+    fqrn: str
+    values: Mapping[str, Value]
+    problems: tuple[Problem, ...]
+    directories: tuple[str, str]
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of a parameter."""
+        value = self.values.get(name)
+        return default if value is None else value.text
+
+    def origin(self, name: str) -> str:
+        """Where a value comes from: ``FILE:LINE``, built-in, environment, option; else nothing."""
+        value = self.values.get(name)
+        return "" if value is None else value.origin
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """All parameters and their values, sorted by name."""
+        for name in sorted(self.values):
+            yield name, self.values[name].text
+
+    def boolean(self, name: str, default: bool) -> bool:
+        """A value that must be yes or no; *default* if it is not set or empty."""
+        text = (self.get(name) or "").lower()
+        if text and text not in _TRUE + _FALSE:
+            raise self._wrong(name, "neither yes nor no")
+        return text in _TRUE if text else default
+
+    def number(
+        self, name: str, default: int, *, minimum: int | None = None, maximum: int | None = None
+    ) -> int:
+        """A value that must be a whole number; *default* if it is not set or empty."""
+        text = self.get(name)
+        if not text:
+            return default
+        if not re.fullmatch(r"-?[0-9]{1,18}", text):
+            raise self._wrong(name, "not a whole number")
+        value = int(text)
+        if minimum is not None and value < minimum:
+            raise self._wrong(name, f"less than {minimum}")
+        if maximum is not None and value > maximum:
+            raise self._wrong(name, f"more than {maximum}")
+        return value
+
+    def list(self, name: str, separator: str) -> tuple[str, ...]:
+        """The parts of a value that are not empty."""
+        parts = (part.strip() for part in (self.get(name) or "").split(separator))
+        return tuple(part for part in parts if part)
+
+    def keys(self) -> tuple[str, ...]:
+        """The files of the master keys that may sign for this repository.
+
+        ``CVMFS_PUBLIC_KEY`` names files, ``CVMFS_KEYS_DIR`` a directory of them. But a key with the
+        name of the repository beats a directory that is named in a file: such files speak of all
+        repositories, or of whole domains. If that finds nothing, the usual places count.
+        """
+        named = self.list("CVMFS_PUBLIC_KEY", ":")
+        if named:
+            return named
+        directory = self.get("CVMFS_KEYS_DIR", "")
+        if directory and self.origin("CVMFS_KEYS_DIR") in (_ENVIRONMENT, _OPTION):
+            return tuple(_public_keys(directory))
+        etc, user = (os.path.join(base, "keys") for base in self.directories)
+        for own in (os.path.join(place, f"{self.fqrn}.pub") for place in (user, etc)):
+            if os.path.exists(own):
+                return (own,)
+        # CernVM-FS's default.conf always names the directory of all keys: that says nothing.
+        special = _public_keys(directory) if directory and directory != etc else []
+        return tuple(special or self._usual_keys(etc, user))
+
+    def _usual_keys(self, etc: str, user: str) -> Iterator[str]:
+        domain = split_fqrn(self.fqrn)[1]
+        for place in (os.path.join(etc, domain), etc, os.path.join(user, domain), user):
+            yield from _public_keys(place)
+        yield from defaults.keys(domain)
+
+    def _wrong(self, name: str, why: str) -> PyparrotError:
+        return PyparrotError(self.origin(name), f"{name}={self.get(name)}: {why}")
+
+
+def load(
+    fqrn: str,
+    options: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    etc: str = ETC,
+) -> Configuration:
+    """The configuration of a repository; only a bad name makes this fail."""
+    check_fqrn(fqrn)
+    environ = os.environ if environ is None else environ
+    organisation, domain = split_fqrn(fqrn)
+    directories = (etc, config_directory(environ))
+    files = _Files({**defaults.parameters(domain), **environ})
+    for directory in directories:
+        files.read_all(directory, fqrn, domain)
+    values = {
+        **{name: Value(text, _BUILT_IN) for name, text in defaults.parameters(domain).items()},
+        **files.values,
+        **{
+            name: Value(text, _ENVIRONMENT)
+            for name, text in environ.items()
+            if name.startswith("CVMFS_")
+        },
+        **{name: Value(text, _OPTION) for name, text in (options or {}).items()},
+    }
+    content_network = defaults.content_network(domain)
+    if content_network and values["CVMFS_SERVER_URL"].origin == _BUILT_IN and _uses_cdn(values):
+        values["CVMFS_SERVER_URL"] = Value(content_network, _BUILT_IN)
+    for name, value in values.items():
+        text = value.text.replace("@fqrn@", fqrn).replace("@org@", organisation)
+        values[name] = value._replace(text=text)
+    return Configuration(fqrn, MappingProxyType(values), tuple(files.problems), directories)
+
+
+def parse_options(words: Iterable[str]) -> dict[str, str]:
+    """Options of the command line, each NAME=VALUE, for `load`."""
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not (name.isascii() and name.isidentifier()):
+            raise PyparrotError("-o", f"not NAME=VALUE: {word}", "-o CVMFS_HTTP_PROXY=DIRECT")
+        options[name] = value
+    return options
+
+
+class _Files:
+    """Reads files one after the other; *variables* is what the first may refer to."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.values: dict[str, Value] = {}
+        self.problems: list[Problem] = []
+        self._variables = variables
+
+    def read_all(self, directory: str, fqrn: str, domain: str) -> None:
+        """Read what a directory has for a repository, in CernVM-FS's order."""
+        self._read(directory, "default.conf")
+        for name in self._drop_ins(os.path.join(directory, "default.d")):
+            self._read(directory, "default.d", name)
+        self._read(directory, "default.local")
+        for kind, name in (("domain.d", domain), ("config.d", fqrn)):
+            self._read(directory, kind, f"{name}.conf")
+            self._read(directory, kind, f"{name}.local")
+
+    def _drop_ins(self, directory: str) -> list[str]:
+        try:
+            names = os.listdir(directory)
+        except OSError as error:
+            self._unreadable(directory, error)
+            return []
+        return sorted(name for name in names if name.endswith(".conf") and not name.startswith("."))
+
+    def _read(self, *parts: str) -> None:
+        file = os.path.join(*parts)
+        try:
+            with open(file, "rb", opener=_open) as stream:
+                content = stream.read(shell.MAX_TEXT + 1) or b""
+        except OSError as error:
+            self._unreadable(file, error)
+            return
+        parsed = shell.parse(content.decode("utf-8", "surrogateescape"), self._variables, file)
+        self.problems += parsed.problems
+        for name, text, line in parsed.assignments:
+            self._variables[name] = text
+            self.values[name] = Value(text, f"{file}:{line}")
+
+    def _unreadable(self, file: str, error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self.problems.append(Problem(file, 0, "", error.strerror or str(error)))
+
+
+def _open(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_NONBLOCK)  # it might be a pipe, and must not stop us
+
+
+def _uses_cdn(values: Mapping[str, Value]) -> bool:
+    value = values.get("CVMFS_USE_CDN")
+    return value is not None and value.text.lower() in _TRUE
+
+
+def _public_keys(directory: str) -> list[str]:
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return [os.path.join(directory, name) for name in sorted(names) if name.endswith(".pub")]

@@ -1,0 +1,34 @@
+"""Names: which repositories can be, what their parts are called, where the user's files are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from pyparrot.errors import PyparrotError
+
+_FQRN = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)+")
+
+
+def config_directory(environ: Mapping[str, str] | None = None) -> str:
+    """The user's configuration directory of pyparrot."""
+    variables = os.environ if environ is None else environ
+    base = variables.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(base, "pyparrot")
+
+
+def check_fqrn(fqrn: str) -> None:
+    """Raise if *fqrn* can't name a repository."""
+    if not _FQRN.fullmatch(fqrn) or len(fqrn) > 253:
+        raise PyparrotError(
+            fqrn or "FQRN",
+            "not a repository name",
+            "lower-case letters, digits and '-' in at least two parts: sw.example.org",
+        )
+
+
+def split_fqrn(fqrn: str) -> tuple[str, str]:
+    """The organisation and the domain of a repository: ``sft.cern.ch`` is sft, of cern.ch."""
+    organisation, _, domain = fqrn.partition(".")
+    return organisation, domain
