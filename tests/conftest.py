@@ -1,0 +1,36 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support import Publish, run_publish
+
+_SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
+
+
+@pytest.fixture(autouse=True)
+def config_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration directory of the test's own: no test sees or touches the user's."""
+    directory = tmp_path / "config-home"
+    directory.mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(directory))
+    return directory
+
+
+@pytest.fixture
+def publish() -> Publish:
+    """``publish("sync", FQRN, directory, status=0)`` runs the command, in this process."""
+    return run_publish
+
+
+@pytest.fixture(scope="session")
+def fixtures_directory() -> Path:
+    """The official sample repositories; tests that need them are skipped where they are not."""
+    named = os.environ.get("PYPARROT_FIXTURES")
+    directory = Path(named) if named else _SAMPLES
+    if not directory.is_dir():
+        pytest.skip("the official sample repositories are not here (set PYPARROT_FIXTURES)")
+    return directory
