@@ -8,6 +8,99 @@ ffibuilder.cdef("""
     size_t pp_chunk_cut(const uint8_t *data, size_t length,
                         size_t minimum, size_t average, size_t maximum);
     int syncfs(int fd);
+
+    enum { PP_NESTED, PP_VARIANT, PP_CHUNKED, PP_EXTERNAL, PP_HIDDEN, PP_BODY, PP_BIND, ... };
+
+    struct pp_index_header {
+        uint64_t root_hash;
+        uint64_t entries;
+        uint64_t revision;
+        uint64_t ttl;
+        uint8_t catalog[20];
+        uint8_t algorithm;
+        ...;
+    };
+    struct pp_record {
+        uint64_t parent_hash;
+        uint64_t inode;
+        uint64_t size;
+        int64_t mtime;
+        uint32_t mtime_ns;
+        uint32_t mode;
+        uint32_t uid;
+        uint32_t gid;
+        uint32_t nlink;
+        uint32_t parent;
+        uint32_t first_child;
+        uint32_t children;
+        uint32_t extra;
+        uint32_t xattr_size;
+        uint16_t flags;
+        uint16_t storage;
+        uint16_t name_length;
+        uint16_t target_length;
+        uint8_t digest[20];
+        char text[];
+        ...;
+    };
+    struct pp_chunk {
+        uint64_t offset;
+        uint64_t size;
+        uint8_t digest[20];
+        ...;
+    };
+    struct pp_index {
+        const struct pp_index_header *header;
+        ...;
+    };
+    int pp_index_open(struct pp_index *index, const void *base, size_t size);
+    const struct pp_record *pp_index_record(const struct pp_index *index, uint64_t offset);
+    const struct pp_record *pp_index_root(const struct pp_index *index);
+    const struct pp_record *pp_index_next(const struct pp_index *index,
+                                          const struct pp_record *record);
+    const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_record *record,
+                                  size_t *size);
+
+    #define PP_HASH_ROOT ...
+    #define PP_PATH_MAX ...
+    struct pp_mounted { uint64_t hash; ...; };
+    struct pp_snapshot {
+        const struct pp_index *root;
+        struct pp_mounted *mounted;
+        uint64_t mask;
+        const char *mountpoint;
+        uint64_t mountpoint_length;
+        const char *const *environment;
+    };
+    enum { PP_NOFOLLOW, PP_WANT_PATH, ... };
+    enum { PP_FOUND, PP_ERROR, PP_OUTSIDE, PP_NEED_CATALOG, PP_DAMAGED, ... };
+    struct pp_walk {
+        const struct pp_snapshot *snapshot;
+        uint32_t flags;
+        uint32_t links;
+        int32_t error;
+        uint32_t path_length;
+        const struct pp_index *index;
+        const struct pp_record *record;
+        uint64_t hash;
+        char path[...];
+        ...;
+    };
+    int pp_walk(struct pp_walk *walk, const char *path, size_t length);
+    int pp_walk_enter(struct pp_walk *walk);
+    int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
+    size_t pp_expand(const char *target, size_t length, const char *const *environment,
+                     char *output, size_t capacity);
+
+    struct pp_builder;
+    struct pp_builder *pp_builder_new(const void *rows, size_t row_count, const char *texts,
+                                      size_t texts_size, const void *chunks, size_t chunk_count,
+                                      const int64_t root[2], uint64_t root_hash);
+    int pp_builder_plan(struct pp_builder *builder, size_t *bad_row);
+    size_t pp_builder_size(const struct pp_builder *builder);
+    int pp_builder_fill(const struct pp_builder *builder, void *output, const uint8_t catalog[20],
+                        uint8_t algorithm, uint64_t revision, uint64_t ttl);
+    void pp_builder_free(struct pp_builder *builder);
 """)
 
 ffibuilder.set_source(
@@ -15,10 +108,12 @@ ffibuilder.set_source(
     """
     #include <unistd.h>
     #include "chunk.h"
+    #include "index_build.h"
+    #include "walk.h"
     """,
-    sources=["csrc/chunk.c"],
+    sources=["csrc/chunk.c", "csrc/index.c", "csrc/index_build.c", "csrc/walk.c"],
     include_dirs=["csrc"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra"],
-    depends=["csrc/chunk.h"],
+    depends=["csrc/chunk.h", "csrc/index.h", "csrc/index_build.h", "csrc/walk.h"],
 )

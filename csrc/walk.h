@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The path walk: from a path in a repository to the record of what it names.
+ *
+ * Rules that hold here are those of index.h; beyond them:
+ *  - The walk writes to its own struct pp_walk alone, and to at most a few words of stack.
+ *  - It resolves as Linux does: "." and "..", symlinks (relative, absolute, variant), ELOOP after
+ *    40 of them, ENAMETOOLONG, ENOTDIR, trailing slashes. Permissions are not its business.
+ *  - It never waits: a catalog that is not at hand is an answer (PP_NEED_CATALOG), and the walk is
+ *    to be made again once it is.
+ */
+#ifndef PYPARROT_WALK_H
+#define PYPARROT_WALK_H
+
+#include "index.h"
+
+#define PP_PATH_MAX 4096u
+#define PP_LINKS_MAX 40u
+
+/* The catalogs of a snapshot that are at hand, by the hash of their mountpoint. One thread adds,
+ * any number reads meanwhile: an entry's hash is written last. */
+struct pp_mounted {
+    uint64_t hash; /* 0 where it is free */
+    const struct pp_index *index;
+};
+
+struct pp_snapshot {
+    const struct pp_index *root;
+    struct pp_mounted *mounted; /* of size mask + 1, never full */
+    uint64_t mask;
+    const char *mountpoint; /* where the repository is seen: "/cvmfs/sw.example.org" */
+    uint64_t mountpoint_length;
+    const char *const *environment; /* "NAME=value" …, NULL: what variant symlinks refer to */
+};
+
+/* How to walk. */
+enum {
+    PP_NOFOLLOW = 1, /* a symlink at the end is the answer, unless a slash follows */
+    PP_WANT_PATH = 2 /* fill `path` in any case */
+};
+
+enum pp_outcome {
+    PP_FOUND,
+    PP_ERROR,        /* `error` tells which errno */
+    PP_OUTSIDE,      /* go on with the absolute path in `path`, with `links` as they are */
+    PP_NEED_CATALOG, /* the nested one at `record`, with `path` and `hash`, has to be at hand first */
+    PP_DAMAGED,      /* an index contradicts itself */
+};
+
+struct pp_walk {
+    const struct pp_snapshot *snapshot;
+    uint32_t flags;
+    uint32_t links; /* symlinks followed so far */
+    int32_t error;
+    uint32_t path_length;
+    const struct pp_index *index; /* the catalog that has … */
+    const struct pp_record *record;
+    uint64_t hash;              /* of the path that was found */
+    char path[PP_PATH_MAX];     /* where the walk is: real, without "." and "..", "" for the root */
+    char rest[2 * PP_PATH_MAX]; /* what is still to be walked */
+};
+
+/* Walk `path`, of `length` bytes, from the repository's root. */
+enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length);
+
+/* From a nested catalog's mountpoint that was found, go on to the catalog's own root, so that
+ * first_child and children are those of the directory. Other records stay as they are. */
+enum pp_outcome pp_walk_enter(struct pp_walk *walk);
+
+/* Put a nested catalog at hand; -1 if the table is full. */
+int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
+
+/* The catalog at hand for a mountpoint; NULL if there is none. */
+const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot, uint64_t hash);
+
+/* Write a variant symlink's target with its references replaced; its length, which may exceed
+ * `capacity` (what does not fit is not written). Nothing nests, as in CernVM-FS. */
+size_t pp_expand(const char *target, size_t length, const char *const *environment, char *output,
+                 size_t capacity);
+
+#endif

@@ -1,0 +1,154 @@
+"""The path walk over the catalogs of one snapshot, as ``csrc/walk.h`` defines it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Union
+
+from pyparrot._core import ffi, lib
+
+from .index import Index, Node
+from .repository.cvmfs.hashes import Algorithm, ContentHash
+
+_FIRST_CAPACITY = 64
+
+
+class Found(NamedTuple):
+    """A path that exists: what it names, in which catalog, and its real path in the repository.
+
+    *record* is the ``struct pp_record *`` of *node*.
+    """
+
+    node: Node
+    catalog: Index
+    record: Any
+    path: bytes
+
+
+class Missing(NamedTuple):
+    """A path that can't be resolved: *error* is the errno."""
+
+    error: int
+
+
+class Outside(NamedTuple):
+    """A path that leads out of the repository; the walk goes on at the absolute *path*."""
+
+    path: bytes
+    links: int
+
+
+class NeedCatalog(NamedTuple):
+    """The nested catalog at *mountpoint* is needed first.
+
+    *root_hash* is the hash of the mountpoint's path, *bound* whether the catalog is a root catalog.
+    """
+
+    mountpoint: bytes
+    name: ContentHash
+    root_hash: int
+    bound: bool
+
+
+Outcome = Union[Found, Missing, Outside, NeedCatalog]
+
+
+class Snapshot:
+    """The catalogs of one revision that are at hand. Any thread may walk; adding is serialized.
+
+    *mountpoint* is where the repository is seen, *environment* what variant symlinks refer to.
+    """
+
+    def __init__(
+        self, root: Index, mountpoint: bytes, environment: Mapping[bytes, bytes] | None = None
+    ) -> None:
+        self._lock = threading.Lock()
+        self._indexes = {root.root_hash: root}
+        self._addresses = {int(ffi.cast("uintptr_t", root.pointer)): root}
+        self._mountpoint = ffi.new("char[]", mountpoint)
+        variables = os.environb if environment is None else environment
+        self._variables = [ffi.new("char[]", k + b"=" + v) for k, v in variables.items()]
+        self._environment = ffi.new("char *[]", [*self._variables, ffi.NULL])
+        self._pointer = ffi.new("struct pp_snapshot *")
+        self._pointer.root = root.pointer
+        self._pointer.mountpoint = self._mountpoint
+        self._pointer.mountpoint_length = len(mountpoint)
+        self._pointer.environment = self._environment
+        # Tables that were outgrown stay: some thread may be reading one.
+        self._tables: list[Any] = []
+        self._grow(_FIRST_CAPACITY)
+
+    def mount(self, index: Index) -> None:
+        """Put the index of a nested catalog at hand; nothing happens if it is already."""
+        with self._lock:
+            if index.root_hash in self._indexes:
+                return
+            self._indexes[index.root_hash] = index
+            self._addresses[int(ffi.cast("uintptr_t", index.pointer))] = index
+            if len(self._indexes) * 2 > self._pointer.mask:
+                self._grow(2 * (self._pointer.mask + 1))
+            else:
+                lib.pp_snapshot_mount(self._pointer, index.pointer)
+
+    def _grow(self, capacity: int) -> None:
+        table = ffi.new("struct pp_mounted[]", capacity)
+        grown = ffi.new("struct pp_snapshot *", self._pointer[0])
+        grown.mounted, grown.mask = table, capacity - 1
+        for index in list(self._indexes.values())[1:]:
+            lib.pp_snapshot_mount(grown, index.pointer)
+        self._tables += (table, self._pointer)
+        self._pointer = grown
+
+    def walk(self, path: bytes, *, follow: bool = True, links: int = 0) -> Outcome:
+        """Resolve *path*, which starts at the repository's root.
+
+        A symlink at the end is followed if *follow*. *links* are the symlinks that were followed
+        on the way here. A path with a NUL in it is `ValueError`, as everywhere in Python.
+        """
+        if b"\0" in path:
+            raise ValueError("embedded null byte")
+        walk = ffi.new("struct pp_walk *")
+        walk.snapshot = snapshot = self._pointer
+        walk.flags = lib.PP_WANT_PATH | (0 if follow else lib.PP_NOFOLLOW)
+        walk.links = links
+        outcome = lib.pp_walk(walk, path, len(path))
+        del snapshot  # it had to live until here
+        if outcome == lib.PP_ERROR:
+            return Missing(walk.error)
+        real = bytes(ffi.buffer(walk.path, walk.path_length))
+        if outcome == lib.PP_FOUND:
+            index = self._index(walk.index)
+            return Found(index.node(walk.record), index, walk.record, real)
+        if outcome == lib.PP_OUTSIDE:
+            return Outside(real, walk.links)
+        if outcome == lib.PP_NEED_CATALOG:
+            return self._needed(walk, real)
+        raise RuntimeError(f"an index contradicts itself at {path!r}")
+
+    def enter(self, found: Found) -> Found | NeedCatalog:
+        """From a directory, go on to the catalog that lists it: another one at a mountpoint."""
+        if not found.node.flags & lib.PP_NESTED:
+            return found
+        again = self.walk(found.path + b"/.")
+        assert isinstance(again, (Found, NeedCatalog))
+        return again
+
+    def expand(self, node: Node) -> bytes:
+        """A symlink's target as programs see it: the variables of a variant one are replaced."""
+        if not node.flags & lib.PP_VARIANT:
+            return node.target
+        target, length = node.target, len(node.target)
+        size = lib.pp_expand(target, length, self._environment, ffi.NULL, 0)
+        output = ffi.new("char[]", size + 1)
+        lib.pp_expand(target, length, self._environment, output, size)
+        return bytes(ffi.buffer(output, size))
+
+    def _index(self, pointer: Any) -> Index:
+        return self._addresses[int(ffi.cast("uintptr_t", pointer))]
+
+    def _needed(self, walk: Any, mountpoint: bytes) -> NeedCatalog:
+        record = walk.record
+        name = ContentHash(bytes(record.digest), Algorithm(record.storage & 7))
+        return NeedCatalog(mountpoint, name, walk.hash, bool(record.flags & lib.PP_BIND))
