@@ -12,10 +12,10 @@ import os
 import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .compression import Compression
+from .database import open_to_read
 from .hashes import Algorithm, ContentHash, Kind
 
 SCHEMA = "2.5"
@@ -173,6 +173,15 @@ CREATE TABLE statistics (counter TEXT, value INTEGER,
 CREATE TABLE properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY KEY (key));
 """
 
+# What catalogs of older schemas lack, and what stands for it.
+_LATER_COLUMNS = {
+    "mtimens": "NULL",
+    "xattr": "NULL",
+    "uid": "0",
+    "gid": "0",
+    "hardlinks": "1",
+}
+
 _COLUMNS = "name, flags, mode, size, mtime, mtimens, uid, gid, hardlinks, hash, symlink, xattr"
 
 # Names need not be UTF-8, and Python binds bytes as BLOB: the cast makes them TEXT, unchanged.
@@ -237,6 +246,7 @@ class Catalog:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._database = connection
         self._database.text_factory = bytes
+        self._columns = _COLUMNS
 
     @classmethod
     def create(cls, file: str) -> Catalog:
@@ -256,8 +266,19 @@ class Catalog:
     @classmethod
     def open(cls, file: str) -> Catalog:
         """The catalog at *file*, which nobody changes; `sqlite3.Error` if it is none."""
-        quoted = file.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        return cls(sqlite3.connect(f"file:{quoted}?mode=ro&immutable=1", uri=True))
+        catalog = cls(open_to_read(file))
+        catalog._adapt()
+        return catalog
+
+    def _adapt(self) -> None:
+        """Read catalogs of schema 2.0 on, which may lack columns and tables of the newest."""
+        there = {row[1].decode() for row in self._database.execute("PRAGMA table_info(catalog)")}
+        self._columns = ", ".join(
+            f"{_LATER_COLUMNS[column]} AS {column}"
+            if column in _LATER_COLUMNS and column not in there
+            else column
+            for column in _COLUMNS.split(", ")
+        )
 
     @classmethod
     def _open_private(cls, file: str, *pragmas: str) -> Catalog:
@@ -329,20 +350,20 @@ class Catalog:
     def lookup(self, path: bytes) -> Entry | None:
         """The entry of *path*, None if this catalog has none."""
         row = self._database.execute(
-            f"SELECT {_COLUMNS} FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?",
+            f"SELECT {self._columns} FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?",
             path_hash(path),
         ).fetchone()
         return Entry(*row) if row else None
 
     def listdir(self, path: bytes) -> Iterator[Entry]:
         """The entries of a directory of this catalog, in the order of their names' bytes."""
-        with closing(self._database.cursor()) as cursor:
-            cursor.execute(
-                f"SELECT {_COLUMNS} FROM catalog WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
-                path_hash(path),
-            )
-            for row in cursor:
-                yield Entry(*row)
+        rows = self._database.execute(
+            f"SELECT {self._columns} FROM catalog"
+            " WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
+            path_hash(path),
+        )
+        for row in rows:
+            yield Entry(*row)
 
     def chunks(self, path: bytes) -> tuple[Chunk, ...]:
         """The chunks of a file, by offset."""
@@ -353,11 +374,34 @@ class Catalog:
         )
         return tuple(Chunk(*row) for row in rows)
 
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Every row as it is, in no order: both keys' words, then an `Entry`'s fields."""
+        return self._database.execute(
+            f"SELECT md5path_1, md5path_2, parent_1, parent_2, {self._columns} FROM catalog"
+        )
+
+    def all_chunks(self) -> Iterator[tuple[PathHash, Chunk]]:
+        """The chunks of all files, by file and offset."""
+        for row in self._database.execute(
+            "SELECT md5path_1, md5path_2, offset, size, hash FROM chunks"
+            " ORDER BY md5path_1, md5path_2, offset"
+        ):
+            yield row[:2], Chunk(*row[2:])
+
     def nested_catalogs(self) -> list[NestedCatalog]:
         """The catalogs nested in this one, by mountpoint."""
-        rows = self._database.execute(
-            "SELECT path, sha1, size FROM nested_catalogs ORDER BY path"
-        ).fetchall()
+        return self._references("nested_catalogs")
+
+    def bind_mountpoints(self) -> list[NestedCatalog]:
+        """The root catalogs of other revisions that are shown in this one, by mountpoint."""
+        return self._references("bind_mountpoints")
+
+    def _references(self, table: str) -> list[NestedCatalog]:
+        there = {row[1].decode() for row in self._database.execute(f"PRAGMA table_info({table})")}
+        if not there:
+            return []
+        size = "size" if "size" in there else "0"
+        rows = self._database.execute(f"SELECT path, sha1, {size} FROM {table} ORDER BY path")
         return [
             NestedCatalog(path, ContentHash.parse(text.decode("ascii")), size or 0)
             for path, text, size in rows

@@ -5,11 +5,13 @@ Source: CernVM-FS ``history_sql.cc``, schema 1.0 revision 3. Small enough to be 
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from contextlib import closing
 from typing import NamedTuple
 
+from .database import open_to_read
 from .hashes import ContentHash
 
 TRUNK = "trunk"
@@ -61,9 +63,12 @@ def write(file: str, fqrn: str, tags: list[Tag], previous: ContentHash | None) -
                 "INSERT INTO properties VALUES ('previous_revision', ?)", (str(previous),)
             )
         database.executemany(
-            "INSERT INTO tags VALUES (?, ?, ?, ?, 0, ?, ?, '')",
+            "INSERT INTO tags VALUES (?, ?, ?, ?, 0, CAST(? AS TEXT), ?, '')",
             (
-                (tag.name, str(tag.catalog), tag.revision, tag.timestamp, tag.description, tag.size)
+                (
+                    *(tag.name, str(tag.catalog), tag.revision, tag.timestamp),
+                    *(os.fsencode(tag.description), tag.size),
+                )
                 for tag in tags
             ),
         )
@@ -72,7 +77,8 @@ def write(file: str, fqrn: str, tags: list[Tag], previous: ContentHash | None) -
 
 def read(file: str) -> list[Tag]:
     """The tags in *file*, oldest first; `sqlite3.Error` or `ValueError` if it is no history."""
-    with closing(sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True)) as database:
+    with closing(open_to_read(file)) as database:
+        database.text_factory = os.fsdecode
         rows = database.execute(
             "SELECT name, hash, revision, timestamp, description, size FROM tags"
             " ORDER BY revision, timestamp, name"

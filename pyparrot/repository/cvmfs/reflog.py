@@ -11,6 +11,7 @@ from contextlib import closing
 from enum import IntEnum
 from typing import NamedTuple
 
+from .database import open_to_read
 from .hashes import ContentHash
 
 FILE_NAME = ".cvmfsreflog"
@@ -55,7 +56,7 @@ def write(file: str, fqrn: str, references: list[Reference]) -> None:
 
 def read(file: str) -> list[Reference]:
     """The references in *file*, as they were added; `sqlite3.Error` or `ValueError` if broken."""
-    with closing(sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True)) as database:
+    with closing(open_to_read(file)) as database:
         rows = database.execute("SELECT hash, type, timestamp FROM refs ORDER BY rowid").fetchall()
     return [
         Reference(ContentHash.parse(text), ReferenceType(kind), timestamp)

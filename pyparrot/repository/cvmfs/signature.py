@@ -2,11 +2,13 @@
 
 Source: CernVM-FS ``crypto/signature.cc``. Two kinds, both RSA with PKCS #1 v1.5 padding: a manifest
 is signed with SHA-1 and DigestInfo by the certificate's key, a whitelist without DigestInfo by the
-master key.
+master key. Some OpenSSL configurations refuse SHA-1 signatures, so the DigestInfo is put before the
+hash here, and what the library signs and recovers is plain data in both cases.
 """
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -22,6 +24,7 @@ Certificate = x509.Certificate
 KEY_BITS = 2048
 
 _PKCS1 = padding.PKCS1v15()
+_SHA1_INFO = bytes.fromhex("3021300906052b0e03021a05000414")
 
 
 def new_private_key() -> PrivateKey:
@@ -106,7 +109,7 @@ def new_certificate(key: PrivateKey, fqrn: str, now: datetime, days: int) -> Cer
 
 def sign_manifest(signed: bytes, key: PrivateKey) -> bytes:
     """The signature of a manifest."""
-    return key.sign(signed, _PKCS1, hashes.SHA1())
+    return key.sign(_with_digest_info(signed), _PKCS1, utils.NoDigestInfo())
 
 
 def sign_whitelist(signed: bytes, key: PrivateKey) -> bytes:
@@ -116,16 +119,21 @@ def sign_whitelist(signed: bytes, key: PrivateKey) -> bytes:
 
 def manifest_signature_valid(signed: bytes, signature: bytes, key: PublicKey) -> bool:
     """Whether *signature* is the certificate's signature of a manifest."""
-    try:
-        key.verify(signature, signed, _PKCS1, hashes.SHA1())
-    except InvalidSignature:
-        return False
-    return True
+    return _recover(signature, key) == _with_digest_info(signed)
 
 
 def whitelist_signature_valid(signed: bytes, signature: bytes, key: PublicKey) -> bool:
     """Whether *signature* is the master key's signature of a whitelist."""
+    return _recover(signature, key) == signed
+
+
+def _with_digest_info(signed: bytes) -> bytes:
+    """What PKCS #1 v1.5 pads in a SHA-1 signature (RFC 8017, section 9.2, note 1)."""
+    return _SHA1_INFO + hashlib.sha1(signed, usedforsecurity=False).digest()
+
+
+def _recover(signature: bytes, key: PublicKey) -> bytes | None:
     try:
-        return key.recover_data_from_signature(signature, _PKCS1, utils.NoDigestInfo()) == signed
+        return key.recover_data_from_signature(signature, _PKCS1, utils.NoDigestInfo())
     except InvalidSignature:
-        return False
+        return None

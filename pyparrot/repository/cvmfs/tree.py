@@ -23,7 +23,6 @@ class OpenCatalog(NamedTuple):
     name: ContentHash
     file: str
     catalog: Catalog
-    nested: dict[bytes, NestedCatalog]
 
 
 class CatalogTree:
@@ -38,6 +37,8 @@ class CatalogTree:
         self._unpack = unpack
         self._open: OrderedDict[bytes, OpenCatalog] = OrderedDict()
         self._in_use: Counter[bytes] = Counter()
+        # Of all catalogs that were open once: how to get from each to those nested in it.
+        self._nested: dict[bytes, dict[bytes, NestedCatalog]] = {}
 
     def close(self) -> None:
         """Close all catalogs and remove their files."""
@@ -52,9 +53,15 @@ class CatalogTree:
         while position >= 0:
             position = path.find(b"/", position + 1)
             prefix = path if position < 0 else path[:position]
-            if prefix in self.catalog(mountpoint).nested:
+            if prefix in self.nested(mountpoint):
                 mountpoint = prefix
         return mountpoint
+
+    def nested(self, mountpoint: bytes) -> dict[bytes, NestedCatalog]:
+        """The catalogs nested in the one at *mountpoint*, by mountpoint."""
+        if mountpoint not in self._nested:
+            self.catalog(mountpoint)
+        return self._nested[mountpoint]
 
     def catalog(self, mountpoint: bytes) -> OpenCatalog:
         """The catalog at *mountpoint*, which must be one; open until others push it out."""
@@ -62,15 +69,15 @@ class CatalogTree:
         if found:
             self._open.move_to_end(mountpoint)
             return found
+        name = self._root
         if mountpoint:
             parent = self.mountpoint_of(mountpoint.rpartition(b"/")[0])
-            name = self.catalog(parent).nested[mountpoint].hash
-        else:
-            name = self._root
+            name = self.nested(parent)[mountpoint].hash
         file = self._unpack(name)
-        catalog = Catalog.open(file)
-        nested = {reference.mountpoint: reference for reference in catalog.nested_catalogs()}
-        opened = self._open[mountpoint] = OpenCatalog(name, file, catalog, nested)
+        opened = self._open[mountpoint] = OpenCatalog(name, file, Catalog.open(file))
+        if mountpoint not in self._nested:
+            references = opened.catalog.nested_catalogs()
+            self._nested[mountpoint] = {nested.mountpoint: nested for nested in references}
         if len(self._open) > _OPEN_CATALOGS:
             idle = (other for other in self._open if not self._in_use[other])
             oldest = next(idle, mountpoint)

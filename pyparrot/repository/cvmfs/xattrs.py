@@ -13,6 +13,11 @@ VERSION = 1
 LONGEST = 255
 
 
+def travels(name: bytes) -> bool:
+    """Whether an attribute means something on another machine, and so is published."""
+    return name.startswith((b"user.", b"system.posix_acl_")) or name == b"security.capability"
+
+
 def fits(name: bytes, value: bytes) -> bool:
     """Whether the format can hold this attribute."""
     return 0 < len(name) <= LONGEST and len(value) <= LONGEST

@@ -1,0 +1,252 @@
+"""Gets objects: from the cache, else over HTTP, verified on the way and unpacked.
+
+No byte reaches the cache before the hash of the whole object is known to be right; what an
+object unpacks to is bounded by what the catalog says of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO
+
+from pyparrot.cache.store import ObjectStore
+from pyparrot.index import Node
+from pyparrot.transport import Corrupt, SingleFlight, Transport, TransportError
+
+from .catalog import Chunk
+from .compression import Compression
+from .hashes import Algorithm, ContentHash, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+METADATA_LIMIT = 1 << 30
+"""The most that a catalog, history, certificate or metainfo object may unpack to, in bytes."""
+
+_INFLATE_PIECE = 1 << 20
+_PACKED_EXTRA = 1 << 16
+"""What a packed object may have beyond its content: zlib adds at most 5 bytes in 16 kB."""
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ObjectSink:
+    """Unpacks an object into *file*, and knows at the end whether it is the one of that *name*.
+
+    *limit* is the most that it may unpack to, in bytes; *exact* tells whether it must be as much.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: ContentHash,
+        compression: Compression,
+        limit: int,
+        exact: bool,
+    ) -> None:
+        self._file = file
+        self._name = name
+        self._compression = compression
+        self._limit = limit
+        self._exact = exact
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hasher = self._name.algorithm.hasher()
+        self._stream = zlib.decompressobj() if self._compression is Compression.ZLIB else None
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Take the next packed bytes."""
+        self._hasher.update(data)
+        if self._stream is None:
+            self._put(data)
+            return
+        while data:
+            if self._stream.eof:
+                raise Corrupt("bytes behind the end of the zlib stream")
+            try:
+                content = self._stream.decompress(data, _INFLATE_PIECE)
+            except zlib.error:
+                raise Corrupt("not a zlib stream") from None
+            self._put(content)
+            data = self._stream.unconsumed_tail or self._stream.unused_data
+
+    def _put(self, content: bytes) -> None:
+        self._size += len(content)
+        if self._size > self._limit:
+            raise Corrupt(f"it unpacks to more than {self._limit} bytes")
+        self._file.write(content)
+
+    def finish(self) -> None:
+        """Check what came."""
+        if self._name.algorithm.finish(self._hasher) != self._name:
+            raise Corrupt("its content does not have the hash in its name")
+        if self._stream is not None and not self._stream.eof:
+            raise Corrupt("the zlib stream is cut off")
+        if self._exact and self._size != self._limit:
+            raise Corrupt(f"it unpacks to {self._size} bytes, not {self._limit}")
+        self._file.flush()
+
+
+class Objects:
+    """The objects of one repository, by hash. Any number of threads may ask.
+
+    *external* fetches what lies outside of the repository. Failures are `OSError`: EIO with the
+    reason if an object can't be had, ENOSPC if there is no room for it.
+    """
+
+    def __init__(
+        self, store: ObjectStore, transport: Transport, external: Transport | None
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._external = external
+        self._flights: SingleFlight[str, str] = SingleFlight()
+
+    def metadata(self, name: ContentHash, kind: Kind) -> str:
+        """The path of an unpacked catalog, history, certificate or metainfo object."""
+        return self._object(name, kind, Compression.ZLIB, METADATA_LIMIT, exact=False)
+
+    def body(self, node: Node, path: bytes, is_external: bool) -> str:
+        """The path of a file's content; *path* is where the file is in the repository."""
+        if node.chunks:
+            return self._chunked(node, path, is_external)
+        name = ContentHash(node.digest, node.algorithm)
+        source = path if is_external else None
+        return self._object(name, Kind.BODY, node.compression, node.size, True, source)
+
+    def cached(self, node: Node) -> bool:
+        """Whether a file's content is there already."""
+        key = _chunked_name(node) if node.chunks else _body_name(node)
+        return self._store.find(key) is not None
+
+    def _object(
+        self,
+        name: ContentHash,
+        kind: Kind,
+        compression: Compression,
+        limit: int,
+        exact: bool,
+        external_path: bytes | None = None,
+    ) -> str:
+        key = str(name) + kind.value
+
+        def fetch() -> str:
+            with self._store.writing() as file:
+                sink = ObjectSink(file, name, compression, limit, exact)
+                self._fetch(sink, name, kind, limit, external_path, None)
+                return self._store.add(key, file.name)
+
+        return self._get(key, fetch)
+
+    def _get(self, key: str, fetch: Callable[[], str]) -> str:
+        found = self._store.find(key)
+        if found is not None:
+            return found
+
+        def fetch_if_missing() -> str:
+            # Somebody may have got it between the first look and the start of this flight.
+            return self._store.find(key) or self._store.with_space(fetch)
+
+        try:
+            return self._flights.run(key, fetch_if_missing)
+        except TransportError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+    def _fetch(
+        self,
+        sink: ObjectSink,
+        name: ContentHash,
+        kind: Kind,
+        size: int,
+        external_path: bytes | None,
+        part: range | None,
+    ) -> None:
+        limit = size + size // 1000 + _PACKED_EXTRA
+        if external_path is None:
+            self._transport.fetch(name.path(kind), sink, limit=limit)
+        elif self._external is None:
+            raise OSError(errno.EIO, "an external file, and no CVMFS_EXTERNAL_URL is configured")
+        else:
+            self._external.fetch(external_path, sink, limit=limit, part=part)
+
+    # Chunked files
+
+    def _chunked(self, node: Node, path: bytes, is_external: bool) -> str:
+        """A chunked file is put together when it is first opened, its chunks side by side."""
+        key = _chunked_name(node)
+
+        def fetch() -> str:
+            with self._store.writing() as file:
+                file.truncate(node.size)
+                self._fetch_chunks(file.fileno(), node, path if is_external else None)
+                return self._store.add(key, file.name)
+
+        return self._get(key, fetch)
+
+    def _fetch_chunks(self, descriptor: int, node: Node, external_path: bytes | None) -> None:
+        _check_chunks(node)
+
+        def fetch(chunk: Chunk) -> None:
+            name = ContentHash(chunk.digest, node.algorithm)
+            part = range(chunk.offset, chunk.offset + chunk.size)
+            with self._store.writing() as piece:
+                sink = ObjectSink(piece, name, node.compression, chunk.size, True)
+                self._fetch(
+                    sink,
+                    name,
+                    Kind.CHUNK,
+                    chunk.size,
+                    external_path,
+                    part if external_path is not None else None,
+                )
+                _copy(piece.fileno(), descriptor, chunk.offset, chunk.size)
+
+        with ThreadPoolExecutor(8, "chunk") as pool:
+            try:
+                list(pool.map(fetch, node.chunks))
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def _body_name(node: Node) -> str:
+    return str(ContentHash(node.digest, node.algorithm)) + Kind.BODY.value
+
+
+def _chunked_name(node: Node) -> str:
+    """The name of a whole chunked file: a hash over its chunks, told apart by a letter."""
+    hasher = Algorithm.SHA1.hasher()
+    for chunk in node.chunks:
+        hasher.update(b"%d %d %d %d " % (chunk.offset, chunk.size, *_storage(node)) + chunk.digest)
+    return str(Algorithm.SHA1.finish(hasher)) + "W"
+
+
+def _storage(node: Node) -> tuple[int, int]:
+    return int(node.algorithm), int(node.compression)
+
+
+def _check_chunks(node: Node) -> None:
+    end = 0
+    for chunk in node.chunks:
+        if chunk.offset != end:
+            raise OSError(errno.EIO, "its chunks do not make up the file")
+        end += chunk.size
+    if end != node.size:
+        raise OSError(errno.EIO, "its chunks do not make up the file")
+
+
+def _copy(source: int, target: int, position: int, size: int) -> None:
+    done = 0
+    while done < size:
+        piece = os.pread(source, 1 << 20, done)
+        if not piece:
+            raise OSError(errno.EIO, "a chunk is shorter than it was")
+        done += os.pwrite(target, piece, position + done)

@@ -1,0 +1,394 @@
+"""A CernVM-FS repository on HTTP servers, at one revision."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Callable, NamedTuple
+
+from pyparrot.cache.store import ObjectStore
+from pyparrot.errors import PyparrotError
+from pyparrot.index import ROOT_HASH, BadCatalogError, Index, Node, build
+from pyparrot.repository.base import Repository
+from pyparrot.transport import (
+    Corrupt,
+    Policy,
+    ProxyGroups,
+    SingleFlight,
+    Transport,
+    TransportError,
+    parse_servers,
+)
+from pyparrot.walk import NeedCatalog, Snapshot
+
+from . import history
+from . import manifest as manifests
+from . import whitelist as whitelists
+from .catalog import DEFAULT_TTL, Catalog
+from .hashes import ContentHash, Kind
+from .history import Tag
+from .manifest import Manifest
+from .objects import Objects
+
+if TYPE_CHECKING:
+    from pyparrot.config import Configuration
+
+    from . import signature
+    from .letter import Letter
+    from .trust import Blacklist
+
+_Check = Callable[[bytes], None]
+"""Raises `PyparrotError` if it does not accept the bytes."""
+
+_LETTER_LIMIT = 1 << 20
+_INDEX_FORMAT = 1
+_EXTERNAL = 8
+_MOUNT_DIRECTORY = b"/cvmfs/"
+
+
+class Wanted(NamedTuple):
+    """Which revision to open: the newest, or a fixed one. At most one is given.
+
+    *date* is the newest tagged revision not after it (unix seconds).
+    """
+
+    tag: str | None = None
+    date: int | None = None
+    revision: int | None = None
+    root_hash: ContentHash | None = None
+
+    @property
+    def newest(self) -> bool:
+        """Whether the newest revision is wanted."""
+        return not any(value is not None for value in self)
+
+
+class RemoteRepository(Repository):
+    """A repository, opened: its manifest is verified (or a root hash was given) and its root
+    catalog is at hand.
+
+    *warnings* tell what was not as it should be, such as a server that can't be reached.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: ObjectStore,
+        wanted: Wanted | None = None,
+        environment: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        self.name = configuration.fqrn
+        self.configuration = configuration
+        self.store = store
+        self.warnings: list[str] = []
+        self.transport = _transport(configuration)
+        self.external = _external_transport(configuration)
+        self.objects = Objects(store, self.transport, self.external)
+        self._flights: SingleFlight[str, Index] = SingleFlight()
+        self.manifest: Manifest | None = None
+        wanted = wanted or _configured(configuration)
+        try:
+            self.root = self._find_root(wanted)
+            root = self._index(self.root, b"", ROOT_HASH, b"")
+        except BaseException:
+            self.close()
+            raise
+        self.snapshot = Snapshot(root, _MOUNT_DIRECTORY + self.name.encode(), environment)
+        self.device = _device(self.name)
+
+    def close(self) -> None:
+        """Close connections, and bring the cache's ledger up to date."""
+        self.transport.close()
+        if self.external is not None:
+            self.external.close()
+        self.store.flush()
+
+    # Catalogs and bodies
+
+    def catalog(self, need: NeedCatalog) -> Index:
+        """The index of a nested catalog."""
+        root = b"" if need.bound else need.mountpoint
+        return self._index(need.name, root, need.root_hash, need.mountpoint)
+
+    def body(self, node: Node, path: bytes) -> str:
+        """The local file with a file's content."""
+        return self.objects.body(node, path, bool(node.flags & _EXTERNAL))
+
+    def _index(self, name: ContentHash, root: bytes, root_hash: int, path: bytes) -> Index:
+        key = f"{name}C.{root_hash:016x}.{_INDEX_FORMAT}"
+
+        def make() -> Index:
+            found = self.store.find(key)
+            if found is not None:
+                with contextlib.suppress(BadCatalogError, OSError, ValueError):
+                    return Index(found)
+            return self.store.with_space(lambda: self._build(key, name, root, root_hash, path))
+
+        return self._flights.run(key, make)
+
+    def _build(
+        self, key: str, name: ContentHash, root: bytes, root_hash: int, path: bytes
+    ) -> Index:
+        file = self.objects.metadata(name, Kind.CATALOG)
+        output = self.store.temporary_file()
+        try:
+            with contextlib.closing(Catalog.open(file)) as catalog:
+                build(catalog, name, root, root_hash, output)
+            return Index(self.store.add(key, output))
+        except (sqlite3.Error, BadCatalogError) as error:
+            where = os.fsdecode(path) or "/"
+            raise OSError(errno.EIO, f"{self.name}: bad catalog at {where}: {error}") from None
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(output)
+
+    # Which revision
+
+    def _find_root(self, wanted: Wanted) -> ContentHash:
+        if wanted.root_hash is not None:
+            return wanted.root_hash
+        self.manifest = self._current_manifest()
+        if wanted.newest or wanted.revision == self.manifest.revision:
+            return self.manifest.catalog
+        return _choose(self.name, self.tags(), wanted).catalog
+
+    def tags(self) -> list[Tag]:
+        """The repository's tags, oldest first."""
+        if self.manifest is None:
+            self.manifest = self._current_manifest()
+        if self.manifest.history is None:
+            return []
+        file = self.objects.metadata(self.manifest.history, Kind.HISTORY)
+        try:
+            return history.read(file)
+        except (sqlite3.Error, ValueError) as error:
+            raise PyparrotError(self.name, f"bad tag database: {error}") from None
+
+    def _current_manifest(self) -> Manifest:
+        """The newest manifest: the known one while it may be trusted, else the servers'."""
+        known = self._known_manifest()
+        if known is not None and time.time() < known[1]:
+            return known[0]
+        try:
+            raw, manifest = self._fetch_manifest()
+        except TransportError as error:
+            if known is None:
+                raise
+            self.warnings.append(f"{self.name}: offline, revision {known[0].revision}: {error.why}")
+            return known[0]
+        if known is not None and _older(manifest, known[0]):
+            self.warnings.append(
+                f"{self.name}: the servers have revision {manifest.revision},"
+                f" the newer {known[0].revision} is kept"
+            )
+            return known[0]
+        self.store.write_file(os.path.join("manifests", self.name), raw)
+        return manifest
+
+    def _known_manifest(self) -> tuple[Manifest, float] | None:
+        """The manifest that was accepted last, and until when (unix) it need not be asked for."""
+        file = self.store.file("manifests", self.name)
+        try:
+            with open(file, "rb") as stream:
+                raw = stream.read(_LETTER_LIMIT)
+            accepted = os.stat(file).st_mtime
+        except FileNotFoundError:
+            return None
+        from .letter import Letter
+
+        try:
+            manifest = Manifest.parse(Letter.parse(raw).text)
+        except ValueError:
+            return None
+        if manifest.fqrn != self.name:
+            return None
+        # A file from the future would never expire.
+        ttl = min(manifest.ttl or DEFAULT_TTL, self._longest_ttl())
+        return manifest, (accepted + ttl if accepted <= time.time() else 0)
+
+    def _longest_ttl(self) -> float:
+        minutes = self.configuration.number("CVMFS_MAX_TTL", 0, minimum=0)
+        return minutes * 60 if minutes else float("inf")
+
+    def _fetch_manifest(self) -> tuple[bytes, Manifest]:
+        from . import trust
+
+        masters = self._master_keys()
+        accepted: list[tuple[Manifest, signature.Certificate]] = []
+
+        def check_manifest(raw: bytes) -> None:
+            letter = trust.read_letter(raw, manifests.FILE_NAME)
+            manifest = trust.read_manifest(letter, self.name, manifests.FILE_NAME)
+            certificate = self._certificate(manifest)
+            trust.check_manifest(letter, certificate, manifests.FILE_NAME)
+            accepted.append((manifest, certificate))
+
+        raw = self._fetch_checked(manifests.FILE_NAME, check_manifest)
+        manifest, certificate = accepted[-1]
+        whitelist: list[whitelists.Whitelist] = []
+
+        def check_whitelist(raw: bytes) -> None:
+            letter: Letter = trust.read_letter(raw, whitelists.FILE_NAME)
+            read = trust.read_whitelist(letter, self.name, masters, whitelists.FILE_NAME)
+            trust.check_whitelist(read, datetime.now(timezone.utc), whitelists.FILE_NAME)
+            whitelist.append(read)
+
+        self._fetch_checked(whitelists.FILE_NAME, check_whitelist)
+        trust.check_certificate(certificate, whitelist[-1], self.name)
+        self._blacklist().check(certificate, whitelist[-1], manifest.revision, self.name)
+        return raw, manifest
+
+    def _fetch_checked(self, path: str, check: _Check) -> bytes:
+        """Fetch a signed file; what its *check* refuses is asked of the next server, too."""
+        sink = _Checked(check)
+        try:
+            self.transport.fetch(path, sink, limit=_LETTER_LIMIT)
+        except TransportError:
+            if sink.refused is not None:
+                raise sink.refused from None
+            raise
+        return bytes(sink.content)
+
+    def _certificate(self, manifest: Manifest) -> signature.Certificate:
+        from . import trust
+
+        assert manifest.certificate is not None
+        file = self.objects.metadata(manifest.certificate, Kind.CERTIFICATE)
+        with open(file, "rb") as stream:
+            return trust.read_certificate(stream.read(), str(manifest.certificate))
+
+    def _master_keys(self) -> Sequence[signature.PublicKey]:
+        from . import signature
+
+        keys = []
+        for file in self.configuration.keys():
+            try:
+                with open(file, "rb") as stream:
+                    keys.append(signature.load_public_key(stream.read()))
+            except (OSError, ValueError) as error:
+                self.warnings.append(f"{file}: not a usable master key: {error}")
+        if not keys:
+            raise PyparrotError(
+                self.name,
+                "no master key is known for this repository",
+                "--key FILE, or CVMFS_PUBLIC_KEY",
+            )
+        return keys
+
+    def _blacklist(self) -> Blacklist:
+        from .trust import Blacklist
+
+        file = self.configuration.get("CVMFS_BLACKLIST") or "/etc/cvmfs/blacklist"
+        try:
+            with open(file, encoding="utf-8", errors="replace") as stream:
+                return Blacklist.parse(stream.read(_LETTER_LIMIT))
+        except FileNotFoundError:
+            return Blacklist()
+
+
+class _Checked:
+    """A sink that keeps what comes, and lets *check* judge it."""
+
+    def __init__(self, check: _Check) -> None:
+        self._check = check
+        self.content = bytearray()
+        self.refused: PyparrotError | None = None
+
+    def reset(self) -> None:
+        self.content.clear()
+
+    def write(self, data: bytes) -> None:
+        self.content += data
+
+    def finish(self) -> None:
+        try:
+            self._check(bytes(self.content))
+        except PyparrotError as error:
+            self.refused = error
+            raise Corrupt(error.why) from None
+
+
+def _older(manifest: Manifest, known: Manifest) -> bool:
+    return (manifest.published, manifest.revision) < (known.published, known.revision)
+
+
+def _choose(fqrn: str, tags: list[Tag], wanted: Wanted) -> Tag:
+    if wanted.tag is not None:
+        found = [tag for tag in tags if tag.name == wanted.tag]
+        what = f"no tag {wanted.tag}"
+    elif wanted.revision is not None:
+        found = [tag for tag in tags if tag.revision == wanted.revision]
+        what = f"no tag names revision {wanted.revision}"
+    else:
+        date = wanted.date or 0
+        found = [tag for tag in tags if tag.timestamp <= date]
+        what = "no tag is so old"
+    if not found:
+        raise PyparrotError(fqrn, what, f"pyparrot repo info {fqrn} lists the tags")
+    return found[-1]
+
+
+def _configured(configuration: Configuration) -> Wanted:
+    """The revision that the parameters ask for."""
+    root_hash = configuration.get("CVMFS_ROOT_HASH")
+    date = configuration.get("CVMFS_REPOSITORY_DATE")
+    try:
+        return Wanted(
+            tag=configuration.get("CVMFS_REPOSITORY_TAG") or None,
+            date=_unix_time(date) if date else None,
+            root_hash=ContentHash.parse(root_hash) if root_hash else None,
+        )
+    except ValueError as error:
+        raise PyparrotError(configuration.fqrn, str(error)) from None
+
+
+def _unix_time(text: str) -> int:
+    parsed = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return int(parsed.replace(tzinfo=timezone.utc).timestamp())
+
+
+def _transport(configuration: Configuration) -> Transport:
+    url = configuration.get("CVMFS_SERVER_URL")
+    if not url:
+        raise PyparrotError(
+            configuration.fqrn,
+            "no server is known for this repository",
+            "--server URL, or CVMFS_SERVER_URL",
+        )
+    return _new_transport(configuration, url, "CVMFS_")
+
+
+def _external_transport(configuration: Configuration) -> Transport | None:
+    """What fetches external files; None if no server for them is configured."""
+    url = configuration.get("CVMFS_EXTERNAL_URL")
+    return _new_transport(configuration, url, "CVMFS_EXTERNAL_") if url else None
+
+
+def _new_transport(configuration: Configuration, url: str, common: str) -> Transport:
+    number = configuration.number
+    proxies = configuration.get(f"{common}HTTP_PROXY") or "DIRECT"
+    fallback = configuration.get(f"{common}FALLBACK_PROXY") or ""
+    policy = Policy(
+        timeout=number(f"{common}TIMEOUT", 5, minimum=1),
+        timeout_direct=number(f"{common}TIMEOUT_DIRECT", 10, minimum=1),
+        low_speed_limit=number("CVMFS_LOW_SPEED_LIMIT", 1024, minimum=0),
+        retries=number("CVMFS_MAX_RETRIES", 1, minimum=0),
+        backoff_init=number("CVMFS_BACKOFF_INIT", 2, minimum=0),
+        backoff_max=number("CVMFS_BACKOFF_MAX", 10, minimum=0),
+        proxy_reset_after=number("CVMFS_PROXY_RESET_AFTER", 300, minimum=0),
+        host_reset_after=number("CVMFS_HOST_RESET_AFTER", 1800, minimum=0),
+        follow_redirects=configuration.boolean("CVMFS_FOLLOW_REDIRECTS", False),
+    )
+    return Transport(parse_servers(url), ProxyGroups.parse(proxies, fallback), policy)
+
+
+def _device(name: str) -> int:
+    """A device number for a repository, the same in every session."""
+    import zlib
+
+    return os.makedev(0x7B0 | zlib.crc32(name.encode()) & 0xF, zlib.crc32(name.encode()) >> 12)
