@@ -210,7 +210,7 @@ class CatalogWriter:
         assert self.parent is not None
         if not (self.known and self.parent.known and self._shared.old):
             return None
-        return self._shared.old.catalog(self.parent.mountpoint).nested.get(self.mountpoint)
+        return self._shared.old.nested(self.parent.mountpoint).get(self.mountpoint)
 
     def _old_totals(self) -> Counters:
         assert self._shared.old is not None

@@ -79,7 +79,7 @@ class _Checker:
         with self._noting():
             current = repository.manifest
             roots.append((f"revision {current.revision}", current.catalog))
-            self._check_signatures()
+            self._check_signatures(current)
             self._check_roots(current)
             if not only_current:
                 roots += [(f"tag {tag.name}", tag.catalog) for tag in repository.tags(current)]
@@ -107,11 +107,12 @@ class _Checker:
     def _fault(self, where: str, why: str) -> None:
         self._faults.append(f"{where}: {why}")
 
-    def _check_signatures(self) -> None:
+    def _check_signatures(self, current: Manifest) -> None:
         fqrn = self._repository.fqrn
         with self._noting():
             master = keys.load_public_key(keys.key_file(fqrn, "pub"))
             whitelist = trust.read_whitelist(self._storage, fqrn, master)
+            trust.check_manifest_certificate(self._storage, current, whitelist)
             trust.check_keys(keys.load_signing_keys(fqrn), whitelist)
 
     def _check_roots(self, current: Manifest) -> None:

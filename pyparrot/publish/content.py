@@ -108,7 +108,7 @@ class BodyStore:
         elif size <= WHOLE_LIMIT:
             self._submit_whole(_read_exactly(read, size), done)
         else:
-            stored = self._store_pieces(read)
+            stored = self._store_pieces(read, size)
             self._count(stored)
             done(self._body(stored.name))
 
@@ -147,15 +147,16 @@ class BodyStore:
             descriptor = os.open(file, _OPEN_FLAGS)
         except OSError as error:
             raise source_error(file, error) from None
-        with open(descriptor, "rb", buffering=0) as stream:
+        try:
             _check_unchanged(descriptor, file, entry)
-            try:
-                self._cut(stream.read, entry.size, done)
-            except EOFError:
-                raise changed(file) from None
-            except OSError as error:
-                raise source_error(file, error) if error.filename is None else error from None
+            self._cut(lambda size: os.read(descriptor, size), entry.size, done)
             _check_unchanged(descriptor, file, entry)
+        except EOFError:
+            raise changed(file) from None
+        except OSError as error:
+            raise source_error(file, error) if error.filename is None else error from None
+        finally:
+            os.close(descriptor)
 
     def _cut(self, read: Callable[[int], bytes], size: int, done: Callable[[Body], None]) -> None:
         settings = self._settings
@@ -243,9 +244,11 @@ class BodyStore:
                 content = _read_file(descriptor, file, entry.size)
                 _check_unchanged(descriptor, file, entry)
                 return self._store_bytes(content, Kind.BODY)
-            stored = self._store_pieces(lambda size: os.read(descriptor, size))
+            stored = self._store_pieces(lambda size: os.read(descriptor, size), entry.size)
             _check_unchanged(descriptor, file, entry)
             return stored
+        except EOFError:
+            raise changed(file) from None
         finally:
             os.close(descriptor)
 
@@ -263,7 +266,7 @@ class BodyStore:
         name = self._settings.algorithm.of(packed)
         return _Stored(name, self._storage.put(name, kind, packed))
 
-    def _store_pieces(self, read: Callable[[int], bytes]) -> _Stored:
+    def _store_pieces(self, read: Callable[[int], bytes], size: int) -> _Stored:
         packer = self._settings.compression.packer()
         hasher = self._settings.algorithm.hasher()
         temporary = self._storage.temporary_file()
@@ -273,8 +276,9 @@ class BodyStore:
                 hasher.update(packed)
                 output.write(packed)
 
-            for piece in iter(lambda: read(_PIECE), b""):
-                write(packer.add(piece))
+            # Not to the end of the file: someone may be adding to it as fast as it is read.
+            for start in range(0, size, _PIECE):
+                write(packer.add(_read_exactly(read, min(_PIECE, size - start))))
             write(packer.end())
         name = self._settings.algorithm.finish(hasher)
         return _Stored(name, self._storage.adopt(temporary, name, Kind.BODY))

@@ -12,10 +12,9 @@ from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
 from pyparrot.repository.cvmfs.manifest import Manifest
 
 from . import keys, settings, trust
-from .repository import Publication, Repository, Root, put_object
+from .repository import Publication, Repository, Root
 from .settings import Settings
 from .source import DIRECTORY_SIZE
-from .storage import Storage
 
 REPLICA_MARKER = ".cvmfs_master_replica"
 _REPLICA_TEXT = b"Servers may make replicas (stratum 1) of this repository.\n"
@@ -44,8 +43,12 @@ def create(
     files = keys.create(wanted.fqrn, certificate_days, master)
     keys.save(files)
     try:
-        _fill(wanted, whitelist_days, metainfo)
         settings.save(wanted)
+        try:
+            _fill(wanted, whitelist_days, metainfo)
+        except BaseException:
+            os.unlink(wanted.file)
+            raise
     except BaseException:
         # Without its settings the repository does not exist, and these keys signed nothing.
         keys.remove([file for file, _, _ in files])
@@ -57,7 +60,7 @@ def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> 
     """Sign the whitelist anew, and with a number of days given also make a new certificate."""
     repository = Repository.open(fqrn)
     signing = keys.load_signing_keys(fqrn)
-    master = keys.load_master_key(keys.key_file(fqrn, "masterkey"))
+    master = keys.load_master_pair(fqrn)
     algorithm = repository.settings.algorithm
     with repository.storage.lock():
         current = repository.manifest
@@ -65,18 +68,20 @@ def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> 
             signing = keys.replace_certificate(fqrn, new_certificate_days)
         signed = trust.sign_whitelist(fqrn, signing, master, whitelist_days, algorithm)
         repository.storage.replace_file(whitelist.FILE_NAME, signed)
-        if new_certificate_days is not None:
+        # A manifest by another certificate is not on the whitelist any more.
+        if current.certificate != repository.object_name(signing.pem):
             Publication(repository, current, signing).commit()
 
 
 def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
-    storage = Storage(wanted.root)
+    repository = Repository(wanted)
+    storage = repository.storage
     storage.create()
     signing = keys.load_signing_keys(wanted.fqrn)
     master = keys.load_master_key(keys.key_file(wanted.fqrn, "masterkey"))
     with storage.lock():
         now = int(time.time())
-        root = _empty_root(storage, wanted, now)
+        root = _empty_root(repository, now)
         file = storage.temporary_file()
         reflog.write(file, wanted.fqrn, [])
         os.replace(file, os.path.join(wanted.root, reflog.FILE_NAME))
@@ -92,13 +97,14 @@ def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
             revision=root.revision,
             ttl=wanted.ttl,
             published=now,
-            metainfo=put_object(storage, wanted, metainfo, Kind.METAINFO),
+            metainfo=repository.put(metainfo, Kind.METAINFO),
         )
-        Publication(Repository(wanted), first, signing).commit(tags=[])
+        Publication(repository, first, signing).commit(tags=[])
 
 
-def _empty_root(storage: Storage, wanted: Settings, now: int) -> Root:
-    file = storage.temporary_file()
+def _empty_root(repository: Repository, now: int) -> Root:
+    wanted = repository.settings
+    file = repository.storage.temporary_file()
     catalog = Catalog.create(file)
     entry = Entry(
         name=b"",
@@ -124,4 +130,4 @@ def _empty_root(storage: Storage, wanted: Settings, now: int) -> Root:
     with open(file, "rb") as stream:
         content = stream.read()
     os.unlink(file)
-    return Root(put_object(storage, wanted, content, Kind.CATALOG), len(content), 1)
+    return Root(repository.put(content, Kind.CATALOG), len(content), 1)

@@ -93,7 +93,7 @@ def load_signing_keys(fqrn: str) -> SigningKeys:
     """The certificate and its key; `PyparrotError` if they are missing, broken or not a pair."""
     key_path, certificate_path = key_file(fqrn, "key"), key_file(fqrn, "crt")
     key = _load(key_path, signature.load_private_key)
-    certificate = _load(certificate_path, signature.load_certificate)
+    certificate = _load(certificate_path, _rsa_certificate)
     if signature.certificate_key(certificate).public_numbers() != key.public_key().public_numbers():
         raise PyparrotError(key_path, f"wrong key: it is not the one of {certificate_path}")
     return SigningKeys(key, certificate)
@@ -102,6 +102,15 @@ def load_signing_keys(fqrn: str) -> SigningKeys:
 def load_master_key(file: str) -> signature.PrivateKey:
     """A master key; `PyparrotError` if it is missing or broken."""
     return _load(file, signature.load_private_key)
+
+
+def load_master_pair(fqrn: str) -> signature.PrivateKey:
+    """A repository's master key; `PyparrotError` if its ``.pub`` is not the one of it."""
+    path, public_path = key_file(fqrn, "masterkey"), key_file(fqrn, "pub")
+    master, public = load_master_key(path), load_public_key(public_path)
+    if master.public_key().public_numbers() != public.public_numbers():
+        raise PyparrotError(path, f"wrong key: it is not the one of {public_path}")
+    return master
 
 
 def load_public_key(file: str) -> signature.PublicKey:
@@ -120,6 +129,12 @@ def replace_certificate(fqrn: str, certificate_days: int) -> SigningKeys:
         os.replace(path, f"{path}.until-{now:%Y%m%dT%H%M%SZ}")
     os.rename(path + ".new", path)
     return SigningKeys(key, certificate)
+
+
+def _rsa_certificate(pem: bytes) -> signature.Certificate:
+    certificate = signature.load_certificate(pem)
+    signature.certificate_key(certificate)
+    return certificate
 
 
 def _load(file: str, parse: Callable[[bytes], _Key]) -> _Key:

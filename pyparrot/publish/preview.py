@@ -92,7 +92,10 @@ def _same_stored(before: Entry, after: Item) -> bool:
 
 
 def _all_below(path: bytes, entry: Entry, old: CatalogTree) -> Iterator[bytes]:
-    yield path
-    if entry.is_directory:
-        for child in old.listdir(path):
-            yield from _all_below(path + b"/" + child.name, child, old)
+    pending = [(path, entry)]
+    while pending:
+        path, entry = pending.pop()
+        yield path
+        if entry.is_directory:
+            children = [(path + b"/" + child.name, child) for child in old.listdir(path)]
+            pending += reversed(children)

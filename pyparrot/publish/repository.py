@@ -104,6 +104,17 @@ class Repository:
         except (sqlite3.Error, ValueError) as error:
             raise PyparrotError(path, f"corrupt: {error}") from None
 
+    def object_name(self, content: bytes) -> ContentHash:
+        """The name of one of the objects that are always compressed."""
+        return self.settings.algorithm.of(Compression.ZLIB.pack(content))
+
+    def put(self, content: bytes, kind: Kind) -> ContentHash:
+        """Store one of the objects that are always compressed; gives its name."""
+        packed = Compression.ZLIB.pack(content)
+        name = self.settings.algorithm.of(packed)
+        self.storage.put(name, kind, packed)
+        return name
+
     def tree(self, root: ContentHash) -> CatalogTree:
         """The tree of a revision."""
         return CatalogTree(root, self.unpack_catalog)
@@ -168,7 +179,7 @@ class Publication:
             revision=root.revision,
             ttl=self._settings.ttl,
             published=now,
-            certificate=self._put(self._signing.pem, Kind.CERTIFICATE),
+            certificate=self.repository.put(self._signing.pem, Kind.CERTIFICATE),
             history=self._put_history(tags),
             garbage_collectable=self._settings.garbage_collection,
         )
@@ -182,15 +193,12 @@ class Publication:
         self._storage.replace_file(manifest.FILE_NAME, text)
         self.current = new
 
-    def _put(self, content: bytes, kind: Kind) -> ContentHash:
-        return put_object(self._storage, self._settings, content, kind)
-
     def _put_history(self, tags: list[Tag]) -> ContentHash:
         if self.current.history and tags == self.repository.tags(self.current):
             return self.current.history
         file = self._storage.temporary_file()
         history.write(file, self.repository.fqrn, tags, self.current.history)
-        return self._put(_take(file), Kind.HISTORY)
+        return self.repository.put(_take(file), Kind.HISTORY)
 
     def _write_reflog(self, new: Manifest, forget: frozenset[ContentHash]) -> ContentHash:
         references = [r for r in self.repository.references() if r.hash not in forget]
@@ -203,14 +211,6 @@ class Publication:
         content = _take(file)
         self._storage.replace_file(reflog.FILE_NAME, content)
         return self._settings.algorithm.of(content)
-
-
-def put_object(storage: Storage, configured: Settings, content: bytes, kind: Kind) -> ContentHash:
-    """Store one of the objects that are always compressed; gives its name."""
-    packed = Compression.ZLIB.pack(content)
-    name = configured.algorithm.of(packed)
-    storage.put(name, kind, packed)
-    return name
 
 
 def roots_of(published: Manifest) -> list[tuple[ContentHash, ReferenceType]]:

@@ -16,6 +16,7 @@ from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.repository.cvmfs import xattrs
 from pyparrot.repository.cvmfs.catalog import DIRECTORY, FILE, SPECIAL, SYMLINK, Chunk, Entry
+from pyparrot.repository.cvmfs.tree import CatalogTree
 
 MARKER = b".cvmfscatalog"
 """A file of this name makes its directory the root of a nested catalog."""
@@ -71,6 +72,12 @@ class Owner(NamedTuple):
 
     uid: int | None = None
     gid: int | None = None
+
+
+def is_published(old: CatalogTree, path: bytes) -> bool:
+    """Whether *path* is a directory in the published tree."""
+    entry = old.lookup(path)
+    return entry is not None and entry.is_directory
 
 
 def type_flags(mode: int) -> int:
@@ -238,17 +245,15 @@ class _Xattrs:
         except OSError as error:
             if error.errno in (errno.ENOTSUP, errno.EPERM, errno.EACCES):
                 return None
-            raise
+            raise source_error(file, error) from None
         if not names:
             return None
         attributes = {}
         for name in names:
-            if (
-                not name.startswith(("user.", "system.posix_acl_"))
-                and name != "security.capability"
-            ):
+            if not xattrs.travels(os.fsencode(name)):
                 continue
-            value = os.getxattr(file, name, follow_symlinks=False)
+            with _reading(file):
+                value = os.getxattr(file, name, follow_symlinks=False)
             if not xattrs.fits(os.fsencode(name), value):
                 self._progress.warn(
                     f"{printable(file)}: attribute {printable(name)} is left out:"

@@ -15,7 +15,7 @@ from pyparrot.repository.cvmfs.history import Tag
 from pyparrot.repository.cvmfs.manifest import Manifest
 from pyparrot.repository.cvmfs.tree import CatalogTree
 
-from .archive import ArchiveSource, Stage, repository_path
+from .archive import ArchiveSource
 from .build import Builder, Changes
 from .catalogs import CatalogWriters, Revision
 from .content import BodyStore
@@ -23,6 +23,7 @@ from .layout import AUTOMATIC_MARKER, RULES_FILE, Layout, Rules, plan
 from .preview import preview
 from .repository import Publication, Repository, Root
 from .source import DirectorySource, Owner, Source
+from .stage import Stage, repository_path
 from .tags import with_tag
 
 
@@ -114,9 +115,8 @@ def _automatic(old: CatalogTree) -> Iterator[bytes]:
     pending = [b""]
     while pending:
         mountpoint = pending.pop()
-        opened = old.catalog(mountpoint)
-        pending += opened.nested
-        if opened.catalog.lookup(mountpoint + b"/" + AUTOMATIC_MARKER):
+        pending += old.nested(mountpoint)
+        if old.catalog(mountpoint).catalog.lookup(mountpoint + b"/" + AUTOMATIC_MARKER):
             yield mountpoint
 
 
