@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,8 +16,16 @@ from pyparrot import __version__
 from pyparrot.errors import EXIT_FAILURE, PyparrotError, understood
 
 COMMANDS = {
+    "ls": "list directories of a repository",
+    "cat": "write the content of files to standard output",
+    "stat": "show all that is known of a name",
+    "find": "search a repository for names",
+    "readlink": "print where symlinks lead",
+    "repo": "show and check a repository, from its servers",
+    "cache": "fetch, pin, list, verify and clear what is in the local cache",
     "publish": "make a repository and keep it up to date",
     "serve": "serve a directory of repositories over HTTP, for development",
+    "config": "show how access to repositories is configured",
     "completion": "print a completion script for your shell",
 }
 """Every command and its one-line help; ``pyparrot.cli.NAME`` has its `configure`."""
@@ -26,6 +35,8 @@ SIGPIPE_STATUS = 141
 
 _EPILOG = """\
 examples:
+  pyparrot ls -l /cvmfs/sw.example.org/releases
+  pyparrot cache fetch /cvmfs/sw.example.org/releases/2.0
   pyparrot publish init sw.example.org --storage /srv/cvmfs
   pyparrot publish sync sw.example.org ./software
   pyparrot serve /srv/cvmfs
@@ -72,6 +83,9 @@ def sentence(summary: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal can't show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         parser = new_parser([word for word in words[:1] if word in COMMANDS])
         parsed = parser.parse_args(words)
@@ -79,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.print_help()
             return EXIT_FAILURE
         status: int = parsed.run(parsed)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: it was closed before we started
+            sys.stdout.flush()
         return status
     except BrokenPipeError:
         # The reader has gone; what is left in the buffer has nowhere to go either.

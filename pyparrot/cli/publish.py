@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Callable
+from typing import IO, TYPE_CHECKING, Callable
 
 from pyparrot.cli import sentence
 from pyparrot.errors import PyparrotError, printable
@@ -27,6 +27,10 @@ files (below $XDG_CONFIG_HOME/pyparrot, by default ~/.config/pyparrot):
   keys/FQRN.pub                     its public half: what clients need
   keys/FQRN.key, keys/FQRN.crt      sign every revision
 """
+
+
+_LONGEST_DAYS = 36500
+"""A hundred years: certificates can't name much later dates."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +68,8 @@ example:
     add("--auto-tag", action="store_true", help="name every revision by its time")
     add("--volatile", action="store_true", help="clients shall evict this content first")
     add("--ttl", metavar="S", type=_number, default=240, help="seconds clients trust a revision")
-    add("--whitelist-days", metavar="N", type=_number, default=30, help="until resign (30)")
-    add("--certificate-days", metavar="N", type=_number, default=3650, help="(3650)")
+    add("--whitelist-days", metavar="N", type=_days, default=30, help="until resign (30)")
+    add("--certificate-days", metavar="N", type=_days, default=3650, help="(3650)")
     add("--master-key", metavar="FILE", help="use this master key instead of a new one")
     add("--metainfo", metavar="FILE", help="JSON text about the repository, for other sites")
 
@@ -197,8 +201,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     from pyparrot.publish.sync import ingest
 
     name = arguments.archive
-    stream: Any = sys.stdin.buffer if name == "-" else open(name, "rb")  # noqa: SIM115
-    with stream, Progress("publishing", "names", arguments.quiet) as progress:
+    with _archive(name) as stream, Progress("publishing", "names", arguments.quiet) as progress:
         outcome = ingest(
             arguments.fqrn,
             stream,
@@ -211,6 +214,14 @@ def _ingest(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         _summarize(arguments.fqrn, outcome, False)
     return 0
+
+
+def _archive(name: str) -> IO[bytes]:
+    if name != "-":
+        return open(name, "rb")
+    if sys.stdin is None:
+        raise PyparrotError("standard input", "it is closed")
+    return sys.stdin.buffer
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -268,6 +279,13 @@ def _number(text: str) -> int:
     if not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"not a number: {text}")
     return int(text)
+
+
+def _days(text: str) -> int:
+    days = _number(text)
+    if days > _LONGEST_DAYS:
+        raise argparse.ArgumentTypeError(f"more than {_LONGEST_DAYS} days")
+    return days
 
 
 # tags and revisions
@@ -368,9 +386,9 @@ examples:
   pyparrot publish resign sw.example.org --new-certificate
 """
     add = parser.add_argument
-    add("--days", metavar="N", type=_number, default=30, help="how long it is valid (30)")
+    add("--days", metavar="N", type=_days, default=30, help="how long it is valid (30)")
     add("--new-certificate", action="store_true", help="make a new certificate for the same key")
-    add("--certificate-days", metavar="N", type=_number, default=3650, help="(3650)")
+    add("--certificate-days", metavar="N", type=_days, default=3650, help="(3650)")
 
 
 def _resign(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,325 @@
+"""``pyparrot cache``: look after what is in the local cache."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Callable
+
+from pyparrot.cli import _virtual, sentence
+from pyparrot.errors import PyparrotError, printable
+
+if TYPE_CHECKING:
+    from pyparrot.cache import ObjectStore
+    from pyparrot.cache.ledger import Record
+    from pyparrot.cache.prefetch import Outcome
+    from pyparrot.progress import Progress
+
+_EPILOG = """\
+The cache is ~/.cache/pyparrot ($XDG_CACHE_HOME/pyparrot), unless CVMFS_CACHE_DIR or --cache name
+another directory. It may be used by any number of processes while it is looked after.
+
+examples:
+  pyparrot cache fetch /cvmfs/sw.example.org/releases/2.0
+  pyparrot cache pin /cvmfs/sw.example.org/releases/2.0
+  pyparrot cache clear
+"""
+
+_SHOWN_FAILURES = 20
+
+_KINDS = {
+    "": "files",
+    "W": "chunked files",
+    "C": "catalogs",
+    "H": "tag databases",
+    "X": "certificates",
+    "M": "descriptions",
+}
+_NAME = re.compile(r"[0-9a-f]{40}(?:-rmd160|-shake128)?([A-Z]?)(\..*)?")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    for name, summary, fill, run in _ACTIONS:
+        action = actions.add_parser(name, help=summary, description=sentence(summary))
+        fill(action)
+        action.set_defaults(run=run)
+
+
+def _open(arguments: argparse.Namespace) -> ObjectStore:
+    """The cache that all repositories share, as it is configured."""
+    from pyparrot.cache import ObjectStore, default_directory
+    from pyparrot.config import load, parse_options
+
+    # What is configured for any repository, by a name that is none's.
+    configuration = load("any.invalid", parse_options(arguments.options))
+    quota = max(0, configuration.number("CVMFS_QUOTA_LIMIT", 4000)) << 20
+    directory = arguments.cache or configuration.get("CVMFS_CACHE_DIR") or default_directory()
+    return ObjectStore(directory, quota)
+
+
+def _configure_store(parser: argparse.ArgumentParser) -> None:
+    _virtual.add_cache_option(parser)
+    _virtual.add_parameters(parser)
+
+
+# info and list
+
+
+def _configure_info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    _configure_store(parser)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from pyparrot.cache.pins import pins
+
+    with _open(arguments) as store:
+        records, pinned = store.records(), pins(store)
+    counts = Counter(_kind(record.name) for record in records)
+    sizes = {
+        "bytes": sum(record.size for record in records),
+        "quota": store.quota,
+        "pinned_bytes": sum(record.size for record in records if record.pinned),
+    }
+    held = [
+        {
+            **_virtual.named(os.fsencode(f"/cvmfs/{pin.repository}{pin.path}")),
+            "revision": pin.revision,
+            "objects": len(pin.objects),
+        }
+        for pin in pinned
+    ]
+    facts = {
+        "directory": store.directory,
+        "objects": len(records),
+        "kinds": dict(sorted(counts.items())),
+    }
+    if arguments.json:
+        _virtual.write_json({**facts, **sizes, "pins": held})
+        return 0
+    shown = {name: _virtual.size_text(count) for name, count in sizes.items()}
+    if not store.quota:
+        shown["quota"] = "none"
+    facts["kinds"] = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    _virtual.write_facts({**facts, **shown})
+    for pin in held:
+        print(f"pin: {printable(str(pin['path']))}, revision {pin['revision']}")
+    return 0
+
+
+def _kind(name: str) -> str:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return "other"
+    return "indexes" if match[2] else _KINDS.get(match[1], "other")
+
+
+def _configure_list(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = """\
+Least recently used first: this is the order in which objects go when the cache is full.
+
+examples:
+  pyparrot cache list
+  pyparrot cache list --json | jq 'map(.size) | add'
+"""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    _configure_store(parser)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as store:
+        records = store.records()
+    if arguments.json:
+        _virtual.write_json([{**r._asdict(), "kind": _kind(r.name)} for r in records])
+        return 0
+    width = max((len(str(record.size)) for record in records), default=0)
+    for record in records:
+        print(_line(record, width))
+    return 0
+
+
+def _line(record: Record, width: int) -> str:
+    mark = "pinned" if record.pinned else "-"
+    return f"{record.size:{width}}  {_virtual.time_text(record.used)}  {mark:6}  {record.name}"
+
+
+# verify and clear
+
+
+def _configure_verify(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = """\
+Every object is hashed again; what does not have the content that its name says is removed, and
+fetched again when it is next needed. What only a catalog can tell (index files, files that were put
+together from chunks) goes, too, if its catalog is not in the cache.
+
+Exit status: 0 if nothing was corrupt, 1 if something was (a line for each on standard output).
+"""
+    parser.add_argument("-q", "--quiet", action="store_true", help="only faults, no progress")
+    _configure_store(parser)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from pyparrot.cache import pins
+    from pyparrot.progress import Progress
+    from pyparrot.repository.cvmfs.recheck import recheck
+
+    with _open(arguments) as store, Progress("verifying", "objects", arguments.quiet) as progress:
+        report = recheck(store, progress)
+        pins.settle(store)
+    for name in report.corrupt:
+        print(f"{name}: corrupt, removed")
+    if not arguments.quiet:
+        dropped = f", {len(report.doubtful)} dropped as nothing vouches for them"
+        print(
+            f"{store.directory}: {report.objects} objects, {_virtual.size_text(report.bytes)}:"
+            f" {len(report.corrupt)} corrupt{dropped if report.doubtful else ''}"
+        )
+    return 1 if report.corrupt else 0
+
+
+def _configure_clear(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = """\
+Files that programs have open stay readable for them.
+
+examples:
+  pyparrot cache clear
+  pyparrot cache clear --all
+"""
+    parser.add_argument("--all", action="store_true", help="pinned objects and pins, too")
+    _configure_store(parser)
+
+
+def _clear(arguments: argparse.Namespace) -> int:
+    from pyparrot.cache import pins
+
+    with _open(arguments) as store:
+        if arguments.all:
+            pins.forget(store)
+        else:
+            pins.settle(store)
+        count, size = store.clear(arguments.all)
+    print(f"{store.directory}: removed {count} objects, {_virtual.size_text(size)}")
+    return 0
+
+
+# fetch, pin and unpin
+
+
+def _configure_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = f"""\
+{_virtual.OPTIONS_EPILOG}
+example:
+  pyparrot cache fetch /cvmfs/sw.example.org/releases/2.0 /cvmfs/sw.example.org/setup.sh
+"""
+    parser.add_argument("-q", "--quiet", action="store_true", help="only failures, no progress")
+    _virtual.add_paths(parser)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from pyparrot.cache.prefetch import prefetch
+
+    return _get(
+        arguments, lambda target, progress: prefetch(target.repository, [target.path], progress)
+    )
+
+
+def _configure_pin(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = f"""\
+A pin fetches the files, and holds them as they are in this revision, with the catalogs on the way
+there: they can be read without a network. Pin again to hold a newer revision instead.
+
+{_virtual.OPTIONS_EPILOG}
+example:
+  pyparrot cache pin /cvmfs/sw.example.org/releases/2.0
+"""
+    parser.add_argument("-q", "--quiet", action="store_true", help="only failures, no progress")
+    _virtual.add_paths(parser)
+
+
+def _pin(arguments: argparse.Namespace) -> int:
+    from pyparrot.cache.pins import pin
+
+    return _get(arguments, lambda target, progress: pin(target.repository, target.path, progress))
+
+
+def _get(arguments: argparse.Namespace, get: Callable[[_virtual.Target, Progress], Outcome]) -> int:
+    from pyparrot.progress import Progress
+
+    with _virtual.Repositories(arguments) as repositories:
+        for target in repositories.targets():
+            begin = time.monotonic()
+            with Progress("fetching", "files", arguments.quiet) as progress:
+                outcome = get(target, progress)
+            _report_failures(target, outcome)
+            if outcome.failures:
+                repositories.status = _virtual.EXIT_SOME_FAILED
+            if outcome.fetched + outcome.there > target.repository.store.quota > 0:
+                _virtual.warn(
+                    f"{printable(target.shown)}: more than the cache's quota, which is"
+                    f" {_virtual.size_text(target.repository.store.quota)} (CVMFS_QUOTA_LIMIT)"
+                )
+            if not arguments.quiet:
+                print(_summary(target, outcome, time.monotonic() - begin))
+        return repositories.status
+
+
+def _summary(target: _virtual.Target, outcome: Outcome, seconds: float) -> str:
+    size = _virtual.size_text
+    return (
+        f"{printable(target.shown)}: {outcome.files} files:"
+        f" {size(outcome.fetched)} fetched, {size(outcome.there)} were there, {seconds:.1f} s"
+    )
+
+
+def _report_failures(target: _virtual.Target, outcome: Outcome) -> None:
+    mountpoint = b"/cvmfs/" + os.fsencode(target.repository.name)
+    for path, error in outcome.failures[:_SHOWN_FAILURES]:
+        print(f"pyparrot: {_virtual.describe(mountpoint + path, error)}", file=sys.stderr)
+    more = len(outcome.failures) - _SHOWN_FAILURES
+    if more > 0:
+        print(f"pyparrot: {printable(target.shown)}: {more} more failures", file=sys.stderr)
+
+
+def _configure_unpin(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = """\
+The files stay in the cache until there is need for their space. No network is needed.
+
+example:
+  pyparrot cache unpin /cvmfs/sw.example.org/releases/2.0
+"""
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="as it was pinned")
+    _configure_store(parser)
+
+
+def _unpin(arguments: argparse.Namespace) -> int:
+    from pyparrot.cache.pins import unpin
+
+    status = 0
+    with _open(arguments) as store:
+        for path in arguments.paths:
+            if not unpin(store, *_virtual.split(os.fsencode(path))):
+                failure = PyparrotError(path, "not pinned", "pyparrot cache info lists the pins")
+                print(f"pyparrot: {failure}", file=sys.stderr)
+                status = _virtual.EXIT_SOME_FAILED
+    return status
+
+
+_Configure = Callable[[argparse.ArgumentParser], None]
+_Run = Callable[[argparse.Namespace], int]
+
+_ACTIONS: tuple[tuple[str, str, _Configure, _Run], ...] = (
+    ("info", "show where the cache is, and what it holds", _configure_info, _info),
+    ("list", "list all objects", _configure_list, _list),
+    ("verify", "check that all objects are what they should be", _configure_verify, _verify),
+    ("clear", "remove everything but what is pinned", _configure_clear, _clear),
+    ("fetch", "fetch files and directories before they are needed", _configure_fetch, _fetch),
+    ("pin", "fetch files and directories, and keep them", _configure_pin, _pin),
+    ("unpin", "keep something no longer", _configure_unpin, _unpin),
+)

@@ -1,0 +1,35 @@
+"""``pyparrot cat``: write the content of files to standard output."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shutil
+import sys
+
+from pyparrot.cli import _virtual
+
+_EPILOG = f"""\
+{_virtual.OPTIONS_EPILOG}
+examples:
+  pyparrot cat /cvmfs/sw.example.org/README
+  pyparrot cat --tag v1 /cvmfs/sw.example.org/README
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = _EPILOG
+    _virtual.add_paths(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with _virtual.Repositories(arguments) as repositories:
+        for shown, repository, path in repositories.targets():
+            file = repositories.attempt(shown, functools.partial(repository.open, path))
+            if file is not None:
+                # Beyond this point a failure is one of standard output, not of the path.
+                with file:
+                    shutil.copyfileobj(file, sys.stdout.buffer, 1 << 18)
+        return repositories.status

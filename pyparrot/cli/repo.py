@@ -1,0 +1,158 @@
+"""``pyparrot repo``: show and check a repository, from its servers."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from pyparrot.cli import _virtual, sentence
+from pyparrot.errors import printable
+
+if TYPE_CHECKING:
+    from pyparrot.repository.cvmfs.remote import RemoteRepository
+
+_EPILOG = """\
+examples:
+  pyparrot repo info sw.example.org
+  pyparrot repo info --server http://127.0.0.1:8000/cvmfs/@fqrn@ --key sw.pub sw.example.org
+  pyparrot repo check sw.example.org
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    summary = "show a repository's revision, tags, sizes, servers and proxy"
+    info = actions.add_parser("info", help=summary, description=sentence(summary))
+    info.epilog = _virtual.OPTIONS_EPILOG
+    info.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    info.add_argument("--json", action="store_true", help="as JSON")
+    _virtual.add_options(info)
+    info.set_defaults(run=_info)
+    summary = "fetch and verify all catalogs and objects of a revision"
+    check = actions.add_parser("check", help=summary, description=sentence(summary))
+    check.epilog = """\
+Everything comes from the server: signatures, catalogs, objects. The cache is neither asked nor
+filled; catalogs are unpacked in the directory for temporary files ($TMPDIR).
+
+Exit status: 0 if all is well, 1 if something is wrong (a line for each fault on standard output),
+125 if the repository can't be opened.
+
+examples:
+  pyparrot repo check sw.example.org
+  pyparrot repo check --catalogs-only --tag v1 sw.example.org
+"""
+    check.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    check.add_argument("-q", "--quiet", action="store_true", help="only faults, no progress")
+    check.add_argument("--catalogs-only", action="store_true", help="no objects of files")
+    _virtual.add_options(check)
+    check.set_defaults(run=_check)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    with closing(_virtual.open_one(arguments, arguments.fqrn)) as repository:
+        facts, tags = _facts(repository), _tags(repository)
+    if arguments.json:
+        _virtual.write_json({**facts, "tags": tags})
+        return 0
+    for name in facts:
+        if name.startswith(("size", "root_size")):
+            facts[name] = _virtual.size_text(facts[name])
+        elif isinstance(facts[name], list):
+            facts[name] = " ".join(facts[name])
+    facts["published"] = _virtual.time_text(facts["published"]) if facts["published"] else "?"
+    _virtual.write_facts(facts)
+    for tag in reversed(tags):
+        when = _virtual.time_text(tag["timestamp"])
+        text = printable(f"{tag['name']:20}  {tag['description']}")
+        print(f"tag: {tag['revision']:6}  {when}  {text}".rstrip())
+    return 0
+
+
+def _facts(repository: RemoteRepository) -> dict[str, Any]:
+    from pyparrot.transport.failover import without_password
+    from pyparrot.transport.proxies import DIRECT
+    from pyparrot.transport.servers import parse_servers
+
+    transport, newest = repository.transport, repository.manifest
+    root = repository.lookup("/").catalog
+    proxy = transport.active_proxy
+    opened_newest = newest is not None and newest.catalog == repository.root
+    facts: dict[str, Any] = {
+        "name": repository.name,
+        "revision": root.revision,
+        "newest_revision": newest.revision if newest else None,
+        "published": newest.published if newest and opened_newest else None,
+        "root_hash": str(repository.root),
+        "ttl": newest.ttl if newest else root.ttl,
+        **_sizes(repository),
+        "servers": list(parse_servers(repository.configuration.get("CVMFS_SERVER_URL") or "")),
+        "server_in_use": without_password(transport.active_server),
+        "proxy_in_use": proxy if proxy == DIRECT else without_password(proxy),
+        "cache": repository.store.directory,
+    }
+    return facts
+
+
+def _sizes(repository: RemoteRepository) -> dict[str, int]:
+    """What the root catalog counts of the whole repository; nothing if it can't be had."""
+    import sqlite3
+
+    from pyparrot.repository.cvmfs.catalog import Catalog
+    from pyparrot.repository.cvmfs.hashes import Kind
+
+    try:
+        file = repository.objects.metadata(repository.root, Kind.CATALOG)
+        with closing(Catalog.open(file)) as catalog:
+            counters = catalog.counters("self") + catalog.counters("subtree")
+            size = catalog.size
+    except (OSError, sqlite3.Error) as error:
+        _virtual.warn(f"{repository.name}: no sizes: {error}")
+        return {}
+    counts = counters.as_dict()
+    return {
+        "root_size": size,
+        "files": counts["regular"],
+        "symlinks": counts["symlink"],
+        # A nested catalog's root is counted in it and in its parent.
+        "directories": counts["dir"] - counts["nested"],
+        "nested_catalogs": counts["nested"],
+        "size_of_files": counts["file_size"],
+    }
+
+
+def _tags(repository: RemoteRepository) -> list[dict[str, Any]]:
+    tags = repository.tags()
+    return [{**tag._asdict(), "catalog": str(tag.catalog)} for tag in tags]
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    import tempfile
+
+    from pyparrot.progress import Progress
+    from pyparrot.repository.cvmfs.verify import verify
+
+    # With a cache of its own, and empty, everything has to come from the server.
+    with (
+        tempfile.TemporaryDirectory(prefix="pyparrot-check-") as cache,
+        closing(_virtual.open_one(arguments, arguments.fqrn, cache)) as repository,
+    ):
+        with Progress("checking", "objects", arguments.quiet) as progress:
+            report = verify(repository, arguments.catalogs_only, progress)
+        revision = repository.lookup("/").catalog.revision
+    for fault in report.faults:
+        print(fault)
+    if report.unchecked:
+        _virtual.warn(
+            f"{arguments.fqrn}: {report.unchecked} external files not checked:"
+            " no CVMFS_EXTERNAL_URL is configured"
+        )
+    if not arguments.quiet:
+        print(
+            f"{arguments.fqrn}: revision {revision}: {report.catalogs} catalogs,"
+            f" {report.objects} objects, {_virtual.size_text(report.bytes)}:"
+            f" {len(report.faults)} faults"
+        )
+    return 1 if report.faults else 0

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Any path through any symlinks of a valid index, with a nested catalog that is at hand or not.
+ * Beyond memory safety: the quick way and the thorough one agree, and what is found has a real
+ * path that leads to the same place without a symlink.
+ *
+ * Input: a byte of choices, the targets of LINKS symlinks (each ended by a newline), and the path.
+ */
+#include "index_build.h"
+#include "walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOUNT_NESTED = 1, NOFOLLOW = 2, NO_ENVIRONMENT = 4 };
+enum { LINKS = 8, ROWS = 6 + LINKS, NESTED_ROWS = 4 };
+
+#define MODE_DIRECTORY 0040755u
+#define MODE_FILE 0100644u
+#define MODE_SYMLINK 0120777u
+
+struct catalog {
+    struct pp_row rows[ROWS];
+    size_t count;
+    char texts[ROWS * (PP_TARGET_MAX + 16)];
+    size_t size;
+};
+
+static void add(struct catalog *catalog, int64_t key, int64_t parent, uint32_t mode,
+                uint32_t flags, const char *name, const char *target, size_t target_length)
+{
+    const size_t length = strlen(name);
+    catalog->rows[catalog->count++] = (struct pp_row){
+        .path = {key, 0},
+        .parent = {parent, 0},
+        .text = catalog->size,
+        .mode = mode,
+        .flags = flags,
+        .name_length = (uint16_t)length,
+        .target_length = (uint16_t)target_length,
+    };
+    memcpy(catalog->texts + catalog->size, name, length);
+    memcpy(catalog->texts + catalog->size + length, target, target_length);
+    catalog->size += length + target_length;
+}
+
+/* The index in memory of its own size; NULL if the catalog was refused. */
+static void *build(const struct catalog *catalog, uint64_t root_hash, struct pp_index *index)
+{
+    static const uint8_t name[20];
+    const int64_t root[2] = {1, 0};
+    struct pp_chunk chunk;
+    void *file = NULL;
+    size_t bad_row;
+    struct pp_builder *builder = pp_builder_new(catalog->rows, catalog->count, catalog->texts,
+                                                catalog->size, &chunk, 0, root, root_hash);
+    if (pp_builder_plan(builder, &bad_row) == PP_BUILD_OK) {
+        const size_t size = pp_builder_size(builder);
+        file = calloc(1, size);
+        if (pp_builder_fill(builder, file, name, 0, 1, 1) || pp_index_open(index, file, size))
+            abort();
+    }
+    pp_builder_free(builder);
+    return file;
+}
+
+static uint64_t hash_of(const char *name)
+{
+    return pp_hash_child(PP_HASH_ROOT, pp_hash_name(name, strlen(name)));
+}
+
+static struct pp_walk *walked(const struct pp_snapshot *snapshot, uint32_t flags, const char *path,
+                              size_t length, enum pp_outcome *outcome)
+{
+    struct pp_walk *walk = calloc(1, sizeof *walk);
+    walk->snapshot = snapshot;
+    walk->flags = flags;
+    *outcome = pp_walk(walk, path, length);
+    return walk;
+}
+
+static void check(const struct pp_snapshot *snapshot, uint32_t flags, const char *path,
+                  size_t length)
+{
+    enum pp_outcome quick_outcome, outcome, again_outcome;
+    struct pp_walk *quick = walked(snapshot, flags, path, length, &quick_outcome);
+    struct pp_walk *walk = walked(snapshot, flags | PP_WANT_PATH, path, length, &outcome);
+
+    if (outcome == PP_DAMAGED || outcome != quick_outcome)
+        abort();
+    if (outcome == PP_ERROR && walk->error != quick->error)
+        abort();
+    if (outcome == PP_OUTSIDE && (walk->path_length >= PP_PATH_MAX || walk->path[0] != '/' ||
+                                  walk->path_length != strlen(walk->path)))
+        abort();
+    if (outcome == PP_FOUND || outcome == PP_NEED_CATALOG) {
+        if (walk->record != quick->record || walk->hash != quick->hash || walk->index != quick->index)
+            abort();
+        struct pp_walk *again = walked(snapshot, PP_WANT_PATH | PP_NOFOLLOW, walk->path,
+                                       walk->path_length, &again_outcome);
+        if (again_outcome != PP_FOUND || again->links != 0 || again->record != walk->record ||
+            again->path_length != walk->path_length ||
+            memcmp(again->path, walk->path, walk->path_length) != 0)
+            abort();
+        free(again);
+    }
+    free(quick);
+    free(walk);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const environment[] = {"A=1", "EMPTY=", "UP=..", "LINK=/cvmfs/r/l0", NULL};
+    static const int64_t parents[LINKS] = {1, 1, 1, 2, 2, 3, 3, 3};
+    static struct catalog outer, nested;
+    if (size == 0)
+        return 0;
+    const unsigned choices = data[0];
+    const char *rest = (const char *)data + 1;
+    size--;
+
+    outer.count = outer.size = nested.count = nested.size = 0;
+    add(&outer, 1, 0, MODE_DIRECTORY, 1, "", "", 0);
+    add(&outer, 2, 1, MODE_DIRECTORY, 1, "a", "", 0);
+    add(&outer, 3, 2, MODE_DIRECTORY, 1, "b", "", 0);
+    add(&outer, 4, 1, MODE_FILE, 4, "f", "", 0);
+    add(&outer, 5, 3, MODE_FILE, 4, "f", "", 0);
+    add(&outer, 6, 1, MODE_DIRECTORY, 1 | 2, "n", "", 0);
+    add(&nested, 1, 0, MODE_DIRECTORY, 1 | 32, "", "", 0);
+    add(&nested, 2, 1, MODE_DIRECTORY, 1, "d", "", 0);
+    add(&nested, 3, 2, MODE_FILE, 4, "f", "", 0);
+    for (int i = 0; i < LINKS; i++) {
+        const char *end = memchr(rest, '\n', size);
+        const size_t length = end ? (size_t)(end - rest) : 0;
+        if (length > PP_TARGET_MAX)
+            return 0;
+        const char name[] = {'l', (char)('0' + i), 0};
+        add(&outer, 10 + i, parents[i], MODE_SYMLINK, 8, name, rest, length);
+        if (i == 0)
+            add(&nested, 10, 2, MODE_SYMLINK, 8, name, rest, length);
+        if (end) {
+            rest += length + 1;
+            size -= length + 1;
+        }
+    }
+    struct pp_index index, nested_index;
+    void *file = build(&outer, PP_HASH_ROOT, &index);
+    void *nested_file = build(&nested, hash_of("n"), &nested_index);
+    if (file && nested_file) {
+        struct pp_mounted mounted[4] = {0};
+        struct pp_snapshot snapshot = {
+            &index, mounted, 3, "/cvmfs/r", 8, choices & NO_ENVIRONMENT ? NULL : environment,
+        };
+        if (choices & MOUNT_NESTED)
+            pp_snapshot_mount(&snapshot, &nested_index);
+        /* The path in memory of its own size. */
+        char *path = malloc(size);
+        memcpy(path, rest, size);
+        if (!memchr(path, 0, size))
+            check(&snapshot, choices & NOFOLLOW ? PP_NOFOLLOW : 0, path, size);
+        free(path);
+    }
+    free(file);
+    free(nested_file);
+    return 0;
+}
