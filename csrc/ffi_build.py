@@ -8,6 +8,7 @@ ffibuilder.cdef("""
     size_t pp_chunk_cut(const uint8_t *data, size_t length,
                         size_t minimum, size_t average, size_t maximum);
     int syncfs(int fd);
+    int pp_become_subreaper(void);
 
     enum { PP_NESTED, PP_VARIANT, PP_CHUNKED, PP_EXTERNAL, PP_HIDDEN, PP_BODY, PP_BIND, ... };
 
@@ -103,17 +104,140 @@ ffibuilder.cdef("""
     void pp_builder_free(struct pp_builder *builder);
 """)
 
+ffibuilder.cdef("""
+    enum { PP_AUTOMOUNT, ... };
+    struct pp_mount {
+        const char *path;
+        uint64_t path_length;
+        const char *view;
+        uint64_t view_length;
+        const struct pp_snapshot *snapshot;
+        uint64_t device;
+        uint64_t blocks;
+        uint64_t flags;
+    };
+    struct pp_mount_slot {
+        uint64_t hash;
+        const struct pp_mount *mount;
+        int64_t until;
+    };
+    struct pp_mounts {
+        const struct pp_mount_slot *slots;
+        uint64_t mask;
+        uint64_t depth;
+    };
+    struct pp_namespace {
+        const struct pp_mounts *mounts;
+        const char *views;
+        uint64_t views_length;
+    };
+    uint64_t pp_mount_hash(const char *path, size_t length);
+
+    enum {
+        PP_NEEDS_NOTHING, PP_NEEDS_CATALOG, PP_NEEDS_MOUNT, PP_NEEDS_VIEW, PP_NEEDS_PROGRAM,
+        PP_NEEDS_XATTR, ...
+    };
+    struct pp_place {
+        const struct pp_mount *mount;
+        struct pp_walk walk;
+        char path[...];
+        ...;
+    };
+    struct pp_call {
+        int number;
+        struct pp_place *asking;
+        char file[...];
+        char text[...];
+        int asked;
+        int64_t answer;
+        char buffer[...];
+        ...;
+    };
+    int pp_is_trapped(int number);
+
+    int pp_filter_install(uint64_t cookie, int wait_killable);
+
+    struct pp_scratches;
+    struct pp_scratches *pp_scratches_new(void);
+    void pp_scratches_free(struct pp_scratches *scratches);
+
+    struct pp_counters {
+        uint64_t calls;
+        uint64_t ran;
+        uint64_t answered;
+        uint64_t opened;
+        uint64_t changed;
+        uint64_t asked;
+    };
+    struct pp_engine {
+        int listener;
+        const struct pp_namespace *space;
+        uint64_t cookie;
+        struct pp_scratches *scratches;
+        int roots_differ;
+        int idle;
+        int ended;
+    };
+    struct pp_worker;
+    struct pp_worker *pp_worker_new(struct pp_engine *engine);
+    void pp_worker_free(struct pp_worker *worker);
+    int pp_worker_serve(struct pp_worker *worker);
+    void pp_worker_refuse(struct pp_worker *worker, int error);
+    struct pp_call *pp_worker_call(struct pp_worker *worker);
+    const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);
+    int pp_worker_task(const struct pp_worker *worker);
+    void pp_listener_prepare(int listener);
+    int pp_probe(int task, const char **what);
+""")
+
+_SOURCES = [
+    "answers",
+    "calls_change",
+    "calls_exec",
+    "calls_look",
+    "calls_open",
+    "chunk",
+    "filter",
+    "index",
+    "index_build",
+    "mounts",
+    "notify",
+    "resolve",
+    "surgery",
+    "syscalls",
+    "walk",
+]
+_HEADERS = [
+    "answers",
+    "arch/x86_64/registers",
+    "calls",
+    "chunk",
+    "filter",
+    "index",
+    "index_build",
+    "mounts",
+    "notify",
+    "resolve",
+    "surgery",
+    "syscalls",
+    "task",
+    "text",
+    "walk",
+]
+
 ffibuilder.set_source(
     "pyparrot._core",
     """
+    #include <sys/prctl.h>
     #include <unistd.h>
     #include "chunk.h"
+    #include "filter.h"
     #include "index_build.h"
-    #include "walk.h"
+    #include "notify.h"
     """,
-    sources=["csrc/chunk.c", "csrc/index.c", "csrc/index_build.c", "csrc/walk.c"],
+    sources=[f"csrc/{name}.c" for name in _SOURCES],
     include_dirs=["csrc"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra"],
-    depends=["csrc/chunk.h", "csrc/index.h", "csrc/index_build.h", "csrc/walk.h"],
+    depends=[f"csrc/{name}.h" for name in _HEADERS],
 )

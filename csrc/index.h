@@ -144,6 +144,13 @@ const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_reco
 /* The offset of a record, as in struct pp_slot. */
 uint32_t pp_index_offset(const struct pp_index *index, const struct pp_record *record);
 
+/* The space that a record takes, in units of 8 bytes. */
+static inline uint32_t pp_record_units(const struct pp_record *record)
+{
+    const size_t text = (size_t)record->name_length + 1 + record->target_length + 1;
+    return (uint32_t)((sizeof *record + text + 7) / 8);
+}
+
 static inline const char *pp_record_target(const struct pp_record *record)
 {
     return record->text + record->name_length + 1;

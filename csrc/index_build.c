@@ -21,7 +21,12 @@ enum {
     HIDDEN = 0x8000,
 };
 
+/* The highest of the algorithms that catalogs may name. */
+enum { LAST_HASH = 2, LAST_COMPRESSION = 1 };
+
 #define UNPLACED UINT32_MAX
+#define NANOSECONDS 1000000000u
+#define ALL_PERMISSIONS 07777u
 
 /* Where a row's record goes. */
 struct place {
@@ -142,6 +147,22 @@ static enum pp_build_error check_text(const struct pp_builder *builder, const st
     return PP_BUILD_OK;
 }
 
+static int is_mountpoint(const struct pp_row *row)
+{
+    return (row->flags & (NESTED_MOUNTPOINT | BIND_MOUNTPOINT)) != 0;
+}
+
+/* At a mountpoint it is the nested catalog's hash that counts. */
+static unsigned hash_of(const struct pp_row *row)
+{
+    return is_mountpoint(row) ? row->algorithm : row->flags >> HASH_SHIFT & 7u;
+}
+
+static unsigned compression_of(const struct pp_row *row)
+{
+    return row->flags >> COMPRESSION_SHIFT & 7u;
+}
+
 static enum pp_build_error check_row(const struct pp_builder *builder, const struct pp_row *row,
                                      int is_root)
 {
@@ -160,8 +181,15 @@ static enum pp_build_error check_row(const struct pp_builder *builder, const str
     const int is_symlink = (row->flags & SYMLINK) != 0;
     const int is_special = (row->flags & SPECIAL) != 0;
     if (is_directory != S_ISDIR(row->mode) || is_symlink != S_ISLNK(row->mode) ||
-        (!is_directory && !is_symlink && is_special == S_ISREG(row->mode)))
+        (!is_directory && !is_symlink && is_special == S_ISREG(row->mode)) ||
+        row->mode > (S_IFMT | ALL_PERMISSIONS))
         return PP_BUILD_TYPE;
+    if ((row->flags & CHUNKED && !S_ISREG(row->mode)) || (is_mountpoint(row) && !is_directory))
+        return PP_BUILD_TYPE;
+    if (row->size < 0 || row->mtime_ns >= NANOSECONDS)
+        return PP_BUILD_NUMBER;
+    if (hash_of(row) > LAST_HASH || compression_of(row) > LAST_COMPRESSION)
+        return PP_BUILD_STORAGE;
     return PP_BUILD_OK;
 }
 
@@ -252,8 +280,8 @@ enum pp_build_error pp_builder_plan(struct pp_builder *builder, size_t *bad_row)
         error = place_row(builder, root, root, builder->root_hash);
     for (size_t next = 0; !error && next < builder->entries; next++) {
         const uint32_t number = builder->queue[next];
-        const uint32_t flags = builder->rows[number].flags;
-        if (flags & DIRECTORY && !(flags & (NESTED_MOUNTPOINT | BIND_MOUNTPOINT)))
+        const struct pp_row *row = &builder->rows[number];
+        if (row->flags & DIRECTORY && !is_mountpoint(row))
             error = place_children(builder, number, bad_row);
     }
     /* At most half of the slots are taken, so that a free one is never far. */
@@ -280,7 +308,7 @@ static uint16_t record_flags(const struct pp_builder *builder, const struct pp_r
 {
     unsigned flags = 0;
 
-    if (row->flags & (NESTED_MOUNTPOINT | BIND_MOUNTPOINT))
+    if (is_mountpoint(row))
         flags |= PP_NESTED;
     if (row->flags & BIND_MOUNTPOINT)
         flags |= PP_BIND;
@@ -296,14 +324,6 @@ static uint16_t record_flags(const struct pp_builder *builder, const struct pp_r
         is_variant(name_of(builder, row) + row->name_length, row->target_length))
         flags |= PP_VARIANT;
     return (uint16_t)flags;
-}
-
-static uint16_t record_storage(const struct pp_row *row)
-{
-    const unsigned algorithm = row->flags & (NESTED_MOUNTPOINT | BIND_MOUNTPOINT)
-                                   ? row->algorithm
-                                   : row->flags >> HASH_SHIFT & 7u;
-    return (uint16_t)(algorithm | (row->flags >> COMPRESSION_SHIFT & 7u) << 3);
 }
 
 /* Members of a hard link group share their number; 63 bits, for those who sign it. */
@@ -341,7 +361,7 @@ static void fill_record(const struct pp_builder *builder, uint32_t number, uint8
         .extra = place->extra,
         .xattr_size = row->xattr_size,
         .flags = record_flags(builder, row),
-        .storage = record_storage(row),
+        .storage = (uint16_t)(hash_of(row) | compression_of(row) << 3),
         .name_length = row->name_length,
         .target_length = row->target_length,
     };

@@ -40,8 +40,10 @@ enum pp_build_error {
     PP_BUILD_NO_ROOT,
     PP_BUILD_NAME,      /* empty, too long, . or .., or with a slash or NUL */
     PP_BUILD_TARGET,    /* a symlink's target with a NUL, or too long, or empty where it may not be */
-    PP_BUILD_TYPE,      /* the mode says another type than the flags */
+    PP_BUILD_TYPE,      /* flags that contradict the mode or each other */
     PP_BUILD_DUPLICATE, /* two entries of one name, or of one hash */
+    PP_BUILD_NUMBER,    /* a negative size, or more nanoseconds than a second has */
+    PP_BUILD_STORAGE,   /* an unknown hash or compression algorithm */
     PP_BUILD_LOOP,      /* a directory below itself */
     PP_BUILD_SIZE,      /* texts, chunks or the whole beyond what the format holds */
 };

@@ -91,8 +91,8 @@ size_t pp_expand(const char *target, size_t length, const char *const *environme
             /* NAME or NAME:-default */
             const size_t name = i + 2;
             size_t name_end = find(target, name, end, ':');
-            if (name_end + 1 >= end || target[name_end + 1] != '-')
-                name_end = end;
+            while (name_end < end && target[name_end + 1] != '-')
+                name_end = find(target, name_end + 1, end, ':');
             piece = value_of(environment, target + name, name_end - name);
             piece_length = 0;
             if (piece) {

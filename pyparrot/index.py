@@ -9,26 +9,27 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pyparrot._core import ffi, lib
 from pyparrot.repository.cvmfs.catalog import (
     BIND_MOUNTPOINT,
     CHUNKED,
     NESTED_MOUNTPOINT,
-    Catalog,
     Chunk,
+    NestedCatalog,
     path_hash,
 )
 from pyparrot.repository.cvmfs.compression import Compression
-from pyparrot.repository.cvmfs.hashes import Algorithm, ContentHash
+from pyparrot.repository.cvmfs.database import BROKEN
+from pyparrot.repository.cvmfs.hashes import DIGEST_SIZE, Algorithm, ContentHash
 
 ROOT_HASH: int = lib.PP_HASH_ROOT
 """The path hash of a repository's root directory."""
 
 _ROW = struct.Struct("<qqqqqqQIIIIIIIIIIHH20sBB6x")
 _CHUNK = struct.Struct("<QQ20s4x")
-_NO_DIGEST = bytes(20)
+_NO_DIGEST = bytes(DIGEST_SIZE)
 _MASK = 0xFFFFFFFF
 _MOUNTPOINT = NESTED_MOUNTPOINT | BIND_MOUNTPOINT
 _FAULTS = (
@@ -39,6 +40,8 @@ _FAULTS = (
     "a bad symlink",
     "a type that its flags contradict",
     "a name that is there twice",
+    "a number that can't be",
+    "an unknown hash or compression algorithm",
     "a directory that is below itself",
     "more than an index can hold",
 )
@@ -48,7 +51,30 @@ class BadCatalogError(ValueError):
     """A catalog that can't be true: its text says why."""
 
 
-def build(catalog: Catalog, name: ContentHash, root: bytes, root_hash: int, file: str) -> None:
+class Source(Protocol):
+    """What an index is made from: a `Catalog`, or what has the same rows."""
+
+    @property
+    def revision(self) -> int:
+        """The revision that it is of."""
+
+    def get_property(self, name: str) -> str | None:
+        """A property's value."""
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """As `Catalog.rows`."""
+
+    def all_chunks(self) -> Iterator[tuple[tuple[int, int], Chunk]]:
+        """As `Catalog.all_chunks`."""
+
+    def nested_catalogs(self) -> list[NestedCatalog]:
+        """As `Catalog.nested_catalogs`."""
+
+    def bind_mountpoints(self) -> list[NestedCatalog]:
+        """As `Catalog.bind_mountpoints`."""
+
+
+def build(catalog: Source, name: ContentHash, root: bytes, root_hash: int, file: str) -> None:
     """Write the index of *catalog* to the new *file*.
 
     *name* is the catalog's hash, *root* the path of its root directory in the catalog itself (its
@@ -58,7 +84,9 @@ def build(catalog: Catalog, name: ContentHash, root: bytes, root_hash: int, file
     try:
         rows, row_count, texts, chunks = _pack(catalog)
         revision, ttl = catalog.revision, int(catalog.get_property("TTL") or 0)
-    except (struct.error, TypeError, ValueError) as error:
+        if not (0 <= revision < 1 << 63 and 0 <= ttl < 1 << 63):
+            raise ValueError("its revision or TTL can't be")
+    except (struct.error, *BROKEN) as error:
         raise BadCatalogError(f"catalog {name}: {error}") from None
     builder = ffi.gc(
         lib.pp_builder_new(
@@ -82,12 +110,13 @@ def build(catalog: Catalog, name: ContentHash, root: bytes, root_hash: int, file
     size = lib.pp_builder_size(builder)
     with open(file, "xb+") as output:
         os.posix_fallocate(output.fileno(), 0, size)  # a full disk must not be a SIGBUS
-        with mmap.mmap(output.fileno(), size) as mapped:
-            target = ffi.from_buffer(mapped, require_writable=True)
+        # The buffer is released first: a file can't be unmapped while something refers to it.
+        with mmap.mmap(output.fileno(), size) as mapped, ffi.from_buffer(
+            mapped, require_writable=True
+        ) as target:
             fault = lib.pp_builder_fill(
-                builder, target, name.digest, name.algorithm, max(0, revision), max(0, ttl)
+                builder, target, name.digest, name.algorithm, revision, ttl
             )
-            ffi.release(target)
     if fault:
         os.unlink(file)
         raise BadCatalogError(f"catalog {name}: {_FAULTS[fault]}")
@@ -102,7 +131,7 @@ def _bad_row(name: ContentHash, fault: int, rows: bytes, texts: bytes, row: int)
     return BadCatalogError(f"catalog {name}: {why}: {texts[text : text + length]!r}")
 
 
-def _pack(catalog: Catalog) -> tuple[bytes, int, bytes, bytes]:
+def _pack(catalog: Source) -> tuple[bytes, int, bytes, bytes]:
     """All rows, their texts and chunks in the form of ``struct pp_row`` and ``pp_chunk``."""
     chunk_ranges, chunks = _pack_chunks(catalog)
     nested = {path_hash(n.mountpoint): n.hash for n in catalog.nested_catalogs()}
@@ -122,7 +151,7 @@ def _pack(catalog: Catalog) -> tuple[bytes, int, bytes, bytes]:
             digest, algorithm = nested[a, b]
         if digest is None:
             digest, has_digest = _NO_DIGEST, 0
-        elif len(digest) != 20:
+        elif len(digest) != DIGEST_SIZE:
             raise BadCatalogError(f"a hash of {len(digest)} bytes: {name!r}")
         first_chunk, chunk_count = (
             chunk_ranges.get((a, b), no_chunks) if flags & CHUNKED else no_chunks
@@ -141,10 +170,12 @@ def _pack(catalog: Catalog) -> tuple[bytes, int, bytes, bytes]:
     return b"".join(packed), len(packed), b"".join(texts), chunks
 
 
-def _pack_chunks(catalog: Catalog) -> tuple[dict[tuple[int, int], tuple[int, int]], bytes]:
+def _pack_chunks(catalog: Source) -> tuple[dict[tuple[int, int], tuple[int, int]], bytes]:
     ranges: dict[tuple[int, int], tuple[int, int]] = {}
     packed: list[bytes] = []
     for key, chunk in catalog.all_chunks():
+        if len(chunk.digest) != DIGEST_SIZE:
+            raise BadCatalogError(f"a chunk's hash of {len(chunk.digest)} bytes")
         first, count = ranges.get(key, (len(packed), 0))
         ranges[key] = (first, count + 1)
         packed.append(_CHUNK.pack(*chunk))
@@ -181,7 +212,9 @@ class Index:
 
     def __init__(self, file: str) -> None:
         with open(file, "rb") as opened:
-            self._mapped = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)
+            size = os.fstat(opened.fileno()).st_size
+            # Nothing can't be mapped.
+            self._mapped = mmap.mmap(opened.fileno(), size, prot=mmap.PROT_READ) if size else b""
         self._buffer = ffi.from_buffer(self._mapped)
         self.pointer = ffi.new("struct pp_index *")
         if lib.pp_index_open(self.pointer, self._buffer, len(self._mapped)) != 0:
@@ -218,10 +251,18 @@ class Index:
         return ContentHash(bytes(header.catalog), Algorithm(header.algorithm))
 
     def node(self, record: Any) -> Node:
-        """What *record* (a ``struct pp_record *`` of this index) says."""
+        """What *record* (a ``struct pp_record *`` of this index) says.
+
+        `BadCatalogError` if that can't be.
+        """
         length, target_length = record.name_length, record.target_length
         text = bytes(ffi.buffer(ffi.addressof(record, "text"), length + target_length + 1))
         chunks, attributes = self._extra(record)
+        try:
+            algorithm = Algorithm(record.storage & 7)
+            compression = Compression(record.storage >> 3 & 7)
+        except ValueError as error:
+            raise BadCatalogError(f"a damaged index: {error}") from None
         return Node(
             name=text[:length],
             inode=record.inode,
@@ -232,8 +273,8 @@ class Index:
             gid=record.gid,
             nlink=record.nlink,
             flags=record.flags,
-            algorithm=Algorithm(record.storage & 7),
-            compression=Compression(record.storage >> 3 & 7),
+            algorithm=algorithm,
+            compression=compression,
             digest=bytes(record.digest),
             target=text[length + 1 :],
             chunks=chunks,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Union
 
 from pyparrot._core import ffi, lib
 
-from .index import Index, Node
+from .index import BadCatalogError, Index, Node
 from .repository.cvmfs.hashes import Algorithm, ContentHash
 
 _FIRST_CAPACITY = 64
@@ -64,6 +64,7 @@ class Snapshot:
     def __init__(
         self, root: Index, mountpoint: bytes, environment: Mapping[bytes, bytes] | None = None
     ) -> None:
+        self.root = root
         self._lock = threading.Lock()
         self._indexes = {root.root_hash: root}
         self._addresses = {int(ffi.cast("uintptr_t", root.pointer)): root}
@@ -79,6 +80,11 @@ class Snapshot:
         # Tables that were outgrown stay: some thread may be reading one.
         self._tables: list[Any] = []
         self._grow(_FIRST_CAPACITY)
+
+    @property
+    def pointer(self) -> Any:
+        """The ``struct pp_snapshot *`` of now: another one once the snapshot has grown."""
+        return self._pointer
 
     def mount(self, index: Index) -> None:
         """Put the index of a nested catalog at hand; nothing happens if it is already."""
@@ -105,35 +111,39 @@ class Snapshot:
         """Resolve *path*, which starts at the repository's root.
 
         A symlink at the end is followed if *follow*. *links* are the symlinks that were followed
-        on the way here. A path with a NUL in it is `ValueError`, as everywhere in Python.
+        on the way here. A path with a NUL in it is `ValueError`, as everywhere in Python;
+        `BadCatalogError` if an index is damaged.
         """
-        if b"\0" in path:
-            raise ValueError("embedded null byte")
-        walk = ffi.new("struct pp_walk *")
-        walk.snapshot = snapshot = self._pointer
-        walk.flags = lib.PP_WANT_PATH | (0 if follow else lib.PP_NOFOLLOW)
-        walk.links = links
-        outcome = lib.pp_walk(walk, path, len(path))
-        del snapshot  # it had to live until here
-        if outcome == lib.PP_ERROR:
-            return Missing(walk.error)
-        real = bytes(ffi.buffer(walk.path, walk.path_length))
-        if outcome == lib.PP_FOUND:
-            index = self._index(walk.index)
-            return Found(index.node(walk.record), index, walk.record, real)
-        if outcome == lib.PP_OUTSIDE:
-            return Outside(real, walk.links)
-        if outcome == lib.PP_NEED_CATALOG:
-            return self._needed(walk, real)
-        raise RuntimeError(f"an index contradicts itself at {path!r}")
+        return self._walk(path, 0 if follow else lib.PP_NOFOLLOW, links, enter=False)
 
     def enter(self, found: Found) -> Found | NeedCatalog:
         """From a directory, go on to the catalog that lists it: another one at a mountpoint."""
         if not found.node.flags & lib.PP_NESTED:
             return found
-        again = self.walk(found.path + b"/.")
-        assert isinstance(again, (Found, NeedCatalog))
-        return again
+        outcome = self._walk(found.path, lib.PP_NOFOLLOW, 0, enter=True)
+        assert isinstance(outcome, (Found, NeedCatalog))
+        return outcome
+
+    def _walk(self, path: bytes, flags: int, links: int, enter: bool) -> Outcome:
+        if b"\0" in path:
+            raise ValueError("embedded null byte")
+        walk = ffi.new("struct pp_walk *")
+        walk.snapshot = snapshot = self._pointer
+        walk.flags = lib.PP_WANT_PATH | flags
+        walk.links = links
+        outcome = lib.pp_walk(walk, path, len(path))
+        if enter and outcome == lib.PP_FOUND:
+            outcome = lib.pp_walk_enter(walk)
+        del snapshot  # it had to live until here
+        if outcome == lib.PP_ERROR:
+            return Missing(walk.error)
+        if outcome == lib.PP_FOUND:
+            return self.found(walk)
+        if outcome == lib.PP_OUTSIDE:
+            return Outside(_path(walk), walk.links)
+        if outcome == lib.PP_NEED_CATALOG:
+            return self.needed(walk)
+        raise BadCatalogError(f"a damaged index: it contradicts itself at {path!r}")
 
     def expand(self, node: Node) -> bytes:
         """A symlink's target as programs see it: the variables of a variant one are replaced."""
@@ -148,7 +158,17 @@ class Snapshot:
     def _index(self, pointer: Any) -> Index:
         return self._addresses[int(ffi.cast("uintptr_t", pointer))]
 
-    def _needed(self, walk: Any, mountpoint: bytes) -> NeedCatalog:
+    def found(self, walk: Any) -> Found:
+        """What a ``struct pp_walk *`` of this snapshot has found."""
+        index = self._index(walk.index)
+        return Found(index.node(walk.record), index, walk.record, _path(walk))
+
+    def needed(self, walk: Any) -> NeedCatalog:
+        """The catalog that a ``struct pp_walk *`` of this snapshot stopped for."""
         record = walk.record
         name = ContentHash(bytes(record.digest), Algorithm(record.storage & 7))
-        return NeedCatalog(mountpoint, name, walk.hash, bool(record.flags & lib.PP_BIND))
+        return NeedCatalog(_path(walk), name, walk.hash, bool(record.flags & lib.PP_BIND))
+
+
+def _path(walk: Any) -> bytes:
+    return bytes(ffi.buffer(walk.path, walk.path_length))

@@ -16,6 +16,7 @@ from pyparrot import __version__
 from pyparrot.errors import EXIT_FAILURE, PyparrotError, understood
 
 COMMANDS = {
+    "run": "run a command that sees repositories",
     "ls": "list directories of a repository",
     "cat": "write the content of files to standard output",
     "stat": "show all that is known of a name",
@@ -56,7 +57,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and exit."""
-        raise PyparrotError(self.prog.replace("pyparrot ", "", 1), message, f"{self.prog} --help")
+        what = self.prog.partition(" ")[2] or "command line"
+        raise PyparrotError(what, message, f"{self.prog} --help")
 
 
 def new_parser(configured: Sequence[str]) -> Parser:
@@ -80,6 +82,20 @@ def sentence(summary: str) -> str:
     return summary[0].upper() + summary[1:] + "."
 
 
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise PyparrotError(words[0], "no such command", "pyparrot --help lists them all")
+    parsed, rest = new_parser(words[:1]).parse_known_args(words)
+    if hasattr(parsed, "paths") and not any(word.startswith("-") for word in rest):
+        parsed.paths += rest  # argparse takes no more of them once an option has come between
+        rest = []
+    if rest:
+        name = " ".join(filter(None, (parsed.command, getattr(parsed, "action", None))))
+        what, command = name or "command line", f"pyparrot {name}".rstrip()
+        raise PyparrotError(what, f"not understood: {' '.join(rest)}", f"{command} --help")
+    return parsed
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -87,10 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name that the terminal can't show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        parser = new_parser([word for word in words[:1] if word in COMMANDS])
-        parsed = parser.parse_args(words)
+        parsed = _parse(words)
         if parsed.command is None:
-            parser.print_help()
+            new_parser(()).print_help()
             return EXIT_FAILURE
         status: int = parsed.run(parsed)
         if sys.stdout is not None:  # None: it was closed before we started

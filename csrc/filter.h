@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The seccomp filter: which system calls stop and ask.
+ */
+#ifndef PYPARROT_FILTER_H
+#define PYPARROT_FILTER_H
+
+#include <stdint.h>
+
+/* Install the filter in the calling thread, for it and all that it starts. Calls with `cookie` as the
+ * sixth argument pass. `wait_killable`: signals that do not kill wait for answers.
+ * Gives the listener's descriptor, or -errno. */
+int pp_filter_install(uint64_t cookie, int wait_killable);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The little of <string.h> that is needed where there is no libc.
+ */
+#ifndef PYPARROT_TEXT_H
+#define PYPARROT_TEXT_H
+
+#include <stddef.h>
+
+static inline size_t pp_length(const char *text)
+{
+    size_t length = 0;
+    while (text[length])
+        length++;
+    return length;
+}
+
+static inline int pp_starts_with(const char *text, const char *start, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (text[i] != start[i])
+            return 0;
+    return 1;
+}
+
+static inline int pp_equal(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
+/* Append to the text of `*length` bytes in `buffer`, with a NUL at the end; -1 if it does not fit. */
+static inline int pp_append(char *buffer, size_t capacity, size_t *length, const char *text,
+                            size_t text_length)
+{
+    if (text_length >= capacity || *length >= capacity - text_length)
+        return -1;
+    __builtin_memcpy(buffer + *length, text, text_length);
+    *length += text_length;
+    buffer[*length] = 0;
+    return 0;
+}
+
+#endif

@@ -1,0 +1,87 @@
+"""Views: the real files that programs have open, named so that their names tell what they are.
+
+``views/NAME/PATH`` stands for PATH in one snapshot at one mount point. A file there is a hard link to
+the verified object; a directory is empty, since what it lists stands in the catalog; a symlink and a
+named pipe are what they are in the repository. Views are made when something is first opened, and
+are never changed; eviction takes them away with their objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable
+
+from .store import ObjectStore
+
+DIRECTORY = "views"
+
+_NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_TRIES = 20
+
+
+def directory(store: ObjectStore) -> str:
+    """The directory of all views."""
+    path = os.path.realpath(store.file(DIRECTORY))
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    return path
+
+
+def make(store: ObjectStore, view: bytes, mode: int, target: bytes, body: Callable[[], str]) -> None:
+    """Make the view *view* of something with st_mode *mode*; nothing happens if it is there.
+
+    *target* is a symlink's, *body* gives the object of a regular file, fetching it if need be.
+    """
+    kind = stat.S_IFMT(mode)
+    if kind == stat.S_IFDIR:
+        os.makedirs(view, mode=0o700, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(view), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        if kind == stat.S_IFLNK:
+            os.symlink(target, view)
+        elif kind == stat.S_IFIFO:
+            os.mkfifo(view, 0o600)
+        else:
+            store.with_space(lambda: _link(store, body, view))
+
+
+def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -> None:
+    """Make a view that is a file of its own: *write* gets a new file's name, and fills it."""
+    os.makedirs(os.path.dirname(view), mode=0o700, exist_ok=True)
+    temporary = os.fsencode(store.temporary_file())
+
+    def write_and_move() -> None:
+        write(temporary)
+        os.chmod(temporary, 0o500)
+        os.rename(temporary, view)
+
+    try:
+        store.with_space(write_and_move)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _link(store: ObjectStore, body: Callable[[], str], view: bytes) -> None:
+    for _ in range(_TRIES):
+        source = body()
+        try:
+            os.link(os.fsencode(source), view)
+            return
+        except FileNotFoundError:
+            continue  # evicted in this very moment
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+        # A file system without hard links, or a body that too many files share.
+        make_file(store, view, lambda name, source=source: _copy(source, name))  # type: ignore[misc]
+        return
+    raise OSError(errno.EIO, "the object is evicted as soon as it is there")
+
+
+def _copy(source: str, target: bytes) -> None:
+    shutil.copyfile(source, target)

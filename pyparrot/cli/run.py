@@ -1,0 +1,108 @@
+"""``pyparrot run``: run a command that sees repositories."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from pyparrot.errors import PyparrotError
+
+EPILOG = """\
+examples:
+  pyparrot run -- ls /cvmfs/sft.cern.ch
+  pyparrot run -- bash -c 'source /cvmfs/sft.cern.ch/setup.sh && root -b'
+  pyparrot run --mount /cvmfs/sw.example.org=cvmfs+http://127.0.0.1:8000/cvmfs/sw.example.org \\
+      --key sw.example.org.pub -- /cvmfs/sw.example.org/bin/hello
+  pyparrot run -M /opt/tools=./tools -- /opt/tools/bin/check
+
+Every /cvmfs/FQRN that is configured (pyparrot config show FQRN) is mounted when it is first touched.
+Exit status: the command's own; 127 if it is not there, 126 if it can't be run, 125 if pyparrot
+itself has failed. This is no sandbox: a program that wants to get round it can.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Fill in the parser of the command."""
+    from . import _virtual
+
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("-M", "--mount", metavar="/PATH=SOURCE", action="append", default=[],
+        help="show SOURCE at /PATH: an FQRN, cvmfs+http://SERVER/cvmfs/FQRN, or a local"
+        " directory (read-only); can be given many times")  # fmt: skip
+    add("-m", "--mount-file", metavar="FILE", action="append", default=[],
+        help="a file of such mounts: /PATH SOURCE on each line")  # fmt: skip
+    _virtual.add_options(parser)
+    add("--quota", metavar="MB", type=int, help="the cache's size; 0: no limit")
+    add("--env", metavar="NAME=VALUE", action="append", default=[],
+        help="set a variable for the command; can be given many times")  # fmt: skip
+    add("--engine", choices=("auto", "notify"), default="auto",
+        help="how system calls are caught (auto: whatever works here)")  # fmt: skip
+    add("--follow", action="store_true", help="go on to new revisions while the command runs")
+    add("-v", "--verbose", action="count", default=0, help="say what is mounted and fetched")
+    add("--log", metavar="FILE", help="write messages to FILE instead of standard error")
+    add("--stats", action="store_true", help="at the end, say what was done and fetched")
+    add("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from pyparrot.config import parse_options
+    from pyparrot.session import Options
+    from pyparrot.session import run as run_session
+
+    from . import _virtual
+
+    command = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    if not command:
+        raise PyparrotError("run", "no command", "pyparrot run -- COMMAND [ARGUMENT...]")
+    given = {
+        "CVMFS_SERVER_URL": arguments.server,
+        "CVMFS_PUBLIC_KEY": arguments.key and os.path.abspath(arguments.key),
+        "CVMFS_HTTP_PROXY": arguments.proxy,
+    }
+    parameters = {name: value for name, value in given.items() if value is not None}
+    mounts = [line for file in arguments.mount_file for line in _read_mounts(file)]
+    mounts += [_mount(word, *word.partition("=")[::2]) for word in arguments.mount]
+    options = Options(
+        mounts=tuple(mounts),
+        parameters={**parse_options(arguments.options), **parameters},
+        wanted=_virtual.wanted_revision(arguments),
+        cache=arguments.cache,
+        quota=None if arguments.quota is None else arguments.quota << 20,
+        environment=_variables(arguments.env),
+        verbosity=arguments.verbose,
+        log=arguments.log,
+        stats=arguments.stats,
+        follow=arguments.follow,
+    )
+    return run_session(command, options)
+
+
+def _mount(shown: str, path: str, source: str):  # type: ignore[no-untyped-def]
+    from pyparrot.session import MountOption
+
+    if not path.startswith("/") or not source:
+        raise PyparrotError(shown, "not /PATH=SOURCE", "--mount /cvmfs/sw.example.org=sw.example.org")
+    return MountOption(path, source)
+
+
+def _read_mounts(file: str):  # type: ignore[no-untyped-def]
+    with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            words = line.split()
+            if words and not words[0].startswith("#"):
+                if len(words) != 2:
+                    raise PyparrotError(f"{file}:{number}", "not a mount", "/PATH SOURCE")
+                yield _mount(f"{file}:{number}", *words)
+
+
+def _variables(words: list[str]) -> dict[str, str]:
+    variables = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise PyparrotError("--env", f"not NAME=VALUE: {word}")
+        variables[name] = value
+    return variables

@@ -1,0 +1,121 @@
+"""The mount table: which paths are virtual, and what is seen there (``csrc/mounts.h``)."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from typing import Any, NamedTuple
+
+from pyparrot._core import ffi, lib
+from pyparrot.repository.base import Repository
+
+BLOCK_SIZE = 4096
+"""The unit of `Mount.size` as programs see it."""
+
+
+class Mount(NamedTuple):
+    """A repository at a mount point: what C knows of it is *record*, a ``struct pp_mount``."""
+
+    path: bytes
+    repository: Repository
+    view: str
+    record: Any
+    automount: bool
+
+
+class MountTable:
+    """All mounts of a session. Any thread may change it while others look paths up.
+
+    *views* is the directory of views. `namespace` is the ``struct pp_namespace`` for the engine.
+    """
+
+    def __init__(self, views: str) -> None:
+        self._lock = threading.Lock()
+        self._mounts: dict[bytes, Mount] = {}
+        self._refused: dict[bytes, int] = {}
+        self._kept: list[Any] = []  # what C refers to: somebody may still be reading old tables
+        self.namespace = ffi.new("struct pp_namespace *")
+        text = self._text(views.encode("utf-8", "surrogateescape"))
+        self.namespace.views, self.namespace.views_length = text, len(text) - 1
+        self._publish()
+
+    def _text(self, content: bytes) -> Any:
+        text = ffi.new("char[]", content)
+        self._kept.append(text)
+        return text
+
+    def mount(
+        self, path: bytes, repository: Repository, *, size: int = 0, automount: bool = False
+    ) -> Mount:
+        """Show *repository* at *path*; *size* (bytes) is what statfs says.
+
+        What is mounted there already goes. Below an *automount* what is missing is asked for.
+        """
+        view = view_name(path, repository)
+        record = ffi.new("struct pp_mount *")
+        record.path, record.path_length = self._text(path), len(path)
+        encoded = self._text(view.encode())
+        record.view, record.view_length = encoded, len(encoded) - 1
+        record.snapshot = repository.snapshot.pointer
+        record.device = repository.device
+        record.blocks = size // BLOCK_SIZE
+        record.flags = lib.PP_AUTOMOUNT if automount else 0
+        mount = Mount(path, repository, view, record, automount)
+        with self._lock:
+            self._kept.append(mount)
+            self._mounts[path] = mount
+            self._refused.pop(path, None)
+            self._publish()
+        return mount
+
+    def refuse(self, path: bytes, seconds: int) -> None:
+        """Nothing is to be asked about *path* for so long: there is nothing there."""
+        with self._lock:
+            now = int(time.monotonic())
+            self._refused = {p: until for p, until in self._refused.items() if until > now}
+            self._refused[path] = now + seconds
+            self._publish()
+
+    def has_grown(self, mount: Mount) -> None:
+        """A catalog was added to a mounted repository."""
+        mount.record.snapshot = mount.repository.snapshot.pointer
+
+    def find(self, record: Any) -> Mount:
+        """The mount of a ``struct pp_mount *``."""
+        return self._mounts[bytes(ffi.buffer(record.path, record.path_length))]
+
+    def get(self, path: bytes) -> Mount | None:
+        """What is mounted at *path*."""
+        return self._mounts.get(path)
+
+    def __iter__(self) -> Any:
+        return iter(list(self._mounts.values()))
+
+    def _publish(self) -> None:
+        entries = [(path, mount.record, 0) for path, mount in self._mounts.items()]
+        entries += [(path, ffi.NULL, until) for path, until in self._refused.items()]
+        capacity = 8
+        while capacity < 2 * len(entries) + 1:
+            capacity *= 2
+        slots = ffi.new("struct pp_mount_slot[]", capacity)
+        for path, record, until in entries:
+            place = path_hash = lib.pp_mount_hash(path, len(path))
+            while slots[place & capacity - 1].hash:
+                place += 1
+            slot = slots[place & capacity - 1]
+            slot.hash, slot.mount, slot.until = path_hash, record, until
+        table = ffi.new("struct pp_mounts *")
+        table.slots, table.mask = slots, capacity - 1
+        table.depth = max((path.count(b"/") for path in self._mounts), default=0)
+        self._kept += (slots, table)
+        self.namespace.mounts = table
+
+
+def view_name(path: bytes, repository: Repository) -> str:
+    """The name of the views' directory for a repository's snapshot at a mount point.
+
+    The same for all sessions that show the same thing at the same place; another for any other.
+    """
+    what = hashlib.sha1(path + b"\0" + repository.identity).hexdigest()[:16]
+    return f"{repository.name}-{what}"

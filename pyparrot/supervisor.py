@@ -1,0 +1,219 @@
+"""The process that serves the command's system calls: mounts, engine, and an end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from pyparrot.cache import views
+from pyparrot.cache.store import DEFAULT_QUOTA, ObjectStore, default_directory
+from pyparrot.engine.notify import NotifyEngine, Unavailable, probe
+from pyparrot.errors import PyparrotError, printable
+from pyparrot.mounts import MountTable
+from pyparrot.repository.listing import Names
+from pyparrot.supply import Supplier
+
+if TYPE_CHECKING:
+    from pyparrot.config import Configuration
+    from pyparrot.repository.base import Repository
+
+    from .session import MountOption, Options
+
+AUTOMOUNT = b"/cvmfs"
+URL_PREFIX = "cvmfs+"
+_FLUSH_SECONDS = 30.0
+_EBUSY = 16
+
+
+class Supervisor:
+    """Serves one run. *to_front* is the pipe that the front reads."""
+
+    def __init__(self, options: Options, cookie: int, to_front: int) -> None:
+        self._options = options
+        self._cookie = cookie
+        self._to_front = to_front
+        self._started = time.monotonic()
+        self._said: set[str] = set()
+        self._names: set[bytes] = set()
+        self._log = self._open_log()
+        directory = options.cache or os.environ.get("CVMFS_CACHE_DIR") or default_directory()
+        quota = DEFAULT_QUOTA if options.quota is None else options.quota
+        self._store = ObjectStore(directory, quota)
+        self._table = MountTable(views.directory(self._store))
+
+    def serve(self, from_command: socket.socket) -> None:
+        """Serve from the command's start until the last process has ended."""
+        self._mount_names()
+        for option in self._options.mounts:
+            self._mount_option(option)
+        engine = self._start_engine(from_command)
+        self._detach()
+        from_command.send(b"G")
+        from_command.close()
+        self._wait_for_end(self._listener)
+        self._report(engine)
+        for mount in self._table:
+            mount.repository.close()
+        self._store.close()
+
+    # Mounts
+
+    def _mount_names(self) -> None:
+        names = Names(self._store, AUTOMOUNT, self._names)
+        self._table.mount(AUTOMOUNT, names, automount=True)
+
+    def _mount_option(self, option: MountOption) -> None:
+        path = os.fsencode(os.path.normpath(option.path))
+        if not path.startswith(b"/") or path == b"/":
+            raise PyparrotError(option.path, "not a mount point", "an absolute path, below /")
+        self._mount(path, self._open(option.source, path))
+
+    def _open(self, source: str, path: bytes) -> Repository:
+        if source.startswith("/") or source.startswith("."):
+            from pyparrot.repository.directory import LocalDirectory
+
+            return LocalDirectory(source, path, self._store)
+        parameters = dict(self._options.parameters)
+        if source.startswith(URL_PREFIX):
+            url = source[len(URL_PREFIX) :].rstrip("/")
+            parameters["CVMFS_SERVER_URL"] = url
+            source = url.rpartition("/")[2]
+        from pyparrot.config import load
+
+        return self._open_remote(load(source, parameters), path)
+
+    def _open_remote(self, configuration: Configuration, path: bytes) -> Repository:
+        from pyparrot.repository.cvmfs.remote import RemoteRepository
+
+        environment = {**os.environ, **self._options.environment}
+        repository = RemoteRepository(
+            configuration,
+            self._store,
+            self._options.wanted,
+            {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+            mountpoint=path,
+        )
+        for warning in repository.warnings:
+            self._complain(f"warning: {warning}")
+        return repository
+
+    def _mount(self, path: bytes, repository: Repository) -> None:
+        self._table.mount(path, repository, size=self._store.quota)
+        self._say(1, f"mounted {repository.name} at {printable(path)}")
+        parent, _, name = path.rpartition(b"/")
+        if parent == AUTOMOUNT:
+            self._names.add(name)
+            self._mount_names()
+
+    def _mount_automatically(self, path: bytes) -> bool:
+        """Mount a repository that somebody has named; False if there is none of that name."""
+        from pyparrot.config import load
+
+        fqrn = os.fsdecode(path.rpartition(b"/")[2])
+        try:
+            configuration = load(fqrn, self._options.parameters)
+        except PyparrotError:
+            return False
+        if not configuration.get("CVMFS_SERVER_URL"):
+            return False
+        try:
+            repository = self._open_remote(configuration, path)
+        except (PyparrotError, OSError) as error:
+            self._complain(str(error))
+            return False
+        self._mount(path, repository)
+        return True
+
+    # The engine
+
+    def _start_engine(self, from_command: socket.socket) -> NotifyEngine:
+        message, descriptors, _, _ = socket.recv_fds(from_command, 64, 1)
+        if message[:1] != b"L" or not descriptors:
+            raise self._cannot_start(int(message[1:] or b"0"))
+        self._listener = descriptors[0]
+        try:
+            probe(int(message[1:]))
+        except Unavailable as error:
+            raise PyparrotError("run", f"this host forbids it: {error.why}", error.hint) from None
+        supplier = Supplier(
+            self._table, self._store, self._mount_automatically, lambda text: self._complain(text)
+        )
+        engine = NotifyEngine(self._listener, self._table.namespace, self._cookie, supplier)
+        engine.start()
+        return engine
+
+    def _cannot_start(self, error: int) -> PyparrotError:
+        if error == _EBUSY:
+            return PyparrotError(
+                "run",
+                "already in a run, or under another supervisor",
+                "inside a run, start the command without options",
+            )
+        return PyparrotError(
+            "run",
+            f"no seccomp user notification here: {os.strerror(error) if error else 'no answer'}",
+            "it takes Linux 5.14 or newer, and a container that allows it",
+        )
+
+    def _detach(self) -> None:
+        """From here on nothing of the user's session is ours but standard error."""
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.dup2(nothing, 1)
+        os.close(nothing)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    def _wait_for_end(self, listener: int) -> None:
+        poll = select.poll()
+        poll.register(listener, 0)
+        while not poll.poll(_FLUSH_SECONDS * 1000):
+            with contextlib.suppress(OSError):
+                self._store.flush()
+
+    # Words
+
+    def _open_log(self) -> int:
+        if self._options.log is None:
+            return -1
+        return os.open(
+            self._options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+        )
+
+    def _say(self, level: int, text: str) -> None:
+        line = f"pyparrot: {printable(text)}\n"
+        if self._log >= 0:
+            os.write(self._log, line.encode())
+        elif self._options.verbosity >= level:
+            os.write(2, line.encode())
+
+    def _complain(self, text: str) -> None:
+        """Say what has failed, once: thousands of calls may fail for the same reason."""
+        if text not in self._said:
+            self._said.add(text)
+            self._say(0, text)
+
+    def _report(self, engine: NotifyEngine) -> None:
+        if not self._options.stats:
+            return
+        counters = engine.counters()
+        seconds = time.monotonic() - self._started
+        sys.stderr.write(
+            f"pyparrot: {seconds:.1f} s; {counters.calls} calls trapped:"
+            f" {counters.ran} let run, {counters.answered} answered,"
+            f" {counters.opened} opened, {counters.changed} changed;"
+            f" {counters.asked} had to wait for something\n"
+        )
+        sys.stderr.flush()

@@ -1,0 +1,132 @@
+"""Gets what the brain is missing: mounts, catalogs, views, programs, attributes.
+
+An engine asks for one thing at a time, from any thread; the same question may come from many
+threads at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pyparrot._core import ffi, lib
+from pyparrot.cache import views
+from pyparrot.errors import PyparrotError
+from pyparrot.index import Node
+from pyparrot.mounts import Mount, MountTable
+from pyparrot.walk import NeedCatalog
+
+if TYPE_CHECKING:
+    from pyparrot.cache.store import ObjectStore
+
+REFUSED_SECONDS = 60
+"""How long a repository that could not be mounted is taken to be none."""
+
+_PATH = 2 * 4096
+
+Mounter = Callable[[bytes], bool]
+"""Mounts what belongs at a path; False if that can't be."""
+
+
+class Supplier:
+    """Answers an engine's needs from the mounts of *table*.
+
+    *mount* is called for names that are missing in a directory where mounts come by themselves;
+    *complain* gets one line about each failure.
+    """
+
+    def __init__(
+        self,
+        table: MountTable,
+        store: ObjectStore,
+        mount: Mounter,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._table = table
+        self._store = store
+        self._mount = mount
+        self._complain = complain
+        self._mounting = threading.Lock()
+        self._needs = {
+            lib.PP_NEEDS_CATALOG: self._catalog,
+            lib.PP_NEEDS_MOUNT: self._mount_point,
+            lib.PP_NEEDS_VIEW: self._view,
+            lib.PP_NEEDS_PROGRAM: self._program,
+            lib.PP_NEEDS_XATTR: self._attribute,
+        }
+
+    def __call__(self, call: Any, need: int, task: int) -> None:
+        """Get it; `OSError` with a fitting errno if it can't be had."""
+        try:
+            self._needs[need](call)
+        except PyparrotError as error:
+            self._complain(str(error))
+            raise OSError(errno.EIO, str(error)) from None
+        except OSError as error:
+            self._complain(_line(error))
+            raise
+        except Exception as error:
+            # A bug of ours must not leave a program waiting for ever.
+            self._complain(f"internal error: {type(error).__name__}: {error}")
+            raise OSError(errno.EIO, str(error)) from error
+
+    def _mount_point(self, call: Any) -> None:
+        place = call.asking
+        path = self._table.find(place.mount).path + b"/" + ffi.string(place.path)
+        with self._mounting:  # one at a time: many may want the same
+            if self._table.get(path) is None and not self._mount(path):
+                self._table.refuse(path, REFUSED_SECONDS)
+
+    def _catalog(self, call: Any) -> None:
+        place = call.asking
+        mount = self._table.find(place.mount)
+        snapshot = mount.repository.snapshot
+        snapshot.mount(mount.repository.catalog(snapshot.needed(place.walk)))
+        self._table.has_grown(mount)
+
+    def _view(self, call: Any) -> None:
+        self._make_view(call.asking)
+
+    def _make_view(self, place: Any) -> str:
+        mount = self._table.find(place.mount)
+        repository = mount.repository
+        found = repository.snapshot.found(place.walk)
+        node, path = found.node, found.path
+        view = os.fsencode(views.directory(self._store)) + b"/" + mount.view.encode() + path
+        target = repository.target(node)
+        views.make(self._store, view, node.mode, target, lambda: repository.body(node, path))
+        return os.fsdecode(view)
+
+    def _program(self, call: Any) -> None:
+        """A copy of the program ``file`` whose interpreter is the view of what was found."""
+        from pyparrot import elf
+
+        interpreter = os.fsencode(self._make_view(call.asking))
+        source = ffi.string(call.file)
+        copy = ffi.string(ffi.addressof(call.buffer, _PATH))
+        views.make_file(
+            self._store, copy, lambda name: elf.copy_with_interpreter(source, name, interpreter)
+        )
+
+    def _attribute(self, call: Any) -> None:
+        from pyparrot import attributes
+
+        place = call.asking
+        mount = self._table.find(place.mount)
+        found = mount.repository.snapshot.found(place.walk)
+        value = attributes.value(mount.repository, found, ffi.string(call.text))
+        call.asked = 1
+        if value is None:
+            call.answer = -errno.ENODATA
+        else:
+            size = min(len(value), len(call.buffer))
+            ffi.memmove(call.buffer, value, size)
+            call.answer = size
+
+
+def _line(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
