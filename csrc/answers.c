@@ -143,17 +143,11 @@ static uint64_t parent_inode(const struct pp_walk *walk)
 {
     if (walk->path_length == 0)
         return walk->record->inode;
-    uint64_t hash = walk->snapshot->root->header->root_hash;
     size_t end = walk->path_length;
     while (end > 0 && walk->path[end - 1] != '/')
         end--;
-    for (size_t i = 1; i < end; i++) {
-        const size_t start = i;
-        while (walk->path[i] != '/')
-            i++;
-        hash = pp_hash_child(hash, pp_hash_name(walk->path + start, i - start));
-    }
-    return hash & INT64_MAX;
+    const uint64_t root = walk->snapshot->root->header->root_hash;
+    return pp_path_hash(root, walk->path, end) & INT64_MAX;
 }
 
 /* The directory's record where the cursor is; NULL behind the last. */

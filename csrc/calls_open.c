@@ -73,11 +73,14 @@ static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, u
     const int64_t length = pp_view_path(call, place, call->file, sizeof call->file);
     if (length < 0)
         return pp_return(call, length);
-    call->open_flags = (int)(flags & ~(uint32_t)MAKES);
-    if (pp_type(place) == PP_TYPE_SYMLINK)
-        call->open_flags |= O_NOFOLLOW;
     call->asking = place;
     place->need = PP_NEEDS_VIEW;
+    if (flags & O_PATH) { /* nobody can give such a descriptor away: the task opens it itself */
+        call->changes[call->change_count++] =
+            (struct pp_change){spec->path, (uint32_t)length + 1, call->file};
+        return PP_CHANGE;
+    }
+    call->open_flags = (int)(flags & ~(uint32_t)MAKES);
     return PP_OPEN;
 }
 
@@ -124,7 +127,7 @@ enum pp_action pp_decide_openat2(struct pp_call *call, const struct pp_spec *spe
         how.flags > UINT32_MAX)
         return PP_RUN;
     const enum pp_action action = decide(call, spec, (uint32_t)how.flags, how.resolve);
-    if (action != PP_OPEN || !(how.resolve & bounded))
+    if ((action != PP_OPEN && action != PP_CHANGE) || !(how.resolve & bounded))
         return action;
     /* The start has to be virtual, too, and what was found has to lie in it. */
     struct pp_place *start = &call->places[1];

@@ -72,6 +72,7 @@ ffibuilder.cdef("""
         const char *mountpoint;
         uint64_t mountpoint_length;
         const char *const *environment;
+        const uint64_t *covered;
     };
     enum { PP_NOFOLLOW, PP_WANT_PATH, ... };
     enum { PP_FOUND, PP_ERROR, PP_OUTSIDE, PP_NEED_CATALOG, PP_DAMAGED, ... };
@@ -89,6 +90,7 @@ ffibuilder.cdef("""
     };
     int pp_walk(struct pp_walk *walk, const char *path, size_t length);
     int pp_walk_enter(struct pp_walk *walk);
+    uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
     int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
     size_t pp_expand(const char *target, size_t length, const char *const *environment,
                      char *output, size_t capacity);
@@ -131,7 +133,6 @@ ffibuilder.cdef("""
         const char *views;
         uint64_t views_length;
     };
-    uint64_t pp_mount_hash(const char *path, size_t length);
 
     enum {
         PP_NEEDS_NOTHING, PP_NEEDS_CATALOG, PP_NEEDS_MOUNT, PP_NEEDS_VIEW, PP_NEEDS_PROGRAM,
@@ -198,6 +199,7 @@ _SOURCES = [
     "calls_open",
     "chunk",
     "filter",
+    "held",
     "index",
     "index_build",
     "mounts",
@@ -213,6 +215,7 @@ _HEADERS = [
     "calls",
     "chunk",
     "filter",
+    "held",
     "index",
     "index_build",
     "mounts",

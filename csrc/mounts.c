@@ -30,22 +30,6 @@ static const struct pp_mount_slot *find(const struct pp_mounts *mounts, uint64_t
     return NULL;
 }
 
-uint64_t pp_mount_hash(const char *path, size_t length)
-{
-    uint64_t hash = PP_HASH_ROOT;
-    size_t i = 0;
-
-    while (i < length) {
-        const size_t start = i;
-        while (i < length && path[i] != '/')
-            i++;
-        if (i > start)
-            hash = pp_hash_child(hash, pp_hash_name(path + start, i - start));
-        i++;
-    }
-    return hash;
-}
-
 const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const char *path,
                                        size_t *end)
 {

@@ -34,7 +34,7 @@ struct pp_mount {
  * so. It stands for the same path. */
 #define PP_PROGRAM_SUFFIX ".x"
 
-/* A place in the table, free if `hash` is 0. Without a mount it says that there is none until then. */
+/* A place in the table, by the pp_path_hash of the mount point from PP_HASH_ROOT on; free if `hash` is 0. Without a mount it says that there is none until then. */
 struct pp_mount_slot {
     uint64_t hash;
     const struct pp_mount *mount;
@@ -53,9 +53,6 @@ struct pp_namespace {
     const char *views;              /* the directory of all views, absolute and real */
     uint64_t views_length;
 };
-
-/* The hash of an absolute path without "..". */
-uint64_t pp_mount_hash(const char *path, size_t length);
 
 /* The longest mount point that `path` starts with; `*end` is where the rest begins. NULL if none. */
 const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const char *path,

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "held.h"
+
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
@@ -380,8 +382,17 @@ static void operate(struct pp_worker *worker, enum pp_action action)
     const enum pp_surgery outcome = action == PP_EXEC
                                         ? pp_operate_exec(&patient, &worker->call)
                                         : pp_operate(&patient, &worker->call);
-    if (outcome == PP_HELD)
-        give(worker, -EPERM);
+    if (outcome != PP_HELD)
+        return;
+    int error = -EPERM;
+    if (action == PP_CHANGE && worker->call.change_count == 1)
+        error = pp_run_held(&patient, &worker->call, worker->call.changes[0].argument,
+                            worker->call.changes[0].data);
+    else if (action == PP_EXEC && worker->call.exec.words == 0)
+        error = pp_run_held(&patient, &worker->call, worker->call.number == SYS_execveat,
+                            worker->call.file);
+    if (error)
+        give(worker, error);
 }
 
 /* Gives what is needed first. */
@@ -399,7 +410,7 @@ static enum pp_need carry_out(struct pp_worker *worker, enum pp_action action)
         break;
     case PP_CHANGE:
         if (call->asking && call->asking->need == PP_NEEDS_VIEW &&
-            access(call->changes[0].data, F_OK) != 0)
+            faccessat(AT_FDCWD, call->changes[0].data, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
             return PP_NEEDS_VIEW;
         operate(worker, action);
         break;

@@ -71,7 +71,7 @@ static int needs_mount(struct pp_place *place, const struct pp_mounts *mounts, s
     const size_t length = stop - start;
     if (length == 0 || length > PP_NAME_MAX || place->path[start] == '.')
         return 0;
-    const uint64_t hash = pp_hash_child(pp_mount_hash(mount->path, mount->path_length),
+    const uint64_t hash = pp_hash_child(pp_path_hash(PP_HASH_ROOT, mount->path, mount->path_length),
                                         pp_hash_name(place->path + start, length));
     if (pp_mounts_refused(mounts, hash, now))
         return 0;

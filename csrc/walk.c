@@ -312,6 +312,47 @@ static enum pp_outcome go_down(struct pp_walk *walk, const struct component *chi
     return PP_FOUND;
 }
 
+uint64_t pp_path_hash(uint64_t start, const char *path, size_t length)
+{
+    uint64_t hash = start;
+
+    for (size_t i = 0; i < length;) {
+        const size_t begin = i;
+        while (i < length && path[i] != '/')
+            i++;
+        if (i > begin)
+            hash = pp_hash_child(hash, pp_hash_name(path + begin, i - begin));
+        i++;
+    }
+    return hash;
+}
+
+/* Whether something else is mounted at a name in the directory where the walk is. */
+static int is_covered(const struct pp_walk *walk, const char *name, size_t length)
+{
+    const uint64_t *covered = walk->snapshot->covered;
+    if (!covered || !*covered)
+        return 0;
+    const uint64_t hash = pp_hash_child(walk->hash, pp_hash_name(name, length));
+    while (*covered && *covered != hash)
+        covered++;
+    return *covered != 0;
+}
+
+/* Leave the repository for what is mounted at a name in the directory where the walk is. */
+static enum pp_outcome cross(struct pp_walk *walk, const char *rest)
+{
+    char start[PP_PATH_MAX];
+    const size_t head = walk->snapshot->mountpoint_length, length = head + walk->path_length;
+
+    if (length + 1 >= sizeof start)
+        return fail(walk, NAME_TOO_LONG);
+    __builtin_memcpy(start, walk->snapshot->mountpoint, head);
+    __builtin_memcpy(start + head, walk->path, walk->path_length);
+    start[length] = '/';
+    return leave(walk, start, length + 1, rest);
+}
+
 /* Take the step to the component at `*position` of the rest. */
 static enum pp_outcome step(struct pp_walk *walk, size_t *position)
 {
@@ -331,6 +372,8 @@ static enum pp_outcome step(struct pp_walk *walk, size_t *position)
             return PP_FOUND;
         return go_up(walk, *position);
     }
+    if (is_covered(walk, walk->rest + start, length))
+        return cross(walk, walk->rest + start);
     struct component child;
     const struct pp_record *record;
     const enum pp_outcome outcome = look_up(walk, walk->rest + start, length, &child, &record);

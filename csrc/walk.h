@@ -31,6 +31,7 @@ struct pp_snapshot {
     const char *mountpoint; /* where the repository is seen: "/cvmfs/sw.example.org" */
     uint64_t mountpoint_length;
     const char *const *environment; /* "NAME=value" …, NULL: what variant symlinks refer to */
+    const uint64_t *covered; /* hashes of paths where something else is mounted, then 0; or NULL */
 };
 
 /* How to walk. */
@@ -66,6 +67,9 @@ enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length);
 /* From a nested catalog's mountpoint that was found, go on to the catalog's own root, so that
  * first_child and children are those of the directory. Other records stay as they are. */
 enum pp_outcome pp_walk_enter(struct pp_walk *walk);
+
+/* The hash of a path without "." and "..", from that of the directory where it starts. */
+uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
 
 /* Put a nested catalog at hand; -1 if the table is full. */
 int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);

@@ -33,6 +33,9 @@ class MountTable:
     def __init__(self, views: str) -> None:
         self._lock = threading.Lock()
         self._mounts: dict[bytes, Mount] = {}
+        # Mounts that others have replaced: what is open in their views stays what it is.
+        self._former: list[Mount] = []
+        self._by_record: dict[int, Mount] = {}
         self._refused: dict[bytes, int] = {}
         self._kept: list[Any] = []  # what C refers to: somebody may still be reading old tables
         self.namespace = ffi.new("struct pp_namespace *")
@@ -50,7 +53,8 @@ class MountTable:
     ) -> Mount:
         """Show *repository* at *path*; *size* (bytes) is what statfs says.
 
-        What is mounted there already goes. Below an *automount* what is missing is asked for.
+        It takes the place of what is mounted there; descriptors and working directories stay where
+        they are. Below an *automount* what is missing is asked for.
         """
         view = view_name(path, repository)
         record = ffi.new("struct pp_mount *")
@@ -63,11 +67,24 @@ class MountTable:
         record.flags = lib.PP_AUTOMOUNT if automount else 0
         mount = Mount(path, repository, view, record, automount)
         with self._lock:
-            self._kept.append(mount)
+            before = self._mounts.get(path)
+            if before is not None and before.view != view:
+                self._former.append(before)
+            self._former = [former for former in self._former if former.view != view]
+            self._by_record[_address(record)] = mount
             self._mounts[path] = mount
             self._refused.pop(path, None)
+            self._cover()
             self._publish()
         return mount
+
+    def _cover(self) -> None:
+        """Tell the walks in each repository where others are mounted in it."""
+        for mount in self._mounts.values():
+            inside = mount.path + b"/"
+            covered = [path[len(mount.path) :] for path in self._mounts if path.startswith(inside)]
+            mount.repository.snapshot.cover(covered)
+            self.has_grown(mount)
 
     def refuse(self, path: bytes, seconds: int) -> None:
         """Nothing is to be asked about *path* for so long: there is nothing there."""
@@ -83,7 +100,7 @@ class MountTable:
 
     def find(self, record: Any) -> Mount:
         """The mount of a ``struct pp_mount *``."""
-        return self._mounts[bytes(ffi.buffer(record.path, record.path_length))]
+        return self._by_record[_address(record)]
 
     def get(self, path: bytes) -> Mount | None:
         """What is mounted at *path*."""
@@ -95,12 +112,14 @@ class MountTable:
     def _publish(self) -> None:
         entries = [(path, mount.record, 0) for path, mount in self._mounts.items()]
         entries += [(path, ffi.NULL, until) for path, until in self._refused.items()]
+        # No path has these hashes, but for views they count.
+        entries += [(b"/" + m.view.encode(), m.record, 0) for m in self._former]
         capacity = 8
         while capacity < 2 * len(entries) + 1:
             capacity *= 2
         slots = ffi.new("struct pp_mount_slot[]", capacity)
         for path, record, until in entries:
-            place = path_hash = lib.pp_mount_hash(path, len(path))
+            place = path_hash = lib.pp_path_hash(lib.PP_HASH_ROOT, path, len(path))
             while slots[place & capacity - 1].hash:
                 place += 1
             slot = slots[place & capacity - 1]
@@ -110,6 +129,10 @@ class MountTable:
         table.depth = max((path.count(b"/") for path in self._mounts), default=0)
         self._kept += (slots, table)
         self.namespace.mounts = table
+
+
+def _address(record: Any) -> int:
+    return int(ffi.cast("uintptr_t", record))
 
 
 def view_name(path: bytes, repository: Repository) -> str:

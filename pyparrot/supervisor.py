@@ -42,7 +42,7 @@ class Supervisor:
         self._to_front = to_front
         self._started = time.monotonic()
         self._said: set[str] = set()
-        self._names: set[bytes] = set()
+        self._names: dict[bytes, set[bytes]] = {}
         self._log = self._open_log()
         directory = options.cache or os.environ.get("CVMFS_CACHE_DIR") or default_directory()
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
@@ -51,8 +51,8 @@ class Supervisor:
 
     def serve(self, from_command: socket.socket) -> None:
         """Serve from the command's start until the last process has ended."""
-        self._mount_names()
-        for option in self._options.mounts:
+        self._mount_names(AUTOMOUNT, set())
+        for option in sorted(self._options.mounts, key=lambda option: len(option.path)):
             self._mount_option(option)
         engine = self._start_engine(from_command)
         self._detach()
@@ -66,9 +66,11 @@ class Supervisor:
 
     # Mounts
 
-    def _mount_names(self) -> None:
-        names = Names(self._store, AUTOMOUNT, self._names)
-        self._table.mount(AUTOMOUNT, names, automount=True)
+    def _mount_names(self, directory: bytes, names: set[bytes]) -> None:
+        """Show a directory that is nothing but a place for mount points."""
+        self._names[directory] = names
+        repository = Names(self._store, directory, names)
+        self._table.mount(directory, repository, automount=directory == AUTOMOUNT)
 
     def _mount_option(self, option: MountOption) -> None:
         path = os.fsencode(os.path.normpath(option.path))
@@ -108,10 +110,24 @@ class Supervisor:
     def _mount(self, path: bytes, repository: Repository) -> None:
         self._table.mount(path, repository, size=self._store.quota)
         self._say(1, f"mounted {repository.name} at {printable(path)}")
+        self._show_in_parent(path)
+
+    def _show_in_parent(self, path: bytes) -> None:
+        """Let a mount point be seen where it is, even if there is no such directory."""
         parent, _, name = path.rpartition(b"/")
-        if parent == AUTOMOUNT:
-            self._names.add(name)
-            self._mount_names()
+        if parent in self._names:
+            self._mount_names(parent, self._names[parent] | {name})
+        elif parent and not self._is_virtual(parent) and not os.path.lexists(parent):
+            self._mount_names(parent, {name})
+            self._show_in_parent(parent)
+
+    def _is_virtual(self, path: bytes) -> bool:
+        """Whether a path lies in a repository."""
+        if path.startswith(AUTOMOUNT + b"/"):
+            top = b"/".join(path.split(b"/")[:3])
+            if self._table.get(top) is not None or self._mount_automatically(top):
+                return True
+        return any((path + b"/").startswith(mount.path + b"/") for mount in self._table)
 
     def _mount_automatically(self, path: bytes) -> bool:
         """Mount a repository that somebody has named; False if there is none of that name."""

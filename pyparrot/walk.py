@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Union
 
 from pyparrot._core import ffi, lib
@@ -77,6 +77,8 @@ class Snapshot:
         self._pointer.mountpoint = self._mountpoint
         self._pointer.mountpoint_length = len(mountpoint)
         self._pointer.environment = self._environment
+        self._nothing_covered = ffi.new("uint64_t[1]")
+        self._pointer.covered = self._nothing_covered
         # Tables that were outgrown stay: some thread may be reading one.
         self._tables: list[Any] = []
         self._grow(_FIRST_CAPACITY)
@@ -85,6 +87,20 @@ class Snapshot:
     def pointer(self) -> Any:
         """The ``struct pp_snapshot *`` of now: another one once the snapshot has grown."""
         return self._pointer
+
+    def cover(self, paths: Iterable[bytes]) -> None:
+        """From now on walks leave the repository where they come to one of *paths*.
+
+        Something else is mounted there. Each starts with a slash and is real.
+        """
+        with self._lock:
+            root = self._pointer.root.header.root_hash
+            hashes = [lib.pp_path_hash(root, path, len(path)) for path in paths]
+            covered = ffi.new("uint64_t[]", [*hashes, 0])
+            changed = ffi.new("struct pp_snapshot *", self._pointer[0])
+            changed.covered = covered
+            self._tables += (covered, self._pointer)
+            self._pointer = changed
 
     def mount(self, index: Index) -> None:
         """Put the index of a nested catalog at hand; nothing happens if it is already."""
