@@ -1,4 +1,4 @@
-"""ELF programs that name another interpreter. Source of the format: the System V ABI, ``elf(5)``."""
+"""ELF programs that name another interpreter. Source of the format: the System V ABI, elf(5)."""
 
 from __future__ import annotations
 

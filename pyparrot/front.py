@@ -1,7 +1,8 @@
 """The process that the user started: it stands for the command towards shell and terminal.
 
-What it is told comes through a pipe, a line each: ``P`` and the command's process number, ``S`` when
-the command has been stopped, ``X`` and its wait status, ``E`` and why it could not be started.
+What it is told comes through a pipe, a line each: ``P`` and the command's process number, ``S``
+when the command has been stopped, ``X`` and its wait status, ``E`` and why it could not be
+started.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
 
 from pyparrot.errors import printable
@@ -24,7 +24,7 @@ def monitor(
     environment: Mapping[str, str],
     to_supervisor: socket.socket,
     to_front: int,
-    mask: set[signal.Signals],
+    mask: Collection[int],
     cookie: int,
 ) -> NoReturn:
     """Be the parent of the command and of all its orphans, until the last has ended."""
@@ -88,7 +88,7 @@ def _start(
     command: Sequence[str],
     environment: Mapping[str, str],
     to_supervisor: socket.socket,
-    mask: set[signal.Signals],
+    mask: Collection[int],
     cookie: int,
 ) -> NoReturn:
     from pyparrot._core import lib
@@ -99,11 +99,11 @@ def _start(
             listener = lib.pp_filter_install(cookie, 0)  # it is younger than the rest: Linux 5.19
         if listener < 0:
             to_supervisor.send(b"E%d" % -listener)
-            os._exit(COMMAND_NOT_EXECUTABLE)
-        socket.send_fds(to_supervisor, [b"L%d" % os.getpid()], [listener])
-        os.close(listener)
+        else:
+            socket.send_fds(to_supervisor, [b"L%d" % os.getpid()], [listener])
+            os.close(listener)
         if to_supervisor.recv(1) != b"G":
-            os._exit(COMMAND_NOT_EXECUTABLE)
+            os._exit(COMMAND_NOT_EXECUTABLE)  # the supervisor has said why, and ended
         to_supervisor.close()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python has ignored
             signal.signal(number, signal.SIG_DFL)
@@ -116,7 +116,7 @@ def _start(
 def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Become the command, as a shell would start it."""
     try:
-        os.execvpe(command[0], command, environment)
+        os.execvpe(command[0], list(command), environment)
     except OSError as error:
         if error.errno == errno.ENOEXEC:
             # A script without a first line that says whose it is belongs to the shell.

@@ -1,15 +1,16 @@
 """A run: a command that sees repositories, from its start to its exit status.
 
 Four processes take part. The *front* is what the user started: it has the terminal's attention,
-passes signals on, and ends as the command ends. The *supervisor* serves system calls; it has to be an
-ancestor of all that it serves, since hosts may allow no other process to look at them. The *monitor*
-is the command's parent and inherits its orphans: the supervisor holds tasks by ptrace for moments, and
-a parent that waits for them would take the notices that are its own. The *command* is the fourth.
+passes signals on, and ends as the command ends. The *supervisor* serves system calls; it has to be
+an ancestor of all that it serves, since hosts may allow no other process to look at them. The
+*monitor* is the command's parent and inherits its orphans: the supervisor holds tasks by ptrace for
+moments, and a parent that waits for them would take the notices that are meant for it. The
+*command* is the fourth.
 
     front ── supervisor ── monitor ── command ── …
 
-The front ends with the command. Supervisor and monitor stay until the last process has ended that the
-command has left behind.
+The front ends with the command. Supervisor and monitor stay until the last process has ended that
+the command has left behind.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
@@ -83,29 +85,25 @@ def join(command: Sequence[str], options: Options) -> NoReturn:
     launch.execute(command, dict(os.environ))
 
 
-def _become(role: object, to_front: int) -> NoReturn:
-    from pyparrot.errors import PyparrotError, understood
+def _become(role: Callable[[], None], to_front: int) -> NoReturn:
+    from pyparrot.errors import understood
 
     status = 125
     try:
-        role()  # type: ignore[operator]
+        role()
         status = 0
-    except PyparrotError as error:
-        os.write(to_front, b"E" + str(error).encode("utf-8", "surrogateescape") + b"\n")
     except Exception as error:
         failure = understood(error)
         text = str(failure) if failure else f"supervisor: {type(error).__name__}: {error}"
         os.write(to_front, b"E" + text.encode("utf-8", "surrogateescape") + b"\n")
         if failure is None:
-            import traceback
-
-            traceback.print_exc()
+            sys.excepthook(type(error), error, error.__traceback__)
     finally:
         os._exit(status)
 
 
 def _supervise(
-    command: Sequence[str], options: Options, to_front: int, mask: set[signal.Signals]
+    command: Sequence[str], options: Options, to_front: int, mask: Collection[int]
 ) -> None:
     from pyparrot import launch
 

@@ -8,10 +8,8 @@ import resource
 import select
 import signal
 import socket
-import sys
-import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pyparrot.cache import views
 from pyparrot.cache.store import DEFAULT_QUOTA, ObjectStore, default_directory
@@ -23,7 +21,9 @@ from pyparrot.supply import Supplier
 
 if TYPE_CHECKING:
     from pyparrot.config import Configuration
+    from pyparrot.mounts import Mount
     from pyparrot.repository.base import Repository
+    from pyparrot.repository.cvmfs.remote import RemoteRepository
 
     from .session import MountOption, Options
 
@@ -43,6 +43,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._said: set[str] = set()
         self._names: dict[bytes, set[bytes]] = {}
+        self._opened: list[RemoteRepository] = []
         self._log = self._open_log()
         directory = options.cache or os.environ.get("CVMFS_CACHE_DIR") or default_directory()
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
@@ -56,6 +57,8 @@ class Supervisor:
             self._mount_option(option)
         engine = self._start_engine(from_command)
         self._detach()
+        if self._options.follow:
+            self._follow()
         from_command.send(b"G")
         from_command.close()
         self._wait_for_end(self._listener)
@@ -92,7 +95,9 @@ class Supervisor:
 
         return self._open_remote(load(source, parameters), path)
 
-    def _open_remote(self, configuration: Configuration, path: bytes) -> Repository:
+    def _open_remote(
+        self, configuration: Configuration, path: bytes, refresh: bool = False
+    ) -> RemoteRepository:
         from pyparrot.repository.cvmfs.remote import RemoteRepository
 
         environment = {**os.environ, **self._options.environment}
@@ -101,8 +106,10 @@ class Supervisor:
             self._store,
             self._options.wanted,
             {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+            refresh=refresh,
             mountpoint=path,
         )
+        self._opened.append(repository)
         for warning in repository.warnings:
             self._complain(f"warning: {warning}")
         return repository
@@ -148,6 +155,15 @@ class Supervisor:
         self._mount(path, repository)
         return True
 
+    def _follow(self) -> None:
+        from .follow import Follower
+
+        Follower(self._table, self._open_newest, self._mount, self._complain).start()
+
+    def _open_newest(self, mount: Mount) -> RemoteRepository:
+        configuration = cast("RemoteRepository", mount.repository).configuration
+        return self._open_remote(configuration, mount.path, refresh=True)
+
     # The engine
 
     def _start_engine(self, from_command: socket.socket) -> NotifyEngine:
@@ -159,10 +175,10 @@ class Supervisor:
             probe(int(message[1:]))
         except Unavailable as error:
             raise PyparrotError("run", f"this host forbids it: {error.why}", error.hint) from None
-        supplier = Supplier(
-            self._table, self._store, self._mount_automatically, lambda text: self._complain(text)
+        self._supplier = Supplier(
+            self._table, self._store, self._mount_automatically, self._complain
         )
-        engine = NotifyEngine(self._listener, self._table.namespace, self._cookie, supplier)
+        engine = NotifyEngine(self._listener, self._table.namespace, self._cookie, self._supplier)
         engine.start()
         return engine
 
@@ -224,12 +240,14 @@ class Supervisor:
     def _report(self, engine: NotifyEngine) -> None:
         if not self._options.stats:
             return
-        counters = engine.counters()
+        calls = engine.counters()
         seconds = time.monotonic() - self._started
-        sys.stderr.write(
-            f"pyparrot: {seconds:.1f} s; {counters.calls} calls trapped:"
-            f" {counters.ran} let run, {counters.answered} answered,"
-            f" {counters.opened} opened, {counters.changed} changed;"
-            f" {counters.asked} had to wait for something\n"
+        fetched = [repository.transport.statistics for repository in self._opened]
+        requests, size = sum(s.requests for s in fetched), sum(s.bytes for s in fetched)
+        line = (
+            f"{seconds:.2f} s; system calls: {calls.calls} trapped = {calls.ran} let run"
+            f" + {calls.answered} answered + {calls.opened} opened + {calls.changed} changed;"
+            f" fetched: {requests} requests, {size / 1e6:.3f} MB;"
+            f" waited for what was missing: {self._supplier.waited:.2f} s in {calls.asked} calls"
         )
-        sys.stderr.flush()
+        self._say(0, line)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pyparrot._core import ffi, lib
 from pyparrot.cache import views
 from pyparrot.errors import PyparrotError
-from pyparrot.index import Node
-from pyparrot.mounts import Mount, MountTable
-from pyparrot.walk import NeedCatalog
+from pyparrot.mounts import MountTable
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -50,6 +49,8 @@ class Supplier:
         self._mount = mount
         self._complain = complain
         self._mounting = threading.Lock()
+        self.waited = 0.0
+        """Seconds that calls have waited for something, all together."""
         self._needs = {
             lib.PP_NEEDS_CATALOG: self._catalog,
             lib.PP_NEEDS_MOUNT: self._mount_point,
@@ -60,6 +61,7 @@ class Supplier:
 
     def __call__(self, call: Any, need: int, task: int) -> None:
         """Get it; `OSError` with a fitting errno if it can't be had."""
+        started = time.monotonic()
         try:
             self._needs[need](call)
         except PyparrotError as error:
@@ -72,6 +74,8 @@ class Supplier:
             # A bug of ours must not leave a program waiting for ever.
             self._complain(f"internal error: {type(error).__name__}: {error}")
             raise OSError(errno.EIO, str(error)) from error
+        finally:
+            self.waited += time.monotonic() - started
 
     def _mount_point(self, call: Any) -> None:
         place = call.asking

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pyparrot.errors import PyparrotError
+
+if TYPE_CHECKING:
+    from pyparrot.session import MountOption
 
 EPILOG = """\
 examples:
@@ -15,9 +20,9 @@ examples:
       --key sw.example.org.pub -- /cvmfs/sw.example.org/bin/hello
   pyparrot run -M /opt/tools=./tools -- /opt/tools/bin/check
 
-Every /cvmfs/FQRN that is configured (pyparrot config show FQRN) is mounted when it is first touched.
-Exit status: the command's own; 127 if it is not there, 126 if it can't be run, 125 if pyparrot
-itself has failed. This is no sandbox: a program that wants to get round it can.
+Every /cvmfs/FQRN that is configured (pyparrot config show FQRN) is mounted when it is first
+touched. Exit status: the command's own; 127 if it is not there, 126 if it can't be run, 125 if
+pyparrot itself has failed. This is no sandbox: a program that wants to get round it can.
 """
 
 
@@ -80,15 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
     return run_session(command, options)
 
 
-def _mount(shown: str, path: str, source: str):  # type: ignore[no-untyped-def]
+def _mount(shown: str, path: str, source: str) -> MountOption:
     from pyparrot.session import MountOption
 
     if not path.startswith("/") or not source:
-        raise PyparrotError(shown, "not /PATH=SOURCE", "--mount /cvmfs/sw.example.org=sw.example.org")
+        raise PyparrotError(shown, "not /PATH=SOURCE", "such as /cvmfs/x.example.org=x.example.org")
     return MountOption(path, source)
 
 
-def _read_mounts(file: str):  # type: ignore[no-untyped-def]
+def _read_mounts(file: str) -> Iterator[MountOption]:
     with open(file, encoding="utf-8", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             words = line.split()

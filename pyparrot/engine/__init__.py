@@ -1,1 +1,1 @@
-"""Engines: how the system calls of programs reach the brain, and how its actions are carried out."""
+"""Engines: how programs' system calls reach the brain, and how its actions are carried out."""

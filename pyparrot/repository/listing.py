@@ -1,4 +1,4 @@
-"""Directories that no catalog lists, in the form of one: so they are indexed and walked as any other."""
+"""Directories that no catalog lists, in the form of one: indexed and walked as any other."""
 
 from __future__ import annotations
 
