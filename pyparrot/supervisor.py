@@ -45,10 +45,19 @@ class Supervisor:
         self._names: dict[bytes, set[bytes]] = {}
         self._opened: list[RemoteRepository] = []
         self._log = self._open_log()
-        directory = options.cache or os.environ.get("CVMFS_CACHE_DIR") or default_directory()
+        directory = options.cache or self._parameter("CVMFS_CACHE_DIR") or default_directory()
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
         self._table = MountTable(views.directory(self._store))
+        if os.statvfs(directory).f_flag & os.ST_NOEXEC:
+            self._complain(
+                f"warning: {directory}: mounted without exec: no program can run from a repository"
+                " (choose another place with --cache)"
+            )
+
+    def _parameter(self, name: str) -> str | None:
+        """A parameter that concerns all repositories."""
+        return self._options.parameters.get(name) or os.environ.get(name)
 
     def serve(self, from_command: socket.socket) -> None:
         """Serve from the command's start until the last process has ended."""
@@ -100,6 +109,8 @@ class Supervisor:
     ) -> RemoteRepository:
         from pyparrot.repository.cvmfs.remote import RemoteRepository
 
+        if self._options.quota is None:
+            self._store.quota = configuration.number("CVMFS_QUOTA_LIMIT", 4000, minimum=0) << 20
         environment = {**os.environ, **self._options.environment}
         repository = RemoteRepository(
             configuration,
