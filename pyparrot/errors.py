@@ -60,6 +60,20 @@ def understood(error: Exception) -> PyparrotError | None:
     return None
 
 
+class naming:
+    """Gives an `OSError` that names no file, as those of writing do, the name *file*."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = self._file
+
+
 def from_os_error(error: OSError) -> PyparrotError:
     """An operating system error in pyparrot's form; a full disk gets its advice."""
     import errno

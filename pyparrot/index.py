@@ -110,13 +110,13 @@ def build(catalog: Source, name: ContentHash, root: bytes, root_hash: int, file:
     size = lib.pp_builder_size(builder)
     with open(file, "xb+") as output:
         os.posix_fallocate(output.fileno(), 0, size)  # a full disk must not be a SIGBUS
-        # The buffer is released first: a file can't be unmapped while something refers to it.
-        with mmap.mmap(output.fileno(), size) as mapped, ffi.from_buffer(
-            mapped, require_writable=True
-        ) as target:
-            fault = lib.pp_builder_fill(
-                builder, target, name.digest, name.algorithm, revision, ttl
-            )
+        with mmap.mmap(output.fileno(), size) as mapped:
+            target = ffi.from_buffer(mapped, require_writable=True)
+            try:
+                digest, algorithm = name
+                fault = lib.pp_builder_fill(builder, target, digest, algorithm, revision, ttl)
+            finally:
+                ffi.release(target)  # a file can't be unmapped while something refers to it
     if fault:
         os.unlink(file)
         raise BadCatalogError(f"catalog {name}: {_FAULTS[fault]}")

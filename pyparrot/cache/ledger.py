@@ -7,15 +7,24 @@ makes it agree with the files again.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import diskcache
 
+FAILURES = (sqlite3.Error, diskcache.Timeout, OSError)
+"""What keeps a ledger from being read or written: a full disk, another one's lock, damage."""
+
 PINNED = "pinned"
 MODE_FILE = 2
 """diskcache's mode for a value that is a file of bytes."""
+
+
+def is_damaged(error: Exception) -> bool:
+    """Whether a failure means that the ledger can't be used any more."""
+    return type(error) is sqlite3.DatabaseError
 
 
 class Record(NamedTuple):
@@ -51,7 +60,10 @@ class _FilesElsewhere(diskcache.Disk):  # type: ignore[misc]
 
 
 class Ledger:
-    """The ledger in one directory; any number of threads and processes may use it at once."""
+    """The ledger in one directory; any number of threads and processes may use it at once.
+
+    What it is told may fail with one of `FAILURES`.
+    """
 
     def __init__(self, directory: str) -> None:
         self._cache = diskcache.Cache(
@@ -67,6 +79,12 @@ class Ledger:
         """Close the database."""
         self._cache.close()
 
+    @staticmethod
+    def remove_files(directory: str) -> None:
+        """Remove a ledger that is damaged; the next one to be opened is new."""
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+
     @property
     def size(self) -> int:
         """The bytes of all objects together."""
@@ -76,22 +94,23 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._cache)
 
-    def add(self, objects: Iterable[tuple[str, int]]) -> None:
-        """Enter objects (name and size); they count as used now."""
-        with self._cache.transact(retry=True):
+    def add(self, objects: Iterable[tuple[str, int]]) -> int:
+        """Enter objects (name and size), which count as used now; gives the bytes of all."""
+        with self._cache.transact():
             for name, size in objects:
                 pinned = self._row("tag", name)
                 self._cache.set(name, size, tag=pinned[0] if pinned else None)
+        return self.size
 
     def use(self, names: Iterable[str]) -> None:
         """Say that objects were used now."""
-        with self._cache.transact(retry=True):
+        with self._cache.transact():
             for name in names:
                 self._cache.get(name)
 
     def pin(self, names: Iterable[str], pinned: bool) -> None:
         """Pin objects, so that they stay whatever happens, or no longer."""
-        with self._cache.transact(retry=True):
+        with self._cache.transact():
             for name in names:
                 row = self._row("size", name)
                 if row:
@@ -99,7 +118,7 @@ class Ledger:
 
     def remove(self, names: Iterable[str]) -> None:
         """Forget objects."""
-        with self._cache.transact(retry=True):
+        with self._cache.transact():
             for name in names:
                 self._cache.delete(name)
 
@@ -109,21 +128,10 @@ class Ledger:
         for name, size, used, tag in rows.fetchall():
             yield Record(name, size, used, tag == PINNED)
 
-    def least_recently_used(self, bytes_to_free: int) -> list[Record]:
-        """Unpinned objects that together have *bytes_to_free*, as far as there are so many."""
-        victims = []
-        for record in self.records():
-            if bytes_to_free <= 0:
-                break
-            if not record.pinned:
-                victims.append(record)
-                bytes_to_free -= record.size
-        return victims
-
     def reconcile(self, files: Iterable[tuple[str, int, float]]) -> None:
         """Make the ledger agree with the *files* (name, size, time of last use) that are there."""
         found = {name: (size, used) for name, size, used in files}
-        with self._cache.transact(retry=True):
+        with self._cache.transact():
             known = {record.name: record for record in self.records()}
             for name in known.keys() - found.keys():
                 self._cache.delete(name)

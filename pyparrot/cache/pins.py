@@ -120,8 +120,13 @@ def forget(store: ObjectStore) -> None:
         _settle(store)
 
 
+def pinned(store: ObjectStore) -> set[str]:
+    """The names of all objects that pins hold."""
+    return {name for found in pins(store) for name in found.objects}
+
+
 def _settle(store: ObjectStore) -> None:
-    wanted = {name for found in pins(store) for name in found.objects}
+    wanted = pinned(store)
     flagged = {record.name for record in store.records() if record.pinned}
     store.pin(flagged - wanted, False)
     store.pin(wanted - flagged, True)

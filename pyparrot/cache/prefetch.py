@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyparrot.repository.base import Listed
     from pyparrot.repository.cvmfs.remote import RemoteRepository
 
-THREADS = 8
+THREADS = 16
 """Files under way at once: as many as a transport has connections would help little more."""
 
 _AHEAD = 8

@@ -2,29 +2,38 @@
 
 Layout of a cache directory (version 1):
 
-- ``objects/XX/YYYY…``: bodies, unpacked, named by the hash that catalogs know them by
-- ``indexes/``: index files of catalogs
-- ``manifests/``: what is known of each repository
-- ``ledger/``: sizes, times of use and pins (`ledger`)
-- ``txn/``: what is being written
+- ``objects/XX/YYYY…``: bodies, catalogs and the like, unpacked, named by their hash and
+  kind; index files of catalogs
+- ``manifests/``, ``origins/``: the newest manifest of each repository, and where it is from
+- ``ledger/``: sizes, times of use, and what is pinned (`ledger`)
+- ``pins/``: what each pin holds (`pins`)
+- ``txn/``: what is being written; names begin with a token of who writes (`locks`)
+- ``lock``, ``version``
 
 Whatever has its final name is complete and was verified; so any number of processes may use a
 cache at once, be killed, or run out of space. Nothing is resumed from a file of another process.
+
+Objects have a time of modification that nothing else has: one that was written to since it was
+added is not taken for what it was. (What changes on the disk itself, `cache verify` finds.) The
+ledger is only told what happens; where it can't be written, such as on a full disk, all goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from pyparrot.errors import PyparrotError
+
+from .locks import Locks
+from .transactions import Transactions
 
 if TYPE_CHECKING:
     from .ledger import Ledger, Record
@@ -33,8 +42,25 @@ VERSION = "1"
 DEFAULT_QUOTA = 4000 << 20
 """Bytes, as CVMFS_QUOTA_LIMIT is by default."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors that room on the disk would cure."""
+
+MARK = 299_792_458 * 10**9
+"""The time of modification of all objects, in nanoseconds of unix time."""
+
+_DIRECTORIES = ("objects", "manifests", "origins", "ledger", "pins", "txn")
+_ENTRIES = {*_DIRECTORIES, "views", "lock", "version"}
 _FLUSH_COUNT = 256
-_STALE_SECONDS = 24 * 3600
+_FLUSH_PART = 16
+"""The ledger is told at the latest when this part of the quota was added."""
+
+_LONGEST_WORK = 60.0
+"""Seconds after which nobody waits any longer for another process to get an object."""
+
+_LONGEST_SQUEEZE = 20.0
+"""Seconds for which room is looked for on a full disk."""
+
+_SQUEEZE_PAUSE = 0.1
 _Result = TypeVar("_Result")
 
 
@@ -56,10 +82,11 @@ class ObjectStore:
         self.directory = os.path.abspath(directory)
         self.quota = quota
         self._objects = os.path.join(self.directory, "objects")
-        self._temporary = os.path.join(self.directory, "txn")
-        self._serial = itertools.count()
         self._lock = threading.Lock()
-        self._added: list[tuple[str, int]] = []
+        self._locks = Locks(os.path.join(self.directory, "lock"))
+        self._transactions = Transactions(os.path.join(self.directory, "txn"), self._locks)
+        self._added: dict[str, int] = {}
+        self._added_bytes = 0
         self._used: set[str] = set()
         self._ledger: Ledger | None = None
         self._prepare()
@@ -78,7 +105,13 @@ class ObjectStore:
             self._ledger = None
 
     def _prepare(self) -> None:
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            why = f"no cache can be here: {error.strerror}"
+            raise PyparrotError(self.directory, why, "choose one with --cache") from None
         status = os.stat(self.directory)
         if status.st_uid != os.geteuid():
             raise PyparrotError(
@@ -93,7 +126,8 @@ class ObjectStore:
             with open(version, encoding="ascii") as file:
                 found = file.read().strip()
         except FileNotFoundError:
-            if os.listdir(self.directory):
+            # A cache that is just being made, or whose maker was killed, has no version yet.
+            if not _ENTRIES.issuperset(os.listdir(self.directory)):
                 raise PyparrotError(
                     self.directory, "not a cache, and not empty", "choose one with --cache"
                 ) from None
@@ -102,7 +136,7 @@ class ObjectStore:
             raise PyparrotError(
                 self.directory, f"a cache of another version ({found})", "choose one with --cache"
             )
-        for name in ("objects", "indexes", "manifests", "ledger", "txn"):
+        for name in _DIRECTORIES:
             os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
         if not found:
             self.write_file("version", (VERSION + "\n").encode())
@@ -113,14 +147,26 @@ class ObjectStore:
         """Where the object of that name lies or would lie."""
         return os.path.join(self._objects, name[:2], name[2:])
 
-    def find(self, name: str) -> str | None:
-        """The path of an object, which counts as used now; None if it is not there."""
+    def find(self, name: str, size: int | None = None) -> str | None:
+        """The path of an object, which counts as used now; None if it is not there.
+
+        It goes if it was changed, or does not have the *size* that it should have, in bytes.
+        """
         path = self.path(name)
-        if not os.path.exists(path):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            return None
+        if status.st_mtime_ns != MARK or (size is not None and status.st_size != size):
+            self.discard(name)
             return None
         with self._lock:
             self._used.add(name)
         return path
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """Keep other processes from getting the same object; waits, but not for ever."""
+        return self._locks.hold(name, _LONGEST_WORK)
 
     def names(self, prefix: str) -> list[str]:
         """The objects whose names begin so; *prefix* has two letters at least."""
@@ -135,56 +181,60 @@ class ObjectStore:
         directory, file = os.path.split(path)
         return os.path.basename(directory) + file
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[BinaryIO]:
+    def writing(self) -> AbstractContextManager[BinaryIO]:
         """A temporary file to write an object to; gone at the end unless `add` has taken it."""
-        path = self.temporary_file()
-        try:
-            with open(path, "xb+") as file:
-                yield file
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        return self._transactions.writing()
 
     def temporary_file(self) -> str:
         """A name for a new file, on the same file system as the objects."""
-        thread = threading.get_ident()
-        return os.path.join(self._temporary, f"{os.getpid()}.{thread}.{next(self._serial)}")
+        return self._transactions.new_name()
 
     def add(self, name: str, file: str) -> str:
         """Make *file*, complete and verified, the object of that name; gives its path."""
         path = self.path(name)
         size = os.stat(file).st_size
-        os.chmod(file, 0o400)
+        os.chmod(file, 0o500)  # programs run from views, which are links to it
+        os.utime(file, ns=(time.time_ns(), MARK))
         try:
             os.rename(file, path)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             os.rename(file, path)
         with self._lock:
-            self._added.append((name, size))
-            full = len(self._added) >= _FLUSH_COUNT
+            self._added[name] = size
+            self._added_bytes += size
+            much = self._added_bytes > self.quota // _FLUSH_PART > 0
+            full = much or len(self._added) >= _FLUSH_COUNT
         if full:
-            self.flush()
+            self.flush(but=name)  # for whoever adds an object wants to have it
         return path
 
     def with_space(self, write: Callable[[], _Result]) -> _Result:
-        """Run *write*; if the disk is full, make room and run it once more.
+        """Run *write*; as long as the disk is full, make room and run it again.
 
-        If it is still full, the `OSError` (ENOSPC or EDQUOT) goes to the caller.
+        If no room can be made, the `OSError` (ENOSPC or EDQUOT) goes to the caller.
         """
-        try:
-            return write()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.evict_half():
-                raise
-        return write()
+        deadline = time.monotonic() + _LONGEST_SQUEEZE
+        while True:
+            try:
+                return write()
+            except OSError as error:
+                if error.errno not in FULL or not self._make_room(deadline):
+                    raise
+
+    def _make_room(self, deadline: float) -> bool:
+        """Whether another try makes sense; others' unfinished files will go, if nothing else."""
+        with self._locks.hold("room", _LONGEST_SQUEEZE):
+            if self._transactions.sweep() or self.evict_half():
+                return True
+        time.sleep(_SQUEEZE_PAUSE)
+        return time.monotonic() < deadline and self._transactions.others()
 
     def discard(self, name: str) -> None:
         """Remove an object."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))
-        self.ledger.remove([name])
+        self._forget([name])
 
     # Quota
 
@@ -198,31 +248,90 @@ class ObjectStore:
                 self._ledger = Ledger(os.path.join(self.directory, "ledger"))
             return self._ledger
 
-    def flush(self) -> None:
-        """Tell the ledger what was added and used, and evict if that was too much."""
-        with self._lock:
-            added, self._added = self._added, []
-            used, self._used = self._used, set()
-        if added:
-            self.ledger.add(added)
-            if self.quota and self.ledger.size > self.quota:
-                self.evict(self.ledger.size - self.quota // 2)
-        if used:
-            self.ledger.use(used)
+    def _tell(self, ask: Callable[[Ledger], _Result]) -> _Result | None:
+        """Let the ledger do something; None if it can't now."""
+        from .ledger import FAILURES, is_damaged
 
-    def evict(self, bytes_to_free: int) -> int:
-        """Remove the least recently used objects until so many bytes are freed; gives how many."""
-        victims = self.ledger.least_recently_used(bytes_to_free)
-        self.ledger.remove(record.name for record in victims)
-        for record in victims:
+        try:
+            return ask(self.ledger)
+        except FAILURES as error:
+            if is_damaged(error):
+                self._renew_ledger()
+            return None
+
+    def _renew_ledger(self) -> None:
+        """Begin a new ledger; what was pinned is written down elsewhere, too."""
+        from .ledger import FAILURES, Ledger
+        from .pins import pinned
+
+        with self._lock:
+            self._ledger = None
+            Ledger.remove_files(os.path.join(self.directory, "ledger"))
+        with contextlib.suppress(*FAILURES):
+            self.ledger.reconcile(self._files_and_times())
+            self.ledger.pin(pinned(self), True)
+
+    def flush(self, but: str = "") -> None:
+        """Tell the ledger what was added and used; if it is too much, evict, *but* one object."""
+        with self._lock:
+            added, self._added, self._added_bytes = self._added, {}, 0
+            used, self._used = self._used, set()
+        if used:
+            self._tell(lambda ledger: ledger.use(used))
+        if not added:
+            return
+        self._transactions.sweep()
+        size = self._tell(lambda ledger: ledger.add(added.items()))
+        if size is None:
+            with self._lock:
+                self._added = {**added, **self._added}
+        elif size > self.quota > 0:
+            self.evict(size - self.quota // 2, but)
+
+    def evict(self, bytes_to_free: int, but: str = "") -> int:
+        """Remove the least recently used objects until so many bytes are freed; gives how many.
+
+        All *but* one may go. The files count, not what the ledger knows: processes that were killed
+        have told it nothing.
+        """
+        gone, freed = [], 0
+        for record in self._by_use():
+            if freed >= bytes_to_free:
+                break
+            if record.name == but:
+                continue
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path(record.name))
-        return sum(record.size for record in victims)
+                freed += record.size
+            gone.append(record.name)
+        self._forget(gone)
+        return freed
+
+    def _forget(self, names: list[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._added.pop(name, None)
+        self._tell(lambda ledger: ledger.remove(names))
+
+    def _by_use(self) -> list[Record]:
+        """The objects that may go, least recently used first."""
+        from .ledger import Record
+        from .pins import pinned
+
+        known = self._tell(lambda ledger: {record.name: record for record in ledger.records()})
+        stay = pinned(self) if known is None else set()
+        found = []
+        for name, size, used in self._files_and_times():
+            record = (known or {}).get(name, Record(name, size, used, name in stay))
+            if not record.pinned:
+                found.append(record._replace(size=size, used=max(used, record.used)))
+        return sorted(found, key=lambda record: record.used)
 
     def evict_half(self) -> bool:
         """Make room on a full disk; False if there was nothing that could go."""
         self.flush()
-        return self.evict(max(1, self.ledger.size // 2)) > 0
+        size = sum(status.st_size for _, status in self.files())
+        return self.evict(max(1, size // 2)) > 0
 
     def records(self) -> list[Record]:
         """What the cache holds, least recently used first."""
@@ -241,16 +350,13 @@ class ObjectStore:
     def reconcile(self) -> None:
         """Make the ledger agree with the files, and clear away what dead processes left."""
         self.flush()
-        self.ledger.reconcile(
-            (name, status.st_size, max(status.st_atime, status.st_mtime))
-            for name, status in self.files()
-        )
-        oldest = time.time() - _STALE_SECONDS
-        with os.scandir(self._temporary) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if entry.stat().st_mtime < oldest:
-                        os.unlink(entry.path)
+        self.ledger.reconcile(self._files_and_times())
+        self._transactions.sweep()
+
+    def _files_and_times(self) -> Iterator[tuple[str, int, float]]:
+        """Every object's name, size (bytes), and when it was used at the latest (unix seconds)."""
+        for name, status in self.files():
+            yield name, status.st_size, max(status.st_atime, status.st_ctime)
 
     def pin(self, names: Iterable[str], pinned: bool = True) -> None:
         """Let objects that are there stay whatever happens (`clear` of everything but), or not."""
@@ -274,12 +380,16 @@ class ObjectStore:
     # Other files
 
     def file(self, *names: str) -> str:
-        """The path of a file of another kind, such as ``file("indexes", NAME)``."""
+        """The path of a file of another kind, such as ``file("manifests", FQRN)``."""
         return os.path.join(self.directory, *names)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Replace a small file, at once."""
-        temporary = self.temporary_file()
-        with open(temporary, "xb") as file:
-            file.write(content)
-        os.replace(temporary, os.path.join(self.directory, name))
+
+        def write() -> None:
+            with self.writing() as file:
+                file.write(content)
+                file.flush()
+                os.replace(file.name, self.file(name))
+
+        self.with_space(write)

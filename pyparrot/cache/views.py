@@ -1,9 +1,9 @@
 """Views: the real files that programs have open, named so that their names tell what they are.
 
-``views/NAME/PATH`` stands for PATH in one snapshot at one mount point. A file there is a hard link to
-the verified object; a directory is empty, since what it lists stands in the catalog; a symlink and a
-named pipe are what they are in the repository. Views are made when something is first opened, and
-are never changed; eviction takes them away with their objects.
+``views/NAME/PATH`` stands for PATH in one snapshot at one mount point. A file there is a hard link
+to the verified object; a directory is empty, since what it lists stands in the catalog; a symlink
+and a named pipe are what they are in the repository. Views are made when something is first opened,
+and are never changed; eviction takes them away with their objects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def directory(store: ObjectStore) -> str:
     return path
 
 
-def make(store: ObjectStore, view: bytes, mode: int, target: bytes, body: Callable[[], str]) -> None:
+def make(
+    store: ObjectStore, view: bytes, mode: int, target: bytes, body: Callable[[], str]
+) -> None:
     """Make the view *view* of something with st_mode *mode*; nothing happens if it is there.
 
     *target* is a symlink's, *body* gives the object of a regular file, fetching it if need be.

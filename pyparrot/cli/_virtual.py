@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from pyparrot.errors import PyparrotError, from_os_error, printable
 
@@ -38,6 +38,8 @@ def add_paths(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     """Add the paths that a command reads, and the options of `add_options`."""
     parser.add_argument("paths", metavar="PATH", nargs=nargs, help="/cvmfs/FQRN/...")
     add_options(parser)
+    text = "ask the server which revision is the newest, even if its TTL has not passed"
+    parser.add_argument("--refresh", action="store_true", help=text)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -128,15 +130,21 @@ def open_one(
     from pyparrot.config import parse_options
     from pyparrot.repository import open_repository
 
-    repository = open_repository(
-        fqrn,
-        server=arguments.server,
-        key=arguments.key,
-        proxy=arguments.proxy,
-        cache=cache or arguments.cache,
-        wanted=wanted_revision(arguments),
-        options=parse_options(arguments.options),
-    )
+    try:
+        repository = open_repository(
+            fqrn,
+            server=arguments.server,
+            key=arguments.key,
+            proxy=arguments.proxy,
+            cache=cache or arguments.cache,
+            wanted=wanted_revision(arguments),
+            refresh=arguments.refresh,
+            options=parse_options(arguments.options),
+        )
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise describe(os.fsencode(fqrn), error) from None  # some object can't be had
     for warning in repository.warnings:
         warn(warning)
     return repository
@@ -213,9 +221,28 @@ def describe(shown: bytes, error: OSError) -> PyparrotError:
 # Output
 
 
+def output() -> BinaryIO:
+    """Standard output for bytes; `PyparrotError` if there is none."""
+    if sys.stdout is None:
+        raise PyparrotError("standard output", "it is closed")
+    return sys.stdout.buffer
+
+
 def write(data: bytes) -> None:
     """Write to standard output: names are bytes, whatever they encode."""
-    sys.stdout.buffer.write(data)
+    output().write(data)
+
+
+def to_terminal() -> bool:
+    """Whether somebody reads standard output on a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def shown_name(name: bytes) -> bytes:
+    """A name as it is written: raw, but nothing that a terminal would obey."""
+    if not to_terminal():
+        return name
+    return "".join(c if c.isprintable() else "?" for c in os.fsdecode(name)).encode()
 
 
 def write_json(value: object) -> None:
@@ -235,10 +262,10 @@ def size_text(count: float) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """A time in UTC, for people."""
+    """A time, for people."""
     import time
 
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def write_facts(facts: Mapping[str, object]) -> None:

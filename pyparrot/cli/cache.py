@@ -73,6 +73,11 @@ def _configure_store(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_info(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = """\
+examples:
+  pyparrot cache info
+  pyparrot cache info --json --cache /scratch/cache | jq .bytes
+"""
     parser.add_argument("--json", action="store_true", help="as JSON")
     _configure_store(parser)
 
@@ -160,6 +165,10 @@ fetched again when it is next needed. What only a catalog can tell (index files,
 together from chunks) goes, too, if its catalog is not in the cache.
 
 Exit status: 0 if nothing was corrupt, 1 if something was (a line for each on standard output).
+
+examples:
+  pyparrot cache verify
+  pyparrot cache verify --quiet || echo "something was corrupt"
 """
     parser.add_argument("-q", "--quiet", action="store_true", help="only faults, no progress")
     _configure_store(parser)
@@ -265,7 +274,7 @@ def _get(arguments: argparse.Namespace, get: Callable[[_virtual.Target, Progress
                     f"{printable(target.shown)}: more than the cache's quota, which is"
                     f" {_virtual.size_text(target.repository.store.quota)} (CVMFS_QUOTA_LIMIT)"
                 )
-            if not arguments.quiet:
+            if not arguments.quiet and (outcome.files or not outcome.failures):
                 print(_summary(target, outcome, time.monotonic() - begin))
         return repositories.status
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import shutil
-import sys
 
 from pyparrot.cli import _virtual
 
@@ -31,5 +30,5 @@ def _run(arguments: argparse.Namespace) -> int:
             if file is not None:
                 # Beyond this point a failure is one of standard output, not of the path.
                 with file:
-                    shutil.copyfileobj(file, sys.stdout.buffer, 1 << 18)
+                    shutil.copyfileobj(file, _virtual.output(), 1 << 18)
         return repositories.status

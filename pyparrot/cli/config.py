@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     summary = "print each value for a repository, and where it comes from"
     show = actions.add_parser("show", help=summary, description=sentence(summary))
+    show.epilog = _EPILOG
     show.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
     show.add_argument(
         "-o",
@@ -62,7 +63,7 @@ def _print_text(configuration: Configuration) -> None:
         _warn(str(problem))
     for name, text in configuration.items():
         print(f"{name}={printable(text)}    # from {printable(configuration.origin(name))}")
-    keys = configuration.keys()
+    keys = configuration.key_files()
     for key in keys:
         print(f"# master key: {printable(key)}")
     if not keys:
@@ -83,7 +84,7 @@ def _print_json(configuration: Configuration) -> None:
             name: {"value": text, "origin": configuration.origin(name)}
             for name, text in configuration.items()
         },
-        "keys": configuration.keys(),
+        "keys": configuration.key_files(),
         "problems": [problem._asdict() for problem in configuration.problems],
     }
     print(json.dumps(shown, indent=2))

@@ -24,7 +24,7 @@ All tests that are given must hold. No symlink is followed.
 examples:
   pyparrot find /cvmfs/sw.example.org/releases -maxdepth 1 -type d
   pyparrot find /cvmfs/sw.example.org -name '*.so*' -type f -size +10M
-  pyparrot find /cvmfs/sw.example.org -type f -print0 | xargs -0 -n 1 pyparrot stat
+  pyparrot find /cvmfs/sw.example.org -type f -print0 | xargs -0 pyparrot stat
 """
 
 _TYPES: dict[str, Callable[[int], bool]] = {
@@ -130,7 +130,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 if arguments.json:
                     described.append(_virtual.facts_of(target.repository, hit.shown, hit.node))
                 else:
-                    _virtual.write(hit.shown + end)
+                    shown = hit.shown if arguments.print0 else _virtual.shown_name(hit.shown)
+                    _virtual.write(shown + end)
         if arguments.json:
             _virtual.write_json(described)
         return repositories.status

@@ -6,7 +6,6 @@ import argparse
 import functools
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,11 +18,13 @@ if TYPE_CHECKING:
     from pyparrot.repository.base import Repository
 
 _EPILOG = f"""\
-Names are sorted by their bytes. Target and size of a variant symlink are those in this environment.
+Names are sorted by their bytes, unless -t or -S says otherwise. Target and size of a variant
+symlink are those in this environment.
 
 {_virtual.OPTIONS_EPILOG}
 examples:
   pyparrot ls /cvmfs/sw.example.org
+  pyparrot ls -ltr /cvmfs/sw.example.org/releases
   pyparrot ls -lR --tag v1 /cvmfs/sw.example.org/releases
   pyparrot ls --server http://127.0.0.1:8000/cvmfs/@fqrn@ --key sw.pub /cvmfs/sw.example.org
 """
@@ -34,12 +35,16 @@ _HALF_A_YEAR = 31556952 // 2
 _FLAGS = {
     "-l": ("long", "one a line, with mode, links, owner, group, size and time"),
     "-a": ("all", "names that begin with a dot, too"),
+    "-A": ("almost_all", "as -a, without . and .."),
     "-R": ("recursive", "all that is below, too"),
     "-d": ("directory", "directories themselves, not what they hold"),
     "-1": ("single", "one a line"),
     "-i": ("inode", "inode numbers, too"),
     "-h": ("human", "sizes as 1.2K, 3.4M, 5G"),
     "-n": ("numeric", "as -l, with numbers for owner and group"),
+    "-t": ("by_time", "newest first"),
+    "-S": ("by_size", "largest first"),
+    "-r": ("reverse", "in reverse order"),
 }
 
 
@@ -85,7 +90,7 @@ class _Listing:
     def run(self, targets: Sequence[_virtual.Target]) -> None:
         """List all *targets*: first what is no directory, then what directories hold."""
         found = [entry for entry in map(self._entry, targets) if entry is not None]
-        found.sort(key=lambda entry: entry.name)
+        found = self._in_order(found)
         directories = [] if self._arguments.directory else list(filter(_is_directory, found))
         others = [entry for entry in found if entry not in directories]
         self._show(others)
@@ -118,6 +123,19 @@ class _Listing:
         chosen = self._arguments
         return not (chosen.long or chosen.numeric or chosen.directory)
 
+    def _in_order(self, entries: Sequence[_Entry]) -> list[_Entry]:
+        """*entries* in the order that is asked for; the same by that, they go by their names."""
+
+        def key(entry: _Entry) -> tuple[int, bytes]:
+            first = 0
+            if self._arguments.by_time:
+                first = -entry.node.mtime
+            elif self._arguments.by_size:
+                first = -entry.repository.stat_of(entry.node).st_size
+            return first, entry.name
+
+        return sorted(entries, key=key, reverse=self._arguments.reverse)
+
     def _list(self, top: _Entry, titled: bool) -> None:
         pending = [top]
         while pending:
@@ -129,7 +147,7 @@ class _Listing:
                 continue
             if titled and not self._arguments.json:
                 blank = b"\n" if self._begun else b""
-                _virtual.write(blank + self._style.text(directory.shown) + b":\n")
+                _virtual.write(blank + _virtual.shown_name(directory.shown) + b":\n")
             self._begun = True
             if self._style.long and not self._arguments.json:
                 _virtual.write(b"total %s\n" % self._style.total(held).encode())
@@ -148,9 +166,13 @@ class _Listing:
                 node = repository.lookup(path or "/").node
                 held.append(_Entry(name, prefix + name, path, node, repository))
         for path, node in repository.scandir(directory.path):
-            if self._arguments.all or not node.name.startswith(b"."):
+            if self._dots or not node.name.startswith(b"."):
                 held.append(_Entry(node.name, prefix + node.name, path, node, repository))
-        return held
+        return self._in_order(held)
+
+    @property
+    def _dots(self) -> bool:
+        return bool(self._arguments.all or self._arguments.almost_all)
 
     def _show(self, entries: Sequence[_Entry]) -> None:
         if self._arguments.json:
@@ -172,27 +194,18 @@ class _Style(NamedTuple):
     inode: bool
     human: bool
     numeric: bool
-    terminal: bool
     columns: int
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> _Style:
         """The style that the options ask for."""
         long = arguments.long or arguments.numeric
-        terminal = sys.stdout.isatty()
         columns = 0
-        if terminal and not long and not arguments.single:
+        if _virtual.to_terminal() and not long and not arguments.single:
             import shutil
 
             columns = shutil.get_terminal_size().columns
-        return cls(long, arguments.inode, arguments.human, arguments.numeric, terminal, columns)
-
-    def text(self, name: bytes) -> bytes:
-        """A name as it is written: raw, but nothing that a terminal would obey."""
-        if not self.terminal:
-            return name
-        text = os.fsdecode(name)
-        return "".join(c if c.isprintable() else "?" for c in text).encode()
+        return cls(long, arguments.inode, arguments.human, arguments.numeric, columns)
 
     def size(self, count: int) -> str:
         """A size in bytes."""
@@ -207,7 +220,7 @@ class _Style(NamedTuple):
         """The lines that show *entries*."""
         if self.long:
             return self._long_lines(entries)
-        names = [self.text(entry.name) for entry in entries]
+        names = [_virtual.shown_name(entry.name) for entry in entries]
         if self.inode:
             numbers = _right([str(entry.node.inode) for entry in entries])
             names = [number.encode() + b" " + name for number, name in zip(numbers, names)]
@@ -237,9 +250,9 @@ class _Style(NamedTuple):
         return self.size(status.st_size)
 
     def _name_field(self, entry: _Entry) -> bytes:
-        name = self.text(entry.name)
+        name = _virtual.shown_name(entry.name)
         if stat.S_ISLNK(entry.node.mode):
-            name += b" -> " + self.text(entry.repository.target(entry.node))
+            name += b" -> " + _virtual.shown_name(entry.repository.target(entry.node))
         return name
 
 

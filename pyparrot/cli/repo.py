@@ -26,11 +26,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     summary = "show a repository's revision, tags, sizes, servers and proxy"
     info = actions.add_parser("info", help=summary, description=sentence(summary))
-    info.epilog = _virtual.OPTIONS_EPILOG
+    info.epilog = """\
+The servers are asked, even if the TTL of the revision that the cache knows has not passed. Sizes
+are those of the whole revision.
+
+examples:
+  pyparrot repo info sw.example.org
+  pyparrot repo info --json sw.example.org | jq -r '.tags[].name'
+"""
     info.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
     info.add_argument("--json", action="store_true", help="as JSON")
     _virtual.add_options(info)
-    info.set_defaults(run=_info)
+    info.set_defaults(run=_info, refresh=True)
     summary = "fetch and verify all catalogs and objects of a revision"
     check = actions.add_parser("check", help=summary, description=sentence(summary))
     check.epilog = """\
@@ -48,7 +55,7 @@ examples:
     check.add_argument("-q", "--quiet", action="store_true", help="only faults, no progress")
     check.add_argument("--catalogs-only", action="store_true", help="no objects of files")
     _virtual.add_options(check)
-    check.set_defaults(run=_check)
+    check.set_defaults(run=_check, refresh=True)
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -63,6 +70,7 @@ def _info(arguments: argparse.Namespace) -> int:
         elif isinstance(facts[name], list):
             facts[name] = " ".join(facts[name])
     facts["published"] = _virtual.time_text(facts["published"]) if facts["published"] else "?"
+    facts["ttl"] = f"{facts['ttl']} s"
     _virtual.write_facts(facts)
     for tag in reversed(tags):
         when = _virtual.time_text(tag["timestamp"])
@@ -98,9 +106,8 @@ def _facts(repository: RemoteRepository) -> dict[str, Any]:
 
 def _sizes(repository: RemoteRepository) -> dict[str, int]:
     """What the root catalog counts of the whole repository; nothing if it can't be had."""
-    import sqlite3
-
     from pyparrot.repository.cvmfs.catalog import Catalog
+    from pyparrot.repository.cvmfs.database import BROKEN
     from pyparrot.repository.cvmfs.hashes import Kind
 
     try:
@@ -108,7 +115,7 @@ def _sizes(repository: RemoteRepository) -> dict[str, int]:
         with closing(Catalog.open(file)) as catalog:
             counters = catalog.counters("self") + catalog.counters("subtree")
             size = catalog.size
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *BROKEN) as error:
         _virtual.warn(f"{repository.name}: no sizes: {error}")
         return {}
     counts = counters.as_dict()

@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 described.append(facts)
             else:
-                print(_text(target.repository, facts))
+                _virtual.write(os.fsencode(_text(target.repository, facts)) + b"\n")
         if arguments.json:
             _virtual.write_json(described)
         return repositories.status
@@ -96,9 +96,9 @@ def _nesting(repository: Repository, found: Found) -> dict[str, Any]:
 def _text(repository: Repository, facts: dict[str, Any]) -> str:
     """The facts as GNU stat shows them, and then those that only repositories have."""
     mode = int(facts["mode"], 8) | _format_of(facts["type"])
-    name = printable(facts["path"])
+    name = _shown(facts["path"])
     if "target" in facts:
-        name += f" -> {printable(facts['target'])}"
+        name += f" -> {_shown(facts['target'])}"
     blocks, device = 1 + facts["size"] // 512, repository.device
     kind = "regular empty file" if facts["type"] == "file" and not facts["size"] else _kind(mode)
     links = str(facts["nlink"])
@@ -120,6 +120,10 @@ def _text(repository: Repository, facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _shown(name: str) -> str:
+    return os.fsdecode(_virtual.shown_name(os.fsencode(name)))
+
+
 def _repository_lines(facts: dict[str, Any]) -> list[str]:
     lines = []
     if "chunks" in facts:
@@ -130,7 +134,7 @@ def _repository_lines(facts: dict[str, Any]) -> list[str]:
             f" Chunk: {name}\tOffset: {offset}\tSize: {size}"
             for name, offset, size in facts.get("chunk_list", ())
         ]
-    lines.append(f"Catalog: {facts['catalog']} at {printable(facts['catalog_path'])}")
+    lines.append(f"Catalog: {facts['catalog']} at {_shown(facts['catalog_path'])}")
     if "nested_catalog" in facts:
         lines.append(f"Nested: {facts['nested_catalog']} is mounted here")
     for name, value in facts["xattrs_hex"].items():

@@ -101,7 +101,7 @@ class Configuration(NamedTuple):
         parts = (part.strip() for part in (self.get(name) or "").split(separator))
         return tuple(part for part in parts if part)
 
-    def keys(self) -> tuple[str, ...]:
+    def key_files(self) -> tuple[str, ...]:
         """The files of the master keys that may sign for this repository.
 
         ``CVMFS_PUBLIC_KEY`` names files, ``CVMFS_KEYS_DIR`` a directory of them. But a key with the

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Repository", "open_repository"]
 
 
-def open_repository(
+def open_repository(  # noqa: PLR0913 (keywords, all with a default)
     fqrn: str,
     *,
     server: str | None = None,
@@ -32,6 +32,7 @@ def open_repository(
     cache: str | None = None,
     quota: int | None = None,
     wanted: Wanted | None = None,
+    refresh: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> RemoteRepository:
     """Open a CernVM-FS repository, as it is configured (`pyparrot.config`).
@@ -39,7 +40,9 @@ def open_repository(
     *server* (a URL or a chain of them, ``;`` between), *key* (files of master keys, ``:``
     between) and *proxy* replace CVMFS_SERVER_URL, CVMFS_PUBLIC_KEY and CVMFS_HTTP_PROXY; any other
     parameter can be given in *options*. *cache* is the cache's directory, *quota* its size in
-    bytes, *wanted* the revision. `PyparrotError` if it can't be opened; close it at the end.
+    bytes, *wanted* the revision; *refresh* asks the servers which is the newest even if the TTL of
+    what is known has not passed. `PyparrotError` or `OSError` if it can't be opened; close it at
+    the end.
     """
     from pyparrot.cache import ObjectStore, default_directory
     from pyparrot.config import load
@@ -51,7 +54,7 @@ def open_repository(
     if quota is None:
         quota = max(0, configuration.number("CVMFS_QUOTA_LIMIT", 4000)) << 20
     directory = cache or configuration.get("CVMFS_CACHE_DIR") or default_directory()
-    return RemoteRepository(configuration, ObjectStore(directory, quota), wanted)
+    return RemoteRepository(configuration, ObjectStore(directory, quota), wanted, refresh=refresh)
 
 
 def __getattr__(name: str) -> object:

@@ -6,20 +6,24 @@ them, and bodies as local files. Everything that users know from `os` is made of
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple, Union
+from typing import BinaryIO, NamedTuple, TypeVar, Union
 
-from pyparrot.index import Index, Node
+from pyparrot.index import BadCatalogError, Index, Node
 from pyparrot.repository.cvmfs import xattrs
 from pyparrot.walk import Found, Missing, NeedCatalog, Outside, Snapshot
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
+_Self = TypeVar("_Self", bound="Repository")
+
 BLOCK_SIZE = 512
+_MOST_FETCHES = 20
 
 
 class OutsideError(OSError):
@@ -47,6 +51,8 @@ class Repository(ABC):
     name: str
     snapshot: Snapshot
     device = 0
+    identity: bytes
+    """What tells this repository at this revision from all others."""
 
     @abstractmethod
     def catalog(self, need: NeedCatalog) -> Index:
@@ -60,7 +66,7 @@ class Repository(ABC):
     def close(self) -> None:
         """Give back what is open."""
 
-    def __enter__(self) -> Repository:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -72,11 +78,12 @@ class Repository(ABC):
         """What *path* names."""
         raw = os.fsencode(path)
         while True:
-            outcome = self.snapshot.walk(raw, follow=follow_symlinks)
+            with _damage_is_an_io_error(raw):
+                outcome = self.snapshot.walk(raw, follow=follow_symlinks)
             if isinstance(outcome, Found):
                 return outcome
             if isinstance(outcome, Missing):
-                raise OSError(outcome.error, os.strerror(outcome.error), os.fsdecode(raw))
+                raise _failure(outcome.error, raw)
             if isinstance(outcome, Outside):
                 raise OutsideError(raw, outcome.path)
             self.snapshot.mount(self.catalog(outcome))
@@ -84,11 +91,10 @@ class Repository(ABC):
     def _directory(self, path: Path) -> Found:
         found = self.lookup(path)
         if not stat.S_ISDIR(found.node.mode):
-            raise NotADirectoryError(
-                errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fsdecode(os.fsencode(path))
-            )
+            raise _failure(errno.ENOTDIR, path)
         while True:
-            entered = self.snapshot.enter(found)
+            with _damage_is_an_io_error(found.path):
+                entered = self.snapshot.enter(found)
             if isinstance(entered, Found):
                 return entered
             self.snapshot.mount(self.catalog(entered))
@@ -123,8 +129,9 @@ class Repository(ABC):
     def scandir(self, path: Path = "/") -> Iterator[Listed]:
         """What a directory holds."""
         found = self._directory(path)
-        for node in found.catalog.children(found.record):
-            yield Listed(found.path + b"/" + node.name, node)
+        with _damage_is_an_io_error(found.path):
+            for node in found.catalog.children(found.record):
+                yield Listed(found.path + b"/" + node.name, node)
 
     def walk(self, top: Path = "/") -> Iterator[Listed]:
         """*top* and everything below it, directories before what they hold; no link is followed."""
@@ -140,7 +147,7 @@ class Repository(ABC):
         """As `os.readlink`, with the variables of a variant symlink replaced."""
         node = self.lookup(path, follow_symlinks=False).node
         if not stat.S_ISLNK(node.mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), os.fsdecode(os.fsencode(path)))
+            raise _failure(errno.EINVAL, path)
         return os.fsdecode(self.target(node))
 
     def target(self, node: Node) -> bytes:
@@ -150,7 +157,10 @@ class Repository(ABC):
     def xattrs(self, path: Path, *, follow_symlinks: bool = True) -> dict[str, bytes]:
         """The extended attributes that were published."""
         node = self.lookup(path, follow_symlinks=follow_symlinks).node
-        attributes = xattrs.unpack(node.xattrs) if node.xattrs else {}
+        try:
+            attributes = xattrs.unpack(node.xattrs) if node.xattrs else {}
+        except ValueError as error:
+            raise OSError(errno.EIO, f"bad attributes: {error}", _shown(path)) from None
         return {os.fsdecode(name): value for name, value in attributes.items()}
 
     # Content
@@ -158,22 +168,19 @@ class Repository(ABC):
     def fetch(self, path: Path) -> str:
         """A local file with a file's content; it must not be changed, and may go when closed."""
         found = self.lookup(path)
-        name = os.fsdecode(os.fsencode(path))
         if stat.S_ISDIR(found.node.mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+            raise _failure(errno.EISDIR, path)
         if not stat.S_ISREG(found.node.mode):
-            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), name)
+            raise _failure(errno.ENXIO, path)
         return self.body(found.node, found.path)
 
     def open(self, path: Path) -> BinaryIO:
         """A file, open for reading its bytes."""
-        while True:
-            try:
-                return open(self.fetch(path), "rb")
-            except FileNotFoundError as error:
-                # Evicted between the fetch and the open: again. Not there at all: that's it.
-                if error.filename == os.fsdecode(os.fsencode(path)):
-                    raise
+        for _ in range(_MOST_FETCHES):
+            file = self.fetch(path)
+            with contextlib.suppress(FileNotFoundError):  # evicted in this very moment
+                return open(file, "rb")
+        raise OSError(errno.EIO, "gone whenever it has been fetched", _shown(path))
 
     def regular_files(self, tops: Iterable[Path]) -> Iterator[Listed]:
         """All regular files at and below *tops*; a link at a top itself is followed."""
@@ -182,3 +189,19 @@ class Repository(ABC):
             for listed in self.walk(found.path):
                 if stat.S_ISREG(listed.node.mode):
                     yield listed
+
+
+def _shown(path: Path) -> str:
+    return os.fsdecode(os.fsencode(path))
+
+
+def _failure(code: int, path: Path) -> OSError:
+    return OSError(code, os.strerror(code), _shown(path))
+
+
+@contextlib.contextmanager
+def _damage_is_an_io_error(path: bytes) -> Iterator[None]:
+    try:
+        yield
+    except BadCatalogError as error:
+        raise OSError(errno.EIO, str(error), os.fsdecode(path)) from None

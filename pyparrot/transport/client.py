@@ -74,9 +74,8 @@ class _Request(NamedTuple):
 class Transport:
     """Fetches from *servers* through *proxies* within the limits of *policy*.
 
-    Any number of threads may use it at the same time. Proxies in the environment
-    (``http_proxy``…) count only if *trust_environment* is set, and then only where `proxies` say
-    `DIRECT`; ``.netrc`` and cookies never do. `PyparrotError` if a server's URL is none.
+    Any number of threads may use it at the same time. Proxies in the environment, ``.netrc`` and
+    cookies do not count. `PyparrotError` if a server's URL is none.
     """
 
     def __init__(
@@ -84,13 +83,10 @@ class Transport:
         servers: Sequence[str],
         proxies: ProxyGroups,
         policy: Policy = Policy(),  # noqa: B008 (a NamedTuple is immutable)
-        *,
-        trust_environment: bool = False,
     ) -> None:
         from random import Random
 
         self._policy = policy
-        self._trust_environment = trust_environment
         self._random = Random()
         self._servers = ServerChain(servers, policy.host_reset_after)
         self._proxies = ProxyChain(proxies, policy.proxy_reset_after, random=self._random)
@@ -214,15 +210,20 @@ class Transport:
         raise Failure(Blame.SERVER, "too many redirects", status=answer.status_code)
 
     def _get(self, url: str, proxy: str, headers: Mapping[str, str]) -> Response:
+        from requests import PreparedRequest
+
         from pyparrot.transport.connections import Stale
 
+        session = self._opened()
         seconds = self._policy.timeout_direct if proxy == DIRECT else self._policy.timeout
-        proxies = self._proxies_for(url, proxy)
+        proxies = {} if proxy == DIRECT else {"http": proxy, "https": proxy}
         while True:
             try:
-                return self._opened().get(
-                    url,
-                    headers=headers,
+                # Session.get() does the same, but takes long to merge settings that we don't have.
+                request = PreparedRequest()
+                request.prepare("GET", url, {**session.headers, **headers})
+                return session.send(
+                    request,
                     proxies=proxies,
                     timeout=(seconds, seconds),
                     stream=True,
@@ -232,15 +233,6 @@ class Transport:
                 # Each stale connection is found once; when none is left, new ones are made.
                 if not any(isinstance(cause, Stale) for cause in failures.causes(error)):
                     raise
-
-    def _proxies_for(self, url: str, proxy: str) -> dict[str, str]:
-        if proxy != DIRECT:
-            return {"http": proxy, "https": proxy}
-        if not self._trust_environment:
-            return {}
-        from requests.utils import get_environ_proxies
-
-        return dict(get_environ_proxies(url))
 
     def _checked(self, answer: Response, proxy: str, request: _Request) -> Response:
         """*answer*, if its head promises what was asked for."""

@@ -1,11 +1,12 @@
 """Groups of proxies: which one is in use, which are burned, and the way back to the first group.
 
-Source of the rules: CernVM-FS ``network/download.cc`` and its parameters ``CVMFS_HTTP_PROXY``,
-``CVMFS_FALLBACK_PROXY`` and ``CVMFS_PROXY_RESET_AFTER``.
+Source of the rules: CernVM-FS ``network/download.cc``, ``wpad.cc``, and its parameters
+``CVMFS_HTTP_PROXY``, ``CVMFS_FALLBACK_PROXY`` and ``CVMFS_PROXY_RESET_AFTER``.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Collection
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 DIRECT = "DIRECT"
 """The entry that stands for a connection without a proxy."""
 
+_AUTO = "auto"
 _DEFAULT_PORTS = {"http": 1080, "https": 443}  # libcurl's, and so the official client's
 
 
@@ -33,7 +35,8 @@ class ProxyGroups(NamedTuple):
         """Read a ``CVMFS_HTTP_PROXY``: ``|`` inside a group, ``;`` between groups.
 
         Blanks and empty entries are ignored. The groups of *fallback* (``CVMFS_FALLBACK_PROXY``)
-        follow; with them `DIRECT` counts nowhere. A proxy without a scheme is an ``http://`` one.
+        follow; with them `DIRECT` counts nowhere. A proxy without a scheme is an ``http://`` one,
+        ``auto`` the one that the variable ``http_proxy`` names, which counts for nothing otherwise.
         `PyparrotError` if no proxy is left or one is not understood.
         """
         groups, last = _split(text), _without_direct(_split(fallback))
@@ -68,10 +71,11 @@ def _without_direct(groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...
 def _normal(entry: str) -> str:
     if entry.upper() == DIRECT:
         return DIRECT
-    if entry == "auto":
-        raise PyparrotError(
-            "proxy auto", "proxies are not searched for", "name them in CVMFS_HTTP_PROXY"
-        )
+    if entry == _AUTO:
+        entry = os.environ.get("http_proxy", "").strip()
+        if not entry or entry == _AUTO:
+            hint = "name one there or in CVMFS_HTTP_PROXY; PAC files are not read"
+            raise PyparrotError("proxy auto", "http_proxy names none", hint)
     parts = http_url(entry if "://" in entry else f"http://{entry}")
     port = "" if parts.port else f":{_DEFAULT_PORTS[parts.scheme]}"
     return f"{parts.scheme}://{parts.netloc.rstrip(':')}{port}"

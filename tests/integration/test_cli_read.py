@@ -1,16 +1,20 @@
-"""The commands that read: ls, cat, stat, find, readlink, repo, cache."""
+"""The commands that read: ls, cat, stat, find, readlink, repo, cache; and what docs say of them."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import stat
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -96,6 +100,9 @@ def make_tree(top: Path) -> None:
     (top / "big").write_bytes(noise.randbytes(BIG_SIZE))
     for number in range(30):
         (top / f"many/{number:02}").write_text(f"{number}\n")
+    for number, name in enumerate(("+plus", ".dot", "b", "a", "B")):
+        (top / "sizes").mkdir(exist_ok=True)
+        (top / "sizes" / name).write_bytes(bytes(number // 2))
     os.mkfifo(top / "pipe")
     os.chmod(top / "bin/tool", 0o4755)
     os.chmod(top / "sticky", 0o1777)
@@ -106,6 +113,8 @@ def make_tree(top: Path) -> None:
                 ns=(0, 1_600_000_000_123_456_789),
                 follow_symlinks=False,
             )
+    for number, name in enumerate(("B", "+plus", "b", "a", ".dot")):
+        os.utime(top / "sizes" / name, ns=(0, 1_600_000_000_000_000_000 + number // 2))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +170,13 @@ def test_ls_names(command: Command, site: Site) -> None:
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.split(b"\n") == real("ls", cwd=site.source)
     assert command("ls", "-a", TOP).out.split(b"\n") == real("ls", "-a", cwd=site.source)
+
+
+@pytest.mark.parametrize("option", ["-A", "-r", "-tA", "-tr", "-S1A", "-Sr"])
+def test_ls_order(command: Command, site: Site, option: str) -> None:
+    assert command("ls", option, f"{TOP}/sizes").out.split(b"\n") == real(
+        "ls", option, cwd=site.source / "sizes"
+    )
 
 
 @pytest.mark.parametrize("options", ["-l", "-n", "-lh", "-la"])
@@ -408,11 +424,78 @@ def test_repository_that_can_not_be_opened(site: Site, tmp_path: Path) -> None:
         assert ran.err.count("\n") == 1
 
 
-def test_wrong_key(site: Site, tmp_path: Path, publish: Callable[..., Any]) -> None:
+@pytest.fixture
+def wrong_key(tmp_path: Path, publish: Callable[..., Any]) -> Path:
+    """The key of another repository."""
     publish("init", "other.example.org", "--storage", tmp_path / "other")
-    key = tmp_path / "config-home/pyparrot/keys/other.example.org.pub"
-    options = site._replace(key=key).options(tmp_path / "cache")
-    assert run("ls", *options, TOP).status == 125
+    return tmp_path / "config-home/pyparrot/keys/other.example.org.pub"
+
+
+def test_wrong_key(site: Site, wrong_key: Path, tmp_path: Path) -> None:
+    """It opens nothing, whether or not the right one has opened it before."""
+    right = site.options(tmp_path / "cache")
+    wrong = site._replace(key=wrong_key).options(tmp_path / "cache")
+    for _ in range(2):
+        ran = run("ls", *wrong, TOP)
+        assert (ran.status, ran.out) == (125, b"")
+        assert "wrong key" in ran.err
+        assert run("ls", *right, TOP).status == 0
+    offline = site._replace(key=wrong_key).options(tmp_path / "cache", NOWHERE)
+    assert run("ls", *offline, TOP).status == 125
+
+
+def test_key_that_is_not_there(site: Site, tmp_path: Path) -> None:
+    ran = run("ls", *site._replace(key=tmp_path / "no.pub").options(tmp_path / "cache"), TOP)
+    assert ran.status == 125
+    assert f"{tmp_path}/no.pub: not a usable master key: No such file" in ran.err
+
+
+def test_root_hash_that_is_not_there(command: Command) -> None:
+    ran = command("ls", "--root-hash", "ab" * 20, TOP)
+    assert ran.status == 125
+    assert ran.err.startswith(f"pyparrot: {FQRN}: http://")
+
+
+def test_cache_that_can_not_be_made(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = run("ls", *site.options(tmp_path / "file"), TOP)
+    assert ran.status == 125
+    assert ran.err.startswith(f"pyparrot: {tmp_path}/file: no cache can be here: ")
+
+
+def test_another_server_is_asked_at_once(site: Site, broken: Site, tmp_path: Path) -> None:
+    """Whatever the TTL of what the cache has from the first one; and that cache never goes back."""
+    cache = tmp_path / "cache"
+    manifest = broken.storage / FQRN / ".cvmfspublished"
+    assert run("ls", *site.options(cache), TOP).status == 0
+    manifest.write_bytes(b"nonsense")
+    ran = run("ls", *broken.options(cache), TOP)
+    assert ran.status == 125
+    assert ".cvmfspublished" in ran.err
+    assert run("ls", *site.options(cache), TOP).err == ""
+
+
+def test_refresh(tmp_path: Path, config_home: Path) -> None:
+    """A new revision is seen when the TTL has passed, or when it is asked for."""
+    source, storage = tmp_path / "source", tmp_path / "storage"
+    source.mkdir()
+    run_publish("init", FQRN, "--storage", storage)
+
+    def publish(text: str) -> None:
+        (source / "README").write_text(text)
+        run_publish("sync", FQRN, source, "-q")
+
+    with Server(storage) as server:
+        options = ("--server", f"{server.url}/@fqrn@", "--cache", str(tmp_path / "cache"))
+        readme = f"{TOP}/README"
+        publish("first")
+        assert run("cat", *options, readme).out == b"first"
+        publish("second one")
+        assert run("cat", *options, readme).out == b"first"
+        assert run("repo", "info", "--json", *options, FQRN).json["revision"] == 3
+        assert run("cat", *options, readme).out == b"second one"
+        publish("the third")
+        assert run("cat", *options, "--refresh", readme).out == b"the third"
 
 
 # repo
@@ -657,6 +740,100 @@ def test_cache_verify_drops_what_nothing_vouches_for(cache: Command, tmp_path: P
     assert not any("C." in name or name.endswith("W") for name in stored(tmp_path))
 
 
+# The command line
+
+
+def test_options_between_paths(command: Command) -> None:
+    paths = (f"{TOP}/README", "-d", f"{TOP}/zero", "--json", f"{TOP}/big")
+    names = [entry["path"] for entry in command("ls", *paths).json]
+    assert names == [f"{TOP}/README", f"{TOP}/big", f"{TOP}/zero"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nonsense",), "nonsense: no such command (pyparrot --help lists them all)"),
+        (("--nonsense",), "command line: not understood: --nonsense (pyparrot --help)"),
+        (("ls", "--nonsense", TOP), "ls: not understood: --nonsense (pyparrot ls --help)"),
+        (
+            ("cache", "clear", "x"),
+            "cache clear: not understood: x (pyparrot cache clear --help)",
+        ),
+        (
+            ("repo", "info"),
+            "repo info: the following arguments are required: FQRN (pyparrot repo info --help)",
+        ),
+    ],
+)
+def test_words_that_are_not_understood(words: tuple[str, ...], says: str) -> None:
+    assert run(*words) == (125, b"", f"pyparrot: {says}\n")
+
+
+READING = ("ls", "cat", "stat", "find", "readlink", "repo", "cache", "config")
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from parsers(child)
+
+
+def test_every_command_explains_itself() -> None:
+    for parser in parsers(cli.new_parser(READING)):
+        name = parser.prog.split()[1:]
+        if name[:1] and name[0] in READING:
+            assert "example" in (parser.epilog or ""), parser.prog
+            assert max(map(len, (parser.epilog or "").splitlines())) <= 100
+            for line in (parser.epilog or "").splitlines():
+                assert not line.startswith("  ") or parser.prog.split()[1] in line, parser.prog
+
+
+def test_completion_knows_all_options() -> None:
+    script = run("completion", "bash").out.decode()
+    for parser in parsers(cli.new_parser(tuple(cli.COMMANDS))):
+        name = "_".join(parser.prog.split())
+        known = re.search(rf"(?m)^_shtab_{name}_option_strings=\((.*)\)$", script)
+        assert known, parser.prog
+        options = {option for action in parser._actions for option in action.option_strings}
+        assert options == set(shlex.split(known[1]))
+
+
+# The documentation
+
+
+@pytest.fixture
+def newcomer(site: Site, warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """docs/reading.md, where its repository is there; its server has another port."""
+    shutil.copy(site.key, tmp_path / "sw.pub")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(site.key.parents[2]))
+    monkeypatch.setenv("CVMFS_SERVER_URL", f"{site.url}/@fqrn@")
+    monkeypatch.setenv("CVMFS_CACHE_DIR", str(tmp_path / "cache"))
+    document = Path(__file__).parents[2] / "docs" / "reading.md"
+    return document.read_text().replace("http://127.0.0.1:8000/cvmfs", site.url)
+
+
+def test_documented_commands_work(newcomer: str) -> None:
+    commands = [line for line in newcomer.splitlines() if line.startswith("    pyparrot ")]
+    assert len(commands) > 10
+    for line in commands:
+        ran = run(*shlex.split(line, comments=True)[1:])
+        assert ran.status == 0, (line, ran)
+
+
+def test_documented_python_works(newcomer: str, site: Site) -> None:
+    blocks = re.findall(r"(?m)(?:^    from .*\n(?:    .*\n|\n(?=    ))*)", newcomer)
+    assert len(blocks) == 3
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        for block in blocks:
+            exec(textwrap.dedent(block), {})
+    assert "b'hello\\n'" in printed.getvalue()
+    assert printed.getvalue().splitlines()[-2:] == ["['README']", "2 100000 ()"]
+
+
 # Start-up, and the end
 
 
@@ -690,10 +867,24 @@ def test_help_is_quick(name: str) -> None:
     assert not costly & modules_of(name, "--help")
 
 
-def test_warm_ls_is_quick(site: Site, warm: Path, command: Command) -> None:
-    command("ls", TOP)
-    loaded = modules_of("ls", *site.options(warm), TOP)
-    assert not {"requests", "urllib3", "cryptography"} & loaded
+@pytest.mark.parametrize(
+    "words",
+    [("ls", "-l", TOP), ("stat", TOP), ("cat", f"{TOP}/README"), ("find", TOP, "-maxdepth", "1")],
+)
+def test_what_is_cached_is_quick(
+    site: Site, warm: Path, command: Command, words: tuple[str, ...]
+) -> None:
+    command(*words)
+    loaded = modules_of(words[0], *site.options(warm), *words[1:])
+    assert not {"requests", "urllib3", "cryptography", "tqdm"} & loaded
+
+
+def test_version_imports_next_to_nothing() -> None:
+    shown = python("-c", _MODULES, "--version").stdout.decode()
+    assert shown.startswith("pyparrot ")
+    ours = {name for name in shown.split("#")[-1].split() if name.startswith("pyparrot")}
+    assert ours == {"pyparrot", "pyparrot.cli", "pyparrot.errors"}
+    assert not {"json", "subprocess", "socket", "logging"} & modules_of("--version")
 
 
 @pytest.mark.parametrize("words", [("ls", "-lR", TOP), ("find", TOP), ("cat", f"{TOP}/big")])
@@ -710,6 +901,23 @@ def test_closed_pipe(site: Site, warm: Path, words: tuple[str, ...]) -> None:
     finally:
         os.close(writer)
     assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    "words", [("ls", TOP), ("find", TOP), ("stat", TOP), ("cat", f"{TOP}/big")]
+)
+def test_output_that_is_closed_or_full(site: Site, warm: Path, words: tuple[str, ...]) -> None:
+    def end(redirection: str) -> tuple[int, bytes]:
+        pyparrot = [sys.executable, "-m", "pyparrot", words[0], *site.options(warm), *words[1:]]
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *pyparrot]
+        ran = subprocess.run(shell, check=False, stderr=subprocess.PIPE)
+        return ran.returncode, ran.stderr
+
+    assert end(">&-") == (125, b"pyparrot: standard output: it is closed\n")
+    status, message = end(">/dev/full")
+    assert status == 125
+    assert message.count(b"\n") == 1
+    assert b"No space left on device" in message
 
 
 # The official tools' repositories

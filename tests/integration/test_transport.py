@@ -224,7 +224,7 @@ def test_cookies_and_netrc_do_not_exist(
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     server.on("/x", faulty.body(GOOD, Set_Cookie="a=b"))
-    with Transport([server.url], ProxyGroups.direct(), QUICK, trust_environment=True) as transport:
+    with Transport([server.url], ProxyGroups.direct(), QUICK) as transport:
         fetch(transport)
         fetch(transport)
     for request in server.requests:
@@ -610,7 +610,7 @@ def test_proxies_of_the_environment_only_when_asked_for(
     with going_to(server) as transport:
         fetch(transport)
     assert proxy.count == 0
-    with Transport([server.url], ProxyGroups.direct(), QUICK, trust_environment=True) as transport:
+    with going_to(server, proxies="auto") as transport:
         fetch(transport)
     assert proxy.count == 1
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
 from pyparrot.cache import ObjectStore
+from pyparrot.cache.ledger import Ledger
 from pyparrot.errors import PyparrotError
 
 
@@ -38,7 +40,7 @@ def test_object_appears_whole(store: ObjectStore) -> None:
     path = put(store, "aabb", b"text")
     assert store.find("aabb") == path == store.path("aabb")
     assert Path(path).read_bytes() == b"text"
-    assert os.stat(path).st_mode & 0o777 == 0o400
+    assert os.stat(path).st_mode & 0o777 == 0o500
     assert store.name(path) == "aabb"
 
 
@@ -124,7 +126,7 @@ def test_clear_takes_what_the_ledger_has_missed(store: ObjectStore) -> None:
     assert not path.exists()
 
 
-def test_reconcile(store: ObjectStore) -> None:
+def test_reconcile(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "aa01")
     gone = put(store, "aa02")
     store.pin(["aa01"])
@@ -134,7 +136,7 @@ def test_reconcile(store: ObjectStore) -> None:
     lost.write_bytes(b"lost")
     stale = Path(store.directory, "txn", "1.2.3")
     stale.write_bytes(b"")
-    os.utime(stale, (0, 0))
+    monkeypatch.setattr("pyparrot.cache.transactions.STALE_SECONDS", -1)
     store.reconcile()
     assert names(store) == ["aa01", "bb01"]
     assert pinned(store) == ["aa01"]
@@ -195,3 +197,117 @@ def test_cache_of_another_version(store: ObjectStore) -> None:
     store.write_file("version", b"77\n")
     with pytest.raises(PyparrotError, match="another version"):
         ObjectStore(store.directory)
+
+
+# What must not matter
+
+
+def test_what_was_written_to_is_gone(store: ObjectStore) -> None:
+    path = Path(put(store, "aa01", b"text"))
+    path.chmod(0o600)
+    path.write_bytes(b"test")
+    assert store.find("aa01") is None
+    assert not path.exists()
+    assert names(store) == []
+
+
+def test_a_wrong_size_is_as_bad_as_none(store: ObjectStore) -> None:
+    put(store, "aa01", b"text")
+    assert store.find("aa01", 4) is not None
+    assert store.find("aa01", 5) is None
+    assert store.find("aa01") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_ledger_is_made_anew(damage: bytes, tmp_path: Path) -> None:
+    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
+        put(store, "aa01", bytes(300))
+    for file in (tmp_path / "cache" / "ledger").iterdir():
+        file.unlink()
+    (tmp_path / "cache" / "ledger" / "cache.db").write_bytes(damage)
+    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
+        for number in range(2, 8):
+            put(store, f"aa0{number}", bytes(300))
+            store.flush()
+        assert store.find("aa07")
+        assert sum(status.st_size for _, status in store.files()) <= 1000
+        assert names(store) == sorted(name for name, _ in store.files())
+
+
+def test_a_ledger_that_can_t_be_written(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: objects come and go, and it is told once that works again."""
+    put(store, "aa01", bytes(100))
+    store.flush()
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        for name in ("add", "use", "remove", "records", "pin"):
+            patch.setattr(Ledger, name, refuse)
+        put(store, "aa02", bytes(100))
+        assert store.find("aa01")
+        store.flush()
+        assert store.evict_half()
+        store.discard("aa02")
+    put(store, "aa03", bytes(100))
+    store.reconcile()
+    assert names(store) == sorted(name for name, _ in store.files())
+    assert "aa03" in names(store)
+
+
+def test_pins_hold_without_the_ledger(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("aa01", "aa02"):
+        put(store, name, bytes(100))
+    store.write_file(
+        "pins/x.json",
+        b'{"repository": "r", "path": "/", "revision": 1, "objects": ["aa01"]}',
+    )
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Ledger, "records", refuse)
+    store.evict(10_000)
+    assert [name for name, _ in store.files()] == ["aa01"]
+
+
+def test_eviction_takes_what_the_ledger_has_missed(tmp_path: Path) -> None:
+    """Killed processes have told the ledger nothing, but the disk is full of what they added."""
+    lost = ObjectStore(str(tmp_path / "cache"))
+    put(lost, "aa01", bytes(900))
+    lost._added.clear()  # as if it had been killed
+    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
+        assert store.evict_half()
+        assert list(store.files()) == []
+
+
+def test_the_quota_counts_at_once(tmp_path: Path) -> None:
+    with ObjectStore(str(tmp_path / "cache"), quota=1600) as store:
+        for number in range(100):
+            put(store, f"aa{number:02}", bytes(100))
+            assert sum(status.st_size for _, status in store.files()) <= 1800
+        # What alone is more than all may stay until something else comes.
+        put(store, "bb00", bytes(5000))
+        assert store.find("bb00")
+        put(store, "bb01", bytes(100))
+        store.flush()
+        assert store.find("bb00") is None
+
+
+def test_a_small_file_on_a_full_disk(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "aa01", bytes(100))
+    full = [OSError(errno.ENOSPC, "full")]
+
+    def replace(*names: str) -> None:
+        if full:
+            raise full.pop()
+        os.rename(*names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        store.write_file("manifests/x", b"content")
+    assert Path(store.file("manifests", "x")).read_bytes() == b"content"
+    assert os.listdir(store.file("txn")) == []

@@ -243,7 +243,7 @@ def test_options_are_checked() -> None:
 def test_public_key_wins(site: Site) -> None:
     site.write(f"user/keys/{FQRN}.pub")
     site.environ["CVMFS_KEYS_DIR"] = str(site.user / "keys")
-    assert site.load(CVMFS_PUBLIC_KEY="/a.pub:/b.pub").keys() == ("/a.pub", "/b.pub")
+    assert site.load(CVMFS_PUBLIC_KEY="/a.pub:/b.pub").key_files() == ("/a.pub", "/b.pub")
 
 
 def test_a_repositorys_own_key_is_the_only_one(site: Site) -> None:
@@ -251,13 +251,13 @@ def test_a_repositorys_own_key_is_the_only_one(site: Site) -> None:
     site.write("etc/domain.d/example.org.conf", f"CVMFS_KEYS_DIR={site.etc}/keys/example.org")
     site.write("user/keys/other.example.org.pub")
     domain = site.write("etc/keys/example.org/domain.pub")
-    assert site.load().keys() == (domain,)
+    assert site.load().key_files() == (domain,)
     machine = site.write(f"etc/keys/{FQRN}.pub")
-    assert site.load().keys() == (machine,)
+    assert site.load().key_files() == (machine,)
     user = site.write(f"user/keys/{FQRN}.pub")
-    assert site.load().keys() == (user,)
-    assert site.load(CVMFS_KEYS_DIR=str(site.etc / "keys" / "example.org")).keys() == (domain,)
-    assert site.load(CVMFS_KEYS_DIR=str(site.etc / "none")).keys() == ()
+    assert site.load().key_files() == (user,)
+    assert site.load(CVMFS_KEYS_DIR=str(site.etc / "keys" / "example.org")).key_files() == (domain,)
+    assert site.load(CVMFS_KEYS_DIR=str(site.etc / "none")).key_files() == ()
 
 
 def test_the_usual_places(site: Site) -> None:
@@ -268,11 +268,11 @@ def test_the_usual_places(site: Site) -> None:
     ]
     site.write("etc/keys/a.crt")
     site.write("etc/keys/egi.eu/c.pub")
-    assert site.load("sft.cern.ch").keys() == (*found, *defaults.keys("cern.ch"))
+    assert site.load("sft.cern.ch").key_files() == (*found, *defaults.keys("cern.ch"))
     site.write("etc/default.conf", f"CVMFS_KEYS_DIR={site.etc}/keys")
-    assert site.load("sft.cern.ch").keys() == (*found, *defaults.keys("cern.ch"))
+    assert site.load("sft.cern.ch").key_files() == (*found, *defaults.keys("cern.ch"))
     site.write("etc/default.conf", "CVMFS_KEYS_DIR=/not/mounted")
-    assert site.load("sft.cern.ch").keys() == (*found, *defaults.keys("cern.ch"))
+    assert site.load("sft.cern.ch").key_files() == (*found, *defaults.keys("cern.ch"))
 
 
 # What is built in
@@ -286,7 +286,7 @@ def test_built_in_domains_need_no_files(site: Site, domain: str) -> None:
     assert all(
         url.startswith("http://") and url.endswith(f"/cvmfs/repo.{domain}") for url in servers
     )
-    assert configuration.keys() == tuple(defaults.keys(domain))
+    assert configuration.key_files() == tuple(defaults.keys(domain))
     assert configuration.boolean("CVMFS_USE_GEOAPI", False)
     assert configuration.get("CVMFS_HTTP_PROXY") == "DIRECT"
     assert {configuration.origin(name) for name, _ in configuration.items()} == {"built-in"}
@@ -302,8 +302,8 @@ def test_built_in_keys_are_rsa_keys(domain: str) -> None:
 
 
 def test_built_in_keys_are_for_their_own_domain(site: Site) -> None:
-    assert site.load("repo.example.org").keys() == ()
-    assert site.load("repo.sub.cern.ch").keys() == ()
+    assert site.load("repo.example.org").key_files() == ()
+    assert site.load("repo.sub.cern.ch").key_files() == ()
     assert site.load("repo.example.org").get("CVMFS_SERVER_URL") is None
 
 
@@ -355,7 +355,7 @@ def test_show_for_programs(config_home: Path) -> None:
     shown = json.loads(run_pyparrot(["config", "show", "sft.cern.ch", "--json"]).out)
     assert shown["fqrn"] == "sft.cern.ch"
     assert shown["values"]["CVMFS_TIMEOUT"] == {"value": "5", "origin": "built-in"}
-    assert shown["keys"] == list(load("sft.cern.ch").keys())
+    assert shown["keys"] == list(load("sft.cern.ch").key_files())
     assert shown["problems"][0]["file"] == str(file)
     assert shown["problems"][0]["line"] == 1
 

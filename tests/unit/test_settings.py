@@ -12,7 +12,15 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from pyparrot.errors import PyparrotError
-from pyparrot.publish.settings import Settings, check_fqrn, load, save, settings_file
+from pyparrot.publish.settings import (
+    Settings,
+    check_fqrn,
+    claimed,
+    load,
+    save,
+    settings_file,
+    unfinished_file,
+)
 from pyparrot.repository.cvmfs.compression import Compression
 from pyparrot.repository.cvmfs.hashes import Algorithm
 
@@ -86,7 +94,9 @@ def test_what_is_accepted_survives(wanted: Settings) -> None:
         wanted.check()
     except PyparrotError:
         return
-    save(wanted)
+    with claimed(wanted) as claim:
+        save(wanted, claim)
+        os.rename(unfinished_file(wanted), wanted.file)
     assert load(FQRN) == wanted
 
 
@@ -105,10 +115,23 @@ def test_any_text_is_read_or_refused(garbage: bytes) -> None:
         assert said.isprintable()
 
 
-def test_new_settings_never_replace_old_ones() -> None:
-    save(_plain)
-    with pytest.raises(FileExistsError):
-        save(_plain._replace(ttl=1))
+def test_only_one_can_make_a_repository() -> None:
+    with claimed(_plain) as claim:
+        assert claim.read() == b""
+        with pytest.raises(PyparrotError, match="another process makes"), claimed(_plain):
+            pass
+        save(_plain, claim)
+        with pytest.raises(PyparrotError, match="no such repository"):
+            load(FQRN)
+
+
+def test_what_was_begun_can_be_told() -> None:
+    with claimed(_plain) as claim:
+        save(_plain._replace(root="/" + "long" * 100), claim)
+    with claimed(_plain) as claim:
+        assert b"longlong" in claim.read()
+        save(_plain, claim)
+        os.rename(unfinished_file(_plain), _plain.file)
     assert load(FQRN) == _plain
 
 

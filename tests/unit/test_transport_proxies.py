@@ -51,9 +51,19 @@ def test_fallback_follows_and_forbids_direct() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ;|; ", "auto", "ftp://x", "a b", "http://", "x:99999", "é"])
-def test_parse_refuses(text: str) -> None:
+def test_parse_refuses(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("http_proxy", raising=False)
     with pytest.raises(PyparrotError):
         ProxyGroups.parse(text)
+
+
+def test_auto_is_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "a:3128")
+    assert ProxyGroups.parse(f"auto|{B};DIRECT").groups == ((A, B), (DIRECT,))
+    for nonsense in ("", " ", "auto", "ftp://x"):
+        monkeypatch.setenv("http_proxy", nonsense)
+        with pytest.raises(PyparrotError):
+            ProxyGroups.parse("auto")
 
 
 PIECES = st.lists(st.sampled_from([A, B, DIRECT, ";", "|", " ", "@", "[", "\t", ":1"])).map("".join)

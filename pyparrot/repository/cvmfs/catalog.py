@@ -173,6 +173,9 @@ CREATE TABLE statistics (counter TEXT, value INTEGER,
 CREATE TABLE properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY KEY (key));
 """
 
+_KEYS = "md5path_1, md5path_2, parent_1, parent_2"
+_COLUMNS = "name, flags, mode, size, mtime, mtimens, uid, gid, hardlinks, hash, symlink, xattr"
+
 # What catalogs of older schemas lack, and what stands for it.
 _LATER_COLUMNS = {
     "mtimens": "NULL",
@@ -181,12 +184,13 @@ _LATER_COLUMNS = {
     "gid": "0",
     "hardlinks": "1",
 }
-
-_COLUMNS = "name, flags, mode, size, mtime, mtimens, uid, gid, hardlinks, hash, symlink, xattr"
+_NO_CHUNKS = "CREATE TEMP TABLE chunks (md5path_1, md5path_2, offset, size, hash)"
+_NO_STATISTICS = "CREATE TEMP TABLE statistics (counter, value)"
+_FIRST_WITH_CHUNKS = 2.4
 
 # Names need not be UTF-8, and Python binds bytes as BLOB: the cast makes them TEXT, unchanged.
 _INSERT = f"""
-INSERT OR REPLACE INTO catalog (md5path_1, md5path_2, parent_1, parent_2, {_COLUMNS})
+INSERT OR REPLACE INTO catalog ({_KEYS}, {_COLUMNS})
 VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)
 """
 
@@ -246,7 +250,6 @@ class Catalog:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._database = connection
         self._database.text_factory = bytes
-        self._columns = _COLUMNS
 
     @classmethod
     def create(cls, file: str) -> Catalog:
@@ -265,20 +268,45 @@ class Catalog:
 
     @classmethod
     def open(cls, file: str) -> Catalog:
-        """The catalog at *file*, which nobody changes; `sqlite3.Error` if it is none."""
+        """The catalog at *file*, which nobody changes; `sqlite3.Error` if it is none.
+
+        What is in it may be anything: to read it may raise any of `BROKEN`.
+        """
         catalog = cls(open_to_read(file))
-        catalog._adapt()
+        try:
+            catalog._adapt()
+        except BaseException:
+            catalog._database.close()
+            raise
         return catalog
 
     def _adapt(self) -> None:
-        """Read catalogs of schema 2.0 on, which may lack columns and tables of the newest."""
-        there = {row[1].decode() for row in self._database.execute("PRAGMA table_info(catalog)")}
-        self._columns = ", ".join(
-            f"{_LATER_COLUMNS[column]} AS {column}"
-            if column in _LATER_COLUMNS and column not in there
-            else column
-            for column in _COLUMNS.split(", ")
-        )
+        """Read catalogs of schema 2.0 on: what they lack of the newest is made up beside them."""
+        run = self._database.execute
+        run("PRAGMA temp_store = MEMORY")
+        lacking = _LATER_COLUMNS.keys() - self._columns_of("catalog")
+        if lacking:
+            columns = (
+                f"{_LATER_COLUMNS[column]} AS {column}" if column in lacking else column
+                for column in _COLUMNS.split(", ")
+            )
+            shown = ", ".join((_KEYS, *columns))
+            run(f"CREATE TEMP VIEW catalog AS SELECT {shown} FROM main.catalog")
+        if not self._columns_of("statistics"):
+            run(_NO_STATISTICS)
+        if not self._columns_of("chunks") and self._schema < _FIRST_WITH_CHUNKS:
+            run(_NO_CHUNKS)
+
+    @property
+    def _schema(self) -> float:
+        try:
+            return float(self.get_property("schema") or "")
+        except ValueError:
+            raise sqlite3.DatabaseError("it does not say its schema") from None
+
+    def _columns_of(self, table: str) -> set[str]:
+        rows = self._database.execute(f"PRAGMA table_info({table})")
+        return {os.fsdecode(row[1]) for row in rows}
 
     @classmethod
     def _open_private(cls, file: str, *pragmas: str) -> Catalog:
@@ -350,7 +378,7 @@ class Catalog:
     def lookup(self, path: bytes) -> Entry | None:
         """The entry of *path*, None if this catalog has none."""
         row = self._database.execute(
-            f"SELECT {self._columns} FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?",
+            f"SELECT {_COLUMNS} FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?",
             path_hash(path),
         ).fetchone()
         return Entry(*row) if row else None
@@ -358,8 +386,7 @@ class Catalog:
     def listdir(self, path: bytes) -> Iterator[Entry]:
         """The entries of a directory of this catalog, in the order of their names' bytes."""
         rows = self._database.execute(
-            f"SELECT {self._columns} FROM catalog"
-            " WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
+            f"SELECT {_COLUMNS} FROM catalog WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
             path_hash(path),
         )
         for row in rows:
@@ -376,9 +403,7 @@ class Catalog:
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Every row as it is, in no order: both keys' words, then an `Entry`'s fields."""
-        return self._database.execute(
-            f"SELECT md5path_1, md5path_2, parent_1, parent_2, {self._columns} FROM catalog"
-        )
+        return self._database.execute(f"SELECT {_KEYS}, {_COLUMNS} FROM catalog")
 
     def all_chunks(self) -> Iterator[tuple[PathHash, Chunk]]:
         """The chunks of all files, by file and offset."""
@@ -397,15 +422,12 @@ class Catalog:
         return self._references("bind_mountpoints")
 
     def _references(self, table: str) -> list[NestedCatalog]:
-        there = {row[1].decode() for row in self._database.execute(f"PRAGMA table_info({table})")}
+        there = self._columns_of(table)
         if not there:
             return []
         size = "size" if "size" in there else "0"
         rows = self._database.execute(f"SELECT path, sha1, {size} FROM {table} ORDER BY path")
-        return [
-            NestedCatalog(path, ContentHash.parse(text.decode("ascii")), size or 0)
-            for path, text, size in rows
-        ]
+        return [_reference(*row) for row in rows]
 
     def objects(self) -> Iterator[StoredObject]:
         """Every object that the bodies of this catalog need, each once."""
@@ -484,3 +506,11 @@ class Catalog:
             "INSERT OR REPLACE INTO statistics VALUES (?, ?)",
             ((f"{scope}_{name}", value) for name, value in counters.as_dict().items()),
         )
+
+
+def _reference(path: object, text: object, size: object) -> NestedCatalog:
+    size = size or 0  # catalogs of older schemas hold NULL
+    if not isinstance(path, bytes) or not isinstance(size, int):
+        raise ValueError(f"not a reference to a catalog: {path!r}, {size!r}")
+    text = os.fsdecode(text) if isinstance(text, bytes) else text
+    return NestedCatalog(path, ContentHash.parse(text), size)

@@ -97,11 +97,11 @@ class ContentHash(NamedTuple):
         return f"data/{text[:2]}/{text[2:]}{self.algorithm.suffix}{kind.value}"
 
     @classmethod
-    def parse(cls, text: str) -> ContentHash:
-        """Read a hash from its text; `ValueError` if it is none."""
-        match = _TEXT.fullmatch(text)
+    def parse(cls, text: object) -> ContentHash:
+        """Read a hash from its text; `ValueError` for anything else that a database may hold."""
+        match = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if not match:
-            raise ValueError(f"not a hash: {text[:80]!r}")
+            raise ValueError(f"not a hash: {str(text)[:80]!r}")
         algorithm = next(a for a in Algorithm if a.suffix == (match[2] or ""))
         return cls(bytes.fromhex(match[1]), algorithm)
 

@@ -10,7 +10,7 @@ import errno
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Protocol
 
 from pyparrot.cache.store import ObjectStore
 from pyparrot.index import Node
@@ -24,13 +24,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 METADATA_LIMIT = 1 << 30
-"""The most that a catalog, history, certificate or metainfo object may unpack to, in bytes."""
+"""The most that a catalog, history or metainfo object may unpack to, in bytes."""
+
+_CERTIFICATE_LIMIT = 1 << 20
+_CHUNKS_AT_ONCE = 8
 
 _INFLATE_PIECE = 1 << 20
 _PACKED_EXTRA = 1 << 16
 """What a packed object may have beyond its content: zlib adds at most 5 bytes in 16 kB."""
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+class Target(Protocol):
+    """The part of a binary file that an `ObjectSink` uses."""
+
+    def seek(self, position: int, /) -> int:
+        """Go to a position."""
+
+    def truncate(self) -> int:
+        """Drop what is behind the position."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of *data*."""
+
+    def flush(self) -> None:
+        """Let others see it."""
 
 
 class ObjectSink:
@@ -41,7 +58,7 @@ class ObjectSink:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: Target,
         name: ContentHash,
         compression: Compression,
         limit: int,
@@ -112,12 +129,15 @@ class Objects:
 
     def metadata(self, name: ContentHash, kind: Kind) -> str:
         """The path of an unpacked catalog, history, certificate or metainfo object."""
-        return self._object(name, kind, Compression.ZLIB, METADATA_LIMIT, exact=False)
+        limit = _CERTIFICATE_LIMIT if kind is Kind.CERTIFICATE else METADATA_LIMIT
+        return self._object(name, kind, Compression.ZLIB, limit, exact=False)
 
     def body(self, node: Node, path: bytes, is_external: bool) -> str:
         """The path of a file's content; *path* is where the file is in the repository."""
         if node.chunks:
             return self._chunked(node, path, is_external)
+        if not any(node.digest):
+            raise OSError(errno.EIO, "its catalog names no content for it", os.fsdecode(path))
         name = ContentHash(node.digest, node.algorithm)
         source = path if is_external else None
         return self._object(name, Kind.BODY, node.compression, node.size, True, source)
@@ -125,7 +145,7 @@ class Objects:
     def cached(self, node: Node) -> bool:
         """Whether a file's content is there already."""
         key = _chunked_name(node) if node.chunks else _body_name(node)
-        return self._store.find(key) is not None
+        return self._store.find(key, node.size) is not None
 
     def _object(
         self,
@@ -144,16 +164,17 @@ class Objects:
                 self._fetch(sink, name, kind, limit, external_path, None)
                 return self._store.add(key, file.name)
 
-        return self._get(key, fetch)
+        return self._get(key, limit if exact else None, fetch)
 
-    def _get(self, key: str, fetch: Callable[[], str]) -> str:
-        found = self._store.find(key)
+    def _get(self, key: str, size: int | None, fetch: Callable[[], str]) -> str:
+        found = self._store.find(key, size)
         if found is not None:
             return found
 
         def fetch_if_missing() -> str:
-            # Somebody may have got it between the first look and the start of this flight.
-            return self._store.find(key) or self._store.with_space(fetch)
+            with self._store.alone(key):
+                # Somebody may have got it since the first look.
+                return self._store.find(key, size) or self._store.with_space(fetch)
 
         try:
             return self._flights.run(key, fetch_if_missing)
@@ -189,27 +210,20 @@ class Objects:
                 self._fetch_chunks(file.fileno(), node, path if is_external else None)
                 return self._store.add(key, file.name)
 
-        return self._get(key, fetch)
+        return self._get(key, node.size, fetch)
 
     def _fetch_chunks(self, descriptor: int, node: Node, external_path: bytes | None) -> None:
         _check_chunks(node)
 
         def fetch(chunk: Chunk) -> None:
             name = ContentHash(chunk.digest, node.algorithm)
-            part = range(chunk.offset, chunk.offset + chunk.size)
-            with self._store.writing() as piece:
-                sink = ObjectSink(piece, name, node.compression, chunk.size, True)
-                self._fetch(
-                    sink,
-                    name,
-                    Kind.CHUNK,
-                    chunk.size,
-                    external_path,
-                    part if external_path is not None else None,
-                )
-                _copy(piece.fileno(), descriptor, chunk.offset, chunk.size)
+            part = range(chunk.offset, chunk.offset + chunk.size) if external_path else None
+            # Right into its place: the file gets its name when all chunks are known to be right.
+            place = _Place(descriptor, chunk.offset)
+            sink = ObjectSink(place, name, node.compression, chunk.size, True)
+            self._fetch(sink, name, Kind.CHUNK, chunk.size, external_path, part)
 
-        with ThreadPoolExecutor(8, "chunk") as pool:
+        with ThreadPoolExecutor(_CHUNKS_AT_ONCE, "chunk") as pool:
             try:
                 list(pool.map(fetch, node.chunks))
             except BaseException:
@@ -243,10 +257,27 @@ def _check_chunks(node: Node) -> None:
         raise OSError(errno.EIO, "its chunks do not make up the file")
 
 
-def _copy(source: int, target: int, position: int, size: int) -> None:
-    done = 0
-    while done < size:
-        piece = os.pread(source, 1 << 20, done)
-        if not piece:
-            raise OSError(errno.EIO, "a chunk is shorter than it was")
-        done += os.pwrite(target, piece, position + done)
+class _Place:
+    """A part of a file, to be written as if it were a file; of no more than its size."""
+
+    def __init__(self, descriptor: int, start: int) -> None:
+        self._descriptor = descriptor
+        self._start = self._position = start
+
+    def seek(self, position: int, /) -> int:
+        self._position = self._start + position
+        return position
+
+    def truncate(self) -> int:
+        return 0  # what comes next covers all that was there
+
+    def write(self, data: bytes, /) -> int:
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self._descriptor, rest, self._position)
+            self._position += written
+            rest = rest[written:]
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""

@@ -18,17 +18,17 @@ import contextlib
 import filecmp
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
 from typing import Callable, NamedTuple, Union
 
 from pyparrot.cache.prefetch import in_parallel
 from pyparrot.cache.store import ObjectStore
-from pyparrot.index import BadCatalogError, Node, build
+from pyparrot.index import Node, build
 from pyparrot.progress import Progress
 
 from .catalog import CHUNKED, Catalog, Chunk, PathHash
 from .compression import Compression, Packer
+from .database import BROKEN
 from .hashes import Algorithm, ContentHash, Kind
 from .objects import _chunked_name
 from .remote import _INDEX_FORMAT
@@ -174,7 +174,7 @@ def _is_index(store: ObjectStore, name: str, parsed: _Name | None) -> bool | Non
         with contextlib.closing(Catalog.open(source)) as catalog:
             build(catalog, parsed.hash, catalog.mountpoint, parsed.root, again)
         return filecmp.cmp(store.path(name), again, shallow=False)
-    except (sqlite3.Error, BadCatalogError):
+    except BROKEN:
         return None
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -209,7 +209,7 @@ def _chunked_files(store: ObjectStore, catalogs: list[str]) -> Iterator[tuple[st
         try:
             with contextlib.closing(Catalog.open(store.path(name))) as catalog:
                 yield from _chunked_files_of(catalog)
-        except (sqlite3.Error, ValueError, TypeError):
+        except BROKEN:
             continue  # evicted meanwhile, or of a kind that was never read: it vouches for nothing
 
 

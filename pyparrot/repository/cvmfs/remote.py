@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from pyparrot.cache.store import ObjectStore
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, printable
 from pyparrot.index import ROOT_HASH, BadCatalogError, Index, Node, build
 from pyparrot.repository.base import Repository
 from pyparrot.transport import (
@@ -26,10 +26,12 @@ from pyparrot.transport import (
 )
 from pyparrot.walk import NeedCatalog, Snapshot
 
-from . import history
+from . import history, known
 from . import manifest as manifests
 from . import whitelist as whitelists
+from .blacklist import Blacklist
 from .catalog import DEFAULT_TTL, Catalog
+from .database import BROKEN
 from .hashes import ContentHash, Kind
 from .history import Tag
 from .manifest import Manifest
@@ -40,12 +42,13 @@ if TYPE_CHECKING:
 
     from . import signature
     from .letter import Letter
-    from .trust import Blacklist
 
 _Check = Callable[[bytes], None]
 """Raises `PyparrotError` if it does not accept the bytes."""
 
 _LETTER_LIMIT = 1 << 20
+_LONGEST = 24 * 3600
+"""The most that a parameter in seconds may be."""
 _INDEX_FORMAT = 1
 _EXTERNAL = 8
 _MOUNT_DIRECTORY = b"/cvmfs/"
@@ -72,7 +75,9 @@ class RemoteRepository(Repository):
     """A repository, opened: its manifest is verified (or a root hash was given) and its root
     catalog is at hand.
 
-    *warnings* tell what was not as it should be, such as a server that can't be reached.
+    It is seen at *mountpoint*, as absolute symlinks in it have it (``/cvmfs/FQRN``).
+    *refresh* asks the servers even if the TTL of the known manifest has not passed. *warnings*
+    tell what was not as it should be, such as a server that can't be reached.
     """
 
     def __init__(
@@ -81,6 +86,8 @@ class RemoteRepository(Repository):
         store: ObjectStore,
         wanted: Wanted | None = None,
         environment: Mapping[bytes, bytes] | None = None,
+        refresh: bool = False,
+        mountpoint: bytes | None = None,
     ) -> None:
         self.name = configuration.fqrn
         self.configuration = configuration
@@ -91,15 +98,20 @@ class RemoteRepository(Repository):
         self.objects = Objects(store, self.transport, self.external)
         self._flights: SingleFlight[str, Index] = SingleFlight()
         self.manifest: Manifest | None = None
+        self._blacklist = _read_blacklist(configuration)
+        self._refresh = refresh
         wanted = wanted or _configured(configuration)
+        self._newest = wanted.newest
         try:
             self.root = self._find_root(wanted)
-            root = self._index(self.root, b"", ROOT_HASH, b"")
+            root = self._index(self.root, ROOT_HASH, b"")
+            self._check_revision(root.revision)
         except BaseException:
             self.close()
             raise
-        self.snapshot = Snapshot(root, _MOUNT_DIRECTORY + self.name.encode(), environment)
+        self.snapshot = Snapshot(root, mountpoint or default_mountpoint(self.name), environment)
         self.device = _device(self.name)
+        self.identity = f"{self.name} {self.root}".encode()
 
     def close(self) -> None:
         """Close connections, and bring the cache's ledger up to date."""
@@ -112,35 +124,43 @@ class RemoteRepository(Repository):
 
     def catalog(self, need: NeedCatalog) -> Index:
         """The index of a nested catalog."""
-        root = b"" if need.bound else need.mountpoint
-        return self._index(need.name, root, need.root_hash, need.mountpoint)
+        return self._index(need.name, need.root_hash, need.mountpoint)
 
     def body(self, node: Node, path: bytes) -> str:
         """The local file with a file's content."""
         return self.objects.body(node, path, bool(node.flags & _EXTERNAL))
 
-    def _index(self, name: ContentHash, root: bytes, root_hash: int, path: bytes) -> Index:
+    def _index(self, name: ContentHash, root_hash: int, path: bytes) -> Index:
         key = f"{name}C.{root_hash:016x}.{_INDEX_FORMAT}"
 
         def make() -> Index:
-            found = self.store.find(key)
-            if found is not None:
-                with contextlib.suppress(BadCatalogError, OSError, ValueError):
-                    return Index(found)
-            return self.store.with_space(lambda: self._build(key, name, root, root_hash, path))
+            with self.store.alone(key):
+                # Others may have made it meanwhile.
+                return self._find_index(key) or self.store.with_space(
+                    lambda: self._build(key, name, root_hash, path)
+                )
 
-        return self._flights.run(key, make)
+        return self._find_index(key) or self._flights.run(key, make)
 
-    def _build(
-        self, key: str, name: ContentHash, root: bytes, root_hash: int, path: bytes
-    ) -> Index:
+    def _find_index(self, key: str) -> Index | None:
+        found = self.store.find(key)
+        if found is not None:
+            with contextlib.suppress(BadCatalogError, OSError):
+                return Index(found)
+        return None
+
+    def _build(self, key: str, name: ContentHash, root_hash: int, path: bytes) -> Index:
         file = self.objects.metadata(name, Kind.CATALOG)
         output = self.store.temporary_file()
         try:
             with contextlib.closing(Catalog.open(file)) as catalog:
+                # It speaks of its own revision's paths, which are others below a bind mountpoint.
+                root = catalog.mountpoint
+                if not path.endswith(root):
+                    raise BadCatalogError(f"catalog {name}: it is the one of {printable(root)}")
                 build(catalog, name, root, root_hash, output)
             return Index(self.store.add(key, output))
-        except (sqlite3.Error, BadCatalogError) as error:
+        except BROKEN as error:
             where = os.fsdecode(path) or "/"
             raise OSError(errno.EIO, f"{self.name}: bad catalog at {where}: {error}") from None
         finally:
@@ -166,50 +186,49 @@ class RemoteRepository(Repository):
         file = self.objects.metadata(self.manifest.history, Kind.HISTORY)
         try:
             return history.read(file)
-        except (sqlite3.Error, ValueError) as error:
+        except BROKEN as error:
             raise PyparrotError(self.name, f"bad tag database: {error}") from None
 
     def _current_manifest(self) -> Manifest:
         """The newest manifest: the known one while it may be trusted, else the servers'."""
-        known = self._known_manifest()
-        if known is not None and time.time() < known[1]:
-            return known[0]
+        origin = known.Origin.of(self.configuration)
+        before = known.read(self.store, self.name)
+        same_keys = False
+        if before is not None and before.origin is not None:
+            if before.origin == origin and not self._refresh and self._is_fresh(before):
+                return before.manifest
+            same_keys = before.origin.keys == origin.keys
         try:
             raw, manifest = self._fetch_manifest()
         except TransportError as error:
-            if known is None:
+            if before is None or not same_keys:
                 raise
-            self.warnings.append(f"{self.name}: offline, revision {known[0].revision}: {error.why}")
-            return known[0]
-        if known is not None and _older(manifest, known[0]):
-            self.warnings.append(
-                f"{self.name}: the servers have revision {manifest.revision},"
-                f" the newer {known[0].revision} is kept"
-            )
-            return known[0]
-        self.store.write_file(os.path.join("manifests", self.name), raw)
+            why = f"offline, revision {before.manifest.revision}: {error.why}"
+            self.warnings.append(f"{self.name}: {why}")
+            return before.manifest
+        if before is not None and _older(manifest, before.manifest):
+            has = f"the servers have revision {manifest.revision}"
+            newer = before.manifest.revision
+            if not same_keys:
+                why = f"{has}, but this cache has seen {newer}, signed for other master keys"
+                raise PyparrotError(self.name, why, "use another --cache")
+            self.warnings.append(f"{self.name}: {has}, the newer {newer} is kept")
+            return before.manifest
+        known.write(self.store, self.name, raw, origin)
         return manifest
 
-    def _known_manifest(self) -> tuple[Manifest, float] | None:
-        """The manifest that was accepted last, and until when (unix) it need not be asked for."""
-        file = self.store.file("manifests", self.name)
-        try:
-            with open(file, "rb") as stream:
-                raw = stream.read(_LETTER_LIMIT)
-            accepted = os.stat(file).st_mtime
-        except FileNotFoundError:
-            return None
-        from .letter import Letter
-
-        try:
-            manifest = Manifest.parse(Letter.parse(raw).text)
-        except ValueError:
-            return None
-        if manifest.fqrn != self.name:
-            return None
+    def _is_fresh(self, before: known.Known) -> bool:
+        age = time.time() - before.accepted
         # A file from the future would never expire.
-        ttl = min(manifest.ttl or DEFAULT_TTL, self._longest_ttl())
-        return manifest, (accepted + ttl if accepted <= time.time() else 0)
+        return 0 <= age < min(before.manifest.ttl or DEFAULT_TTL, self._longest_ttl())
+
+    @property
+    def ttl(self) -> float | None:
+        """After how many seconds there may be a newer revision; None if the revision is fixed."""
+        if not self._newest:
+            return None
+        assert self.manifest is not None
+        return min(self.manifest.ttl or DEFAULT_TTL, self._longest_ttl())
 
     def _longest_ttl(self) -> float:
         minutes = self.configuration.number("CVMFS_MAX_TTL", 0, minimum=0)
@@ -239,8 +258,8 @@ class RemoteRepository(Repository):
             whitelist.append(read)
 
         self._fetch_checked(whitelists.FILE_NAME, check_whitelist)
-        trust.check_certificate(certificate, whitelist[-1], self.name)
-        self._blacklist().check(certificate, whitelist[-1], manifest.revision, self.name)
+        trust.check_certificate(certificate, whitelist[-1], self._blacklist, self.name)
+        self._check_revision(manifest.revision)
         return raw, manifest
 
     def _fetch_checked(self, path: str, check: _Check) -> bytes:
@@ -265,30 +284,36 @@ class RemoteRepository(Repository):
     def _master_keys(self) -> Sequence[signature.PublicKey]:
         from . import signature
 
-        keys = []
-        for file in self.configuration.keys():
+        keys: list[signature.PublicKey] = []
+        problems: list[str] = []
+        for file in self.configuration.key_files():
             try:
                 with open(file, "rb") as stream:
                     keys.append(signature.load_public_key(stream.read()))
             except (OSError, ValueError) as error:
-                self.warnings.append(f"{file}: not a usable master key: {error}")
+                why = error.strerror if isinstance(error, OSError) else error
+                problems.append(f"{file}: not a usable master key: {why}")
         if not keys:
-            raise PyparrotError(
-                self.name,
-                "no master key is known for this repository",
-                "--key FILE, or CVMFS_PUBLIC_KEY",
-            )
+            why = "no master key is known for this repository"
+            hint = "--key FILE, or CVMFS_PUBLIC_KEY"
+            raise PyparrotError(self.name, "; ".join(problems) or why, hint)
+        self.warnings += problems
         return keys
 
-    def _blacklist(self) -> Blacklist:
-        from .trust import Blacklist
+    def _check_revision(self, revision: int) -> None:
+        first = self._blacklist.first_revision(self.name)
+        if revision < first:
+            why = f"revision {revision} is blacklisted, as are all below {first}"
+            raise PyparrotError(self.name, why)
 
-        file = self.configuration.get("CVMFS_BLACKLIST") or "/etc/cvmfs/blacklist"
-        try:
-            with open(file, encoding="utf-8", errors="replace") as stream:
-                return Blacklist.parse(stream.read(_LETTER_LIMIT))
-        except FileNotFoundError:
-            return Blacklist()
+
+def _read_blacklist(configuration: Configuration) -> Blacklist:
+    file = configuration.get("CVMFS_BLACKLIST") or "/etc/cvmfs/blacklist"
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            return Blacklist.parse(stream.read())
+    except FileNotFoundError:
+        return Blacklist()
 
 
 class _Checked:
@@ -313,8 +338,13 @@ class _Checked:
             raise Corrupt(error.why) from None
 
 
-def _older(manifest: Manifest, known: Manifest) -> bool:
-    return (manifest.published, manifest.revision) < (known.published, known.revision)
+def default_mountpoint(fqrn: str) -> bytes:
+    """Where a repository is seen unless somebody wants it elsewhere."""
+    return _MOUNT_DIRECTORY + fqrn.encode()
+
+
+def _older(manifest: Manifest, before: Manifest) -> bool:
+    return manifest.revision < before.revision or manifest.published < before.published
 
 
 def _choose(fqrn: str, tags: list[Tag], wanted: Wanted) -> Tag:
@@ -330,7 +360,7 @@ def _choose(fqrn: str, tags: list[Tag], wanted: Wanted) -> Tag:
         what = "no tag is so old"
     if not found:
         raise PyparrotError(fqrn, what, f"pyparrot repo info {fqrn} lists the tags")
-    return found[-1]
+    return max(found, key=lambda tag: (tag.timestamp, tag.revision))
 
 
 def _configured(configuration: Configuration) -> Wanted:
@@ -370,13 +400,13 @@ def _external_transport(configuration: Configuration) -> Transport | None:
 
 
 def _new_transport(configuration: Configuration, url: str, common: str) -> Transport:
-    number = configuration.number
+    number = partial(configuration.number, maximum=_LONGEST)
     proxies = configuration.get(f"{common}HTTP_PROXY") or "DIRECT"
     fallback = configuration.get(f"{common}FALLBACK_PROXY") or ""
     policy = Policy(
         timeout=number(f"{common}TIMEOUT", 5, minimum=1),
         timeout_direct=number(f"{common}TIMEOUT_DIRECT", 10, minimum=1),
-        low_speed_limit=number("CVMFS_LOW_SPEED_LIMIT", 1024, minimum=0),
+        low_speed_limit=configuration.number("CVMFS_LOW_SPEED_LIMIT", 1024, minimum=0),
         retries=number("CVMFS_MAX_RETRIES", 1, minimum=0),
         backoff_init=number("CVMFS_BACKOFF_INIT", 2, minimum=0),
         backoff_max=number("CVMFS_BACKOFF_MAX", 10, minimum=0),

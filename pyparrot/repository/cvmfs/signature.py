@@ -12,7 +12,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from cryptography.x509.oid import NameOID
@@ -45,7 +45,10 @@ def load_private_key(pem: bytes) -> PrivateKey:
 
 def load_public_key(pem: bytes) -> PublicKey:
     """Read a public key; `ValueError` if it is no RSA key in PEM."""
-    key = serialization.load_pem_public_key(pem)
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("not an RSA key")
     return key
@@ -53,7 +56,10 @@ def load_public_key(pem: bytes) -> PublicKey:
 
 def load_certificate(pem: bytes) -> Certificate:
     """Read a certificate in PEM; `ValueError` if it is none."""
-    return x509.load_pem_x509_certificate(pem)
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except (UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise ValueError(str(error)) from None
 
 
 def private_pem(key: PrivateKey) -> bytes:
@@ -84,7 +90,10 @@ def certificate_der(certificate: Certificate) -> bytes:
 
 def certificate_key(certificate: Certificate) -> PublicKey:
     """The key in a certificate; `ValueError` if it is no RSA key."""
-    key = certificate.public_key()
+    try:
+        key = certificate.public_key()
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("not an RSA key")
     return key

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError
 
 from . import signature
-from .hashes import ContentHash
+from .blacklist import Blacklist
 from .letter import Letter
 from .manifest import Manifest
-from .whitelist import Whitelist, fingerprint, fingerprint_text
+from .whitelist import Whitelist, fingerprint
 
 
 class TrustError(PyparrotError):
@@ -87,50 +86,12 @@ def check_whitelist(whitelist: Whitelist, now: datetime, where: str) -> None:
         raise TrustError(where, f"the whitelist expired on {whitelist.expires:%Y-%m-%d %H:00} UTC")
 
 
-def check_certificate(certificate: signature.Certificate, whitelist: Whitelist, where: str) -> None:
-    """Raise unless the whitelist lists the certificate."""
+def check_certificate(
+    certificate: signature.Certificate, whitelist: Whitelist, blacklist: Blacklist, where: str
+) -> None:
+    """Raise unless the whitelist lists the certificate and the blacklist does not."""
     der = signature.certificate_der(certificate)
     if not any(fingerprint(der, f.algorithm) == f for f in whitelist.fingerprints):
         raise TrustError(where, "wrong key: the whitelist does not list this certificate")
-
-
-class Blacklist(NamedTuple):
-    """Certificates and revisions that are not to be trusted any more.
-
-    Source: CernVM-FS ``catalog_mgr_client.cc`` and ``signature.cc``: lines of a fingerprint, or of
-    ``<fqrn N``, which refuses the revisions of a repository below N.
-    """
-
-    fingerprints: frozenset[str] = frozenset()
-    oldest_revisions: tuple[tuple[str, int], ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Blacklist:
-        """Read a blacklist; lines that are neither are ignored, as the official client does."""
-        fingerprints, revisions = set(), []
-        for line in text.splitlines():
-            words = line.partition("#")[0].split()
-            if words[:1] and words[0].startswith("<") and len(words) == 2 and words[1].isdecimal():
-                revisions.append((words[0][1:], int(words[1])))
-            elif words:
-                fingerprints.add(_plain(words[0]))
-        return cls(frozenset(fingerprints), tuple(revisions))
-
-    def check(
-        self, certificate: signature.Certificate, whitelist: Whitelist, revision: int, where: str
-    ) -> None:
-        """Raise if the certificate or the revision is on the list."""
-        der = signature.certificate_der(certificate)
-        for listed in whitelist.fingerprints:
-            found: ContentHash = fingerprint(der, listed.algorithm)
-            if _plain(fingerprint_text(found)) in self.fingerprints:
-                raise TrustError(where, "the certificate is blacklisted")
-        for fqrn, oldest in self.oldest_revisions:
-            if fqrn == whitelist.fqrn and revision < oldest:
-                raise TrustError(
-                    where, f"revision {revision} is blacklisted, as are all below {oldest}"
-                )
-
-
-def _plain(fingerprint_line: str) -> str:
-    return fingerprint_line.replace(":", "").lower()
+    if blacklist.lists(der):
+        raise TrustError(where, "the certificate is blacklisted")

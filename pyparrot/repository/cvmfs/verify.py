@@ -7,9 +7,6 @@ collected, not raised: one look shows all that is wrong.
 from __future__ import annotations
 
 import errno
-import io
-import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +17,7 @@ from pyparrot.progress import Progress
 
 from .catalog import DIRECTORY, EXTERNAL, NESTED_ROOT, Catalog, Entry
 from .compression import Compression
+from .database import BROKEN
 from .hashes import ContentHash, Kind
 from .objects import METADATA_LIMIT, ObjectSink
 
@@ -136,7 +134,7 @@ class _Verifier:
                     yield from self._check_catalog(catalog, place)
             except (OSError, PyparrotError) as error:
                 self._fault(place.shown, f"catalog {place.name}: {_why(error)}")
-            except (sqlite3.Error, ValueError, TypeError) as error:
+            except BROKEN as error:
                 self._fault(place.shown, f"bad catalog {place.name}: {error}")
             finally:
                 self._repository.store.discard(f"{place.name}{Kind.CATALOG.value}")
@@ -204,7 +202,7 @@ class _Verifier:
 
     def _fetch(self, stored: _Object) -> None:
         repository = self._repository
-        sink = ObjectSink(_Nowhere(), stored.name, stored.compression, stored.size, True)  # type: ignore[arg-type]
+        sink = ObjectSink(_Nowhere(), stored.name, stored.compression, stored.size, True)
         limit = min(METADATA_LIMIT << 10, stored.size + stored.size // 1000 + _PACKED_EXTRA)
         if not stored.external:
             repository.transport.fetch(stored.name.path(stored.kind), sink, limit=limit)
@@ -213,17 +211,20 @@ class _Verifier:
             repository.external.fetch(stored.path, sink, limit=limit, part=stored.part)
 
 
-class _Nowhere(io.RawIOBase):
+class _Nowhere:
     """A file that keeps nothing."""
 
-    def write(self, data: object) -> int:
-        return len(data)  # type: ignore[arg-type]
+    def write(self, data: bytes, /) -> int:
+        return len(data)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return offset
+    def seek(self, position: int, /) -> int:
+        return position
 
-    def truncate(self, size: int | None = None) -> int:
+    def truncate(self) -> int:
         return 0
+
+    def flush(self) -> None:
+        """Nothing is kept."""
 
 
 def _below(catalog: Catalog, place: _Place) -> list[_Place]:
