@@ -175,6 +175,7 @@ ffibuilder.cdef("""
         const struct pp_namespace *space;
         uint64_t cookie;
         struct pp_scratches *scratches;
+        int64_t mark;
         int roots_differ;
         int idle;
         int ended;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -344,6 +345,18 @@ static void give(struct pp_worker *worker, int64_t value)
         respond(worker, value, 0, 0);
 }
 
+/* Whether a view is what it was made as: somebody may have written to the cache. */
+static int is_intact(const struct pp_worker *worker, int descriptor)
+{
+    const struct pp_record *record = worker->call.asking->walk.record;
+    struct stat status;
+
+    if ((record->mode & S_IFMT) != S_IFREG)
+        return 1;
+    return fstat(descriptor, &status) == 0 && status.st_mtim.tv_sec == worker->engine->mark &&
+           (uint64_t)status.st_size == record->size;
+}
+
 /* Open the view and put its descriptor into the task. -1 if there is no such view yet. */
 static int open_view(struct pp_worker *worker)
 {
@@ -355,6 +368,11 @@ static int open_view(struct pp_worker *worker)
     if (descriptor < 0) {
         give(worker, -errno);
         return 0;
+    }
+    if (!is_intact(worker, descriptor)) {
+        close(descriptor);
+        unlink(call->file);
+        return -1;
     }
     struct seccomp_notif_addfd addfd = {
         .id = worker->notification.id,

@@ -30,6 +30,7 @@ struct pp_engine {
     const struct pp_namespace *space;
     uint64_t cookie;
     struct pp_scratches *scratches;
+    int64_t mark;     /* seconds of unix time when all objects were modified, as their files say */
     int roots_differ; /* some task may have another root or mount namespace than we have */
     int idle;         /* workers that wait for a notification */
     int ended;        /* workers shall end */

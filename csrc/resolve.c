@@ -5,7 +5,7 @@
 
 #include "text.h"
 
-#define DELETED " (deleted)"
+#define DELETED " (deleted)" /* what /proc adds to a name that was removed */
 #define REAL_VIEW "real" PP_PROGRAM_SUFFIX
 
 static void fail(struct pp_place *place, int error)
@@ -47,9 +47,12 @@ int64_t pp_shown(const struct pp_namespace *space, const char *path, char *outpu
 
     if (!unview(space, path, &mount, &start))
         return -1;
+    const size_t whole = pp_length(path), deleted = sizeof DELETED - 1;
+    const size_t end =
+        whole > start + deleted && pp_equal(path + whole - deleted, DELETED) ? whole - deleted : whole;
     if (mount && pp_append(output, capacity, &length, mount->path, mount->path_length))
         return -ENAMETOOLONG;
-    if (pp_append(output, capacity, &length, path + start, pp_length(path + start)))
+    if (pp_append(output, capacity, &length, path + start, end - start))
         return -ENAMETOOLONG;
     return (int64_t)length;
 }
@@ -213,18 +216,13 @@ static int start_at(struct pp_place *place, const struct pp_namespace *space, st
                     int descriptor)
 {
     char real[PP_PATH_MAX + sizeof DELETED];
-    const size_t deleted = sizeof DELETED - 1;
     const int64_t length = task->operations->link(task, descriptor, real, sizeof real - 1);
 
     if (length < 0 || real[0] != '/')
         return -1;
     real[length] = 0;
-    if (pp_starts_with(real, space->views, space->views_length)) {
-        if ((size_t)length > deleted && pp_equal(real + (size_t)length - deleted, DELETED))
-            real[(size_t)length - deleted] = 0;
-        if (pp_shown(space, real, place->path, PP_PATH_MAX) >= 0)
-            return 1;
-    }
+    if (pp_shown(space, real, place->path, PP_PATH_MAX) >= 0)
+        return 1;
     __builtin_memcpy(place->path, real, (size_t)length + 1);
     return 0;
 }

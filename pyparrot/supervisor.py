@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from pyparrot.cache import views
-from pyparrot.cache.store import DEFAULT_QUOTA, ObjectStore, default_directory
+from pyparrot.cache.store import DEFAULT_QUOTA, MARK, ObjectStore, default_directory
 from pyparrot.engine.notify import NotifyEngine, Unavailable, probe
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.mounts import MountTable
@@ -189,7 +189,13 @@ class Supervisor:
         self._supplier = Supplier(
             self._table, self._store, self._mount_automatically, self._complain
         )
-        engine = NotifyEngine(self._listener, self._table.namespace, self._cookie, self._supplier)
+        engine = NotifyEngine(
+            self._listener,
+            self._table.namespace,
+            self._cookie,
+            MARK // 1_000_000_000,
+            self._supplier,
+        )
         engine.start()
         return engine
 

@@ -26,7 +26,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -232,9 +232,23 @@ class ObjectStore:
 
     def discard(self, name: str) -> None:
         """Remove an object."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path(name))
-        self._forget([name])
+        self._remove([name])
+
+    def _remove(self, names: Iterable[str]) -> None:
+        """Remove objects, and the views that are links to them: else their space stays taken."""
+        from . import views
+
+        names, shared = list(names), set()
+        for name in names:
+            path = self.path(name)
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(path)
+                os.unlink(path)
+                if status.st_nlink > 1:
+                    shared.add(status.st_ino)
+        if shared:
+            views.remove(self, shared)
+        self._forget(names)
 
     # Quota
 
@@ -298,16 +312,13 @@ class ObjectStore:
         for record in self._by_use():
             if freed >= bytes_to_free:
                 break
-            if record.name == but:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path(record.name))
+            if record.name != but:
                 freed += record.size
-            gone.append(record.name)
-        self._forget(gone)
+                gone.append(record.name)
+        self._remove(gone)
         return freed
 
-    def _forget(self, names: list[str]) -> None:
+    def _forget(self, names: Collection[str]) -> None:
         with self._lock:
             for name in names:
                 self._added.pop(name, None)
@@ -369,12 +380,12 @@ class ObjectStore:
         Others may use the cache meanwhile: who has an object open keeps it, who wants it later
         fetches it again.
         """
+        from . import views
+
         self.reconcile()  # what the ledger has missed shall go, too
         victims = [record for record in self.records() if everything or not record.pinned]
-        for record in victims:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path(record.name))
-        self.ledger.remove(record.name for record in victims)
+        views.clear(self)
+        self._remove(record.name for record in victims)
         return len(victims), sum(record.size for record in victims)
 
     # Other files

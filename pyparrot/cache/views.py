@@ -13,9 +13,10 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Container
 
-from .store import ObjectStore
+from .store import MARK, ObjectStore
 
 DIRECTORY = "views"
 
@@ -59,6 +60,7 @@ def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -
     def write_and_move() -> None:
         write(temporary)
         os.chmod(temporary, 0o500)
+        os.utime(temporary, ns=(time.time_ns(), MARK))
         os.rename(temporary, view)
 
     try:
@@ -66,6 +68,27 @@ def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def remove(store: ObjectStore, inodes: Container[int]) -> None:
+    """Remove the views that are files with these inode numbers.
+
+    Who has one open keeps it; who opens it later gets a new one.
+    """
+    pending = [store.file(DIRECTORY)]
+    while pending:
+        with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.inode() in inodes:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(entry.path)
+
+
+def clear(store: ObjectStore) -> None:
+    """Remove all views. Nobody loses what is open, nor where he is: names say what they are."""
+    shutil.rmtree(store.file(DIRECTORY), ignore_errors=True)
 
 
 def _link(store: ObjectStore, body: Callable[[], str], view: bytes) -> None:

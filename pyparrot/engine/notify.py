@@ -60,10 +60,13 @@ def _hint(name: str) -> str:
 class NotifyEngine:
     """Serves the notifications of one *listener* until `stop`.
 
-    *namespace* is the mount table's; *supply* is called from any thread.
+    *namespace* is the mount table's; calls with *cookie* pass the filter; *mark* is when objects
+    were modified, as their files say (unix seconds); *supply* is called from any thread.
     """
 
-    def __init__(self, listener: int, namespace: Any, cookie: int, supply: Supply) -> None:
+    def __init__(
+        self, listener: int, namespace: Any, cookie: int, mark: int, supply: Supply
+    ) -> None:
         self._supply = supply
         self._lock = threading.Lock()
         self._workers: list[Any] = []
@@ -71,6 +74,7 @@ class NotifyEngine:
         self._engine.listener = listener
         self._engine.space = namespace
         self._engine.cookie = cookie
+        self._engine.mark = mark
         self._scratches = ffi.gc(lib.pp_scratches_new(), lib.pp_scratches_free)
         self._engine.scratches = self._scratches
         lib.pp_listener_prepare(listener)
