@@ -133,6 +133,11 @@ ffibuilder.cdef("""
         const char *views;
         uint64_t views_length;
     };
+    const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const char *path,
+                                           size_t *end);
+    int pp_mounts_refused(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
+    int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output,
+                     size_t capacity);
 
     enum {
         PP_NEEDS_NOTHING, PP_NEEDS_CATALOG, PP_NEEDS_MOUNT, PP_NEEDS_VIEW, PP_NEEDS_PROGRAM,
