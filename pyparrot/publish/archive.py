@@ -3,87 +3,76 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from pyparrot.repository.cvmfs.catalog import DIRECTORY, Entry
-from pyparrot.repository.cvmfs.tree import CatalogTree
+from pyparrot.repository.cvmfs.catalog import DIRECTORY, Chunk, Entry
 
-from .source import MARKER, Item, Surveyed, is_published
+from .layout import RULES_FILE
+from .remaining import Remaining
+from .source import MARKER, Item, Surveyed
 from .stage import IMPLIED_MODE, Stage
 
 
 class ArchiveSource:
-    """The published tree without *removed* paths, and with a stage laid over it."""
+    """What remains of the published tree, and a stage laid over it."""
 
-    def __init__(self, old: CatalogTree, stage: Stage, removed: Sequence[bytes]) -> None:
+    def __init__(self, old: Remaining, stage: Stage) -> None:
         self._old = old
         self._stage = stage.catalog
-        self._removed = frozenset(removed)
-        self._above_removed = {
-            path[:end]
-            for path in removed
-            for end in range(len(path))
-            if path[end : end + 1] == b"/"
-        }
+        # New rules are for all that is there.
+        self._all_may_change = old.loses(RULES_FILE) or self._stage.lookup(RULES_FILE) is not None
 
     def root(self) -> Item:
         """The root directory."""
-        old = self._old.lookup(b"")
-        assert old is not None
-        return self._directory(b"", self._stage.lookup(b""), old)
+        return self._directory(b"", self._stage.lookup(b""), self._old.lookup(b""))
 
     def listdir(self, path: bytes) -> Iterator[Item]:
         """What the directory will hold."""
         staged = {entry.name: entry for entry in self._stage.listdir(path)}
-        old = {entry.name: entry for entry in self._old_entries(path)}
-        links = _link_members(staged)
-        broken = _broken_groups(old, staged, self._removed, path)
+        old = {entry.name: entry for entry in self._old.listdir(path)}
+        groups = _link_groups(staged.values())
+        left = _link_groups(entry for name, entry in old.items() if name not in staged)
         for name in sorted({**old, **staged}):
             full = path + b"/" + name
             above, below = staged.get(name), old.get(name)
             if above is None:
                 assert below is not None
-                if full in self._removed:
-                    continue
-                if full in self._above_removed and below.is_directory:
-                    yield self._directory(full, None, below)
-                elif below.link_group in broken:
-                    yield self._ungrouped(full, below, broken[below.link_group])
-                else:
-                    yield Item(below, kept=True)
+                yield self._published(full, below, left.get(below.link_group, ()))
             elif above.is_directory:
-                gone = below is None or not below.is_directory or full in self._removed
+                gone = below is None or not below.is_directory
                 yield self._directory(full, above, None if gone else below)
             else:
-                members = links.get(above.link_group, ()) if above.link_group else ()
-                count = max(1, len(members))
-                yield Item(
-                    above._replace(hardlinks=count),
-                    chunks=self._stage.chunks(full) if above.is_chunked else (),
-                    links=members if count > 1 else (),
-                )
+                chunks = self._stage.chunks(full) if above.is_chunked else ()
+                yield _linked(above, chunks, groups.get(above.link_group, ()))
 
     def survey(self) -> Iterator[Surveyed]:
-        """The directories that the stage touches."""
+        """The directories of the catalogs in which something changes."""
         pending = [b""]
         while pending:
             path = pending.pop()
-            directories = []
+            directories, kept = [], []
             entries = 0
             marked = False
             for item in self.listdir(path):
-                marked = marked or item.entry.name == MARKER
-                if not item.kept:
-                    entries += 1
-                    if item.entry.is_directory:
-                        directories.append(item.entry.name)
+                entries += 1
+                if item.entry.is_directory:
+                    directories.append(item.entry.name)
+                    if item.kept and item.entry.is_nested and not self._all_may_change:
+                        kept.append(item.entry.name)
+                elif item.entry.name == MARKER:
+                    marked = True
             yield Surveyed(path, tuple(directories), entries, marked)
-            pending += [path + b"/" + name for name in directories]
+            for name in kept:
+                yield Surveyed(path + b"/" + name, (), 0, marked=True, kept=True)
+            pending += [path + b"/" + name for name in directories if name not in kept]
 
-    def _old_entries(self, path: bytes) -> Iterator[Entry]:
-        if path in self._removed:
-            return iter(())
-        return self._old.listdir(path) if is_published(self._old, path) else iter(())
+    def _published(self, path: bytes, entry: Entry, left: tuple[bytes, ...]) -> Item:
+        """What no tar file has; *left* is what is left of its hard link group."""
+        if entry.is_directory and self._old.loses_below(path):
+            return self._directory(path, None, entry)
+        if entry.link_group and len(left) != entry.link_count:
+            return _linked(entry, self._old.chunks(path) if entry.is_chunked else (), left)
+        return Item(entry, links=left, kept=True)
 
     def _directory(self, path: bytes, staged: Entry | None, old: Entry | None) -> Item:
         if old is not None and (staged is None or staged.mode == IMPLIED_MODE):
@@ -93,45 +82,21 @@ class ArchiveSource:
             entry = staged
             if entry.mode == IMPLIED_MODE:
                 entry = entry._replace(mode=stat.S_IFDIR | 0o755)
-        names = {e.name for e in self._stage.listdir(path) if e.is_directory}
-        if old is not None:
-            names |= {
-                e.name
-                for e in self._old_entries(path)
-                if e.is_directory
-                and path + b"/" + e.name not in self._removed
-                and self._stays_directory(path + b"/" + e.name)
-            }
-        return Item(entry._replace(hardlinks=2 + len(names)))
-
-    def _stays_directory(self, path: bytes) -> bool:
-        staged = self._stage.lookup(path)
-        return staged is None or staged.is_directory
-
-    def _ungrouped(self, path: bytes, entry: Entry, members: tuple[bytes, ...]) -> Item:
-        """A published hard link of whose group others go away."""
-        return Item(
-            entry._replace(hardlinks=len(members)),
-            chunks=self._old.chunks(path) if entry.is_chunked else (),
-            links=members if len(members) > 1 else (),
-        )
+        above = {entry.name: entry.is_directory for entry in self._stage.listdir(path)}
+        below = {entry.name: entry.is_directory for entry in self._old.listdir(path)}
+        return Item(entry._replace(hardlinks=2 + sum({**below, **above}.values())))
 
 
-def _link_members(entries: dict[bytes, Entry]) -> dict[int, tuple[bytes, ...]]:
-    members: dict[int, tuple[bytes, ...]] = {}
-    for name, entry in sorted(entries.items()):
+def _linked(entry: Entry, chunks: tuple[Chunk, ...], members: tuple[bytes, ...]) -> Item:
+    """An entry whose hard link group has *members*."""
+    links = members if len(members) > 1 else ()
+    return Item(entry._replace(hardlinks=max(1, len(members))), chunks=chunks, links=links)
+
+
+def _link_groups(entries: Iterable[Entry]) -> dict[int, tuple[bytes, ...]]:
+    """The hard link groups of a directory: their members, in the order of names."""
+    groups: dict[int, tuple[bytes, ...]] = {}
+    for entry in entries:
         if entry.link_group:
-            members[entry.link_group] = (*members.get(entry.link_group, ()), name)
-    return members
-
-
-def _broken_groups(
-    old: dict[bytes, Entry], staged: dict[bytes, Entry], removed: frozenset[bytes], path: bytes
-) -> dict[int, tuple[bytes, ...]]:
-    """What remains of published hard link groups that lose members."""
-    remaining = {}
-    for group, names in _link_members(old).items():
-        kept = tuple(n for n in names if n not in staged and path + b"/" + n not in removed)
-        if kept != names:
-            remaining[group] = kept
-    return remaining
+            groups[entry.link_group] = (*groups.get(entry.link_group, ()), entry.name)
+    return groups

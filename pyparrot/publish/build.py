@@ -24,6 +24,9 @@ from .layout import Layout
 from .source import Item, Source
 from .walk import Enter, Leave, Pair, walk
 
+_WAITING_CATALOGS = 32
+"""How many catalogs may be open because bodies of theirs are not stored yet."""
+
 
 class Changes(NamedTuple):
     """How many names a revision adds, changes and removes."""
@@ -97,7 +100,7 @@ class Builder:
                 self._progress.advance()
                 self._pair(event)
             elif isinstance(event, Enter):
-                if event.path == b"" or self._layout.is_root(event.path):
+                if event.path == event.mountpoint:
                     parent = open_writers[-1] if open_writers else None
                     open_writers.append(self._enter_catalog(event, parent))
                 self._place = self._place_of(event, open_writers[-1])
@@ -105,6 +108,8 @@ class Builder:
                 self._shared = {}
             elif isinstance(event, Leave) and event.path == open_writers[-1].mountpoint:
                 open_writers.pop().release()
+                if self._writers.open_files - len(open_writers) > _WAITING_CATALOGS:
+                    self._bodies.finish()
         self._bodies.finish()
         assert self._writers.root is not None
         return self._writers.root, Changes(self._added, self._changed, self._removed)
@@ -122,18 +127,13 @@ class Builder:
         return writer
 
     def _place_of(self, event: Enter, writer: CatalogWriter) -> _Place:
-        if not event.known or self._old is None:
-            return _Place(writer, False, None)
-        old_mountpoint = self._old.mountpoint_of(event.path)
-        stays = writer.known and writer.mountpoint == old_mountpoint
-        return _Place(writer, stays, writer.owner_of(old_mountpoint))
+        owner = None if event.before is None else writer.owner_of(event.before)
+        return _Place(writer, event.stays, owner)
 
     # Names
 
     def _pair(self, pair: Pair) -> None:
         old, new = pair.old, pair.new
-        if new is not None and new.kept:
-            return
         if old is not None and (new is None or old.is_directory != new.entry.is_directory):
             self._remove(pair.path, old)
             old = None
@@ -236,7 +236,7 @@ class Builder:
         )
         if old is None:
             self._added += 1
-        elif not same and not _differ_in_nesting(old, new):
+        elif not same and not _same_but_for_nesting(old, new):
             self._changed += 1
         if same and place.stays:
             return
@@ -272,7 +272,7 @@ class Builder:
         return totals.entries - 1 - totals.as_dict()["nested"]
 
 
-def _differ_in_nesting(old: Entry, new: Entry) -> bool:
+def _same_but_for_nesting(old: Entry, new: Entry) -> bool:
     return old._replace(flags=old.flags & ~NESTED_MOUNTPOINT) == new._replace(
         flags=new.flags & ~NESTED_MOUNTPOINT
     )

@@ -12,6 +12,7 @@ import os
 import shutil
 from typing import NamedTuple
 
+from pyparrot.errors import naming
 from pyparrot.repository.cvmfs.catalog import Catalog, Chunk, Counters, Entry, NestedCatalog
 from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
 from pyparrot.repository.cvmfs.tree import CatalogTree
@@ -55,6 +56,8 @@ class CatalogWriters:
         self.revision = revision
         self.old = old
         self.root: FinishedCatalog | None = None
+        self.open_files = 0
+        """How many catalogs are open to be written."""
 
     def open(self, mountpoint: bytes, parent: CatalogWriter | None, known: bool) -> CatalogWriter:
         """The writer for *mountpoint*; *known* if the old tree has a catalog there."""
@@ -142,10 +145,14 @@ class CatalogWriter:
 
     def _open(self) -> Catalog:
         if self._catalog is None:
+            self._shared.open_files += 1
             self._file = self._shared.storage.temporary_file()
             if self.known:
                 assert self._shared.old is not None
-                shutil.copyfile(self._shared.old.catalog(self.mountpoint).file, self._file)
+                old = self._shared.old.catalog(self.mountpoint).file
+                # Not shutil.copyfile: when the disk fills it names the file that it reads.
+                with open(old, "rb") as source, naming(self._file), open(self._file, "xb") as copy:
+                    shutil.copyfileobj(source, copy)
                 self._catalog = Catalog.open_to_write(self._file)
                 self._subtree = self._catalog.counters("subtree")
             else:
@@ -185,6 +192,7 @@ class CatalogWriter:
         catalog.put_counters("subtree", self._subtree)
         catalog.compact()
         catalog.close()
+        self._shared.open_files -= 1
         size = os.stat(self._file).st_size
         totals = counters + self._subtree
 

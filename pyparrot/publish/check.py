@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.repository.cvmfs import reflog
+from pyparrot.repository.cvmfs import manifest, reflog
 from pyparrot.repository.cvmfs.catalog import (
     DIRECTORY,
     NESTED_ROOT,
@@ -62,7 +62,7 @@ class _Checker:
         self._progress = progress
         self._faults: list[str] = []
         self._objects: set[bytes] = set()
-        self._totals: dict[bytes, Counters] = {}
+        self._totals: dict[bytes, Counters | None] = {}
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "check")
         self._under_way: deque[Future[int]] = deque()
         self._bytes = 0
@@ -124,15 +124,27 @@ class _Checker:
             for name, _ in roots_of(current):
                 if name not in listed:
                     self._fault(reflog.FILE_NAME, f"does not list {name}")
+            self._check_reflog(current)
+
+    def _check_reflog(self, current: Manifest) -> None:
+        if current.reflog is None:
+            return
+        log = os.path.join(self._storage.root, reflog.FILE_NAME)
+        published = os.path.join(self._storage.root, manifest.FILE_NAME)
+        # One that is newer than the manifest is of a publication that was cut off between the two.
+        cut_off = os.stat(log).st_mtime_ns > os.stat(published).st_mtime_ns
+        content = self._storage.read_file(reflog.FILE_NAME)
+        if not cut_off and current.reflog.algorithm.of(content) != current.reflog:
+            self._fault(log, "corrupt: it does not have the hash in the manifest")
 
     # Catalogs
 
-    def _check_catalog(self, where: str, name: ContentHash, mountpoint: bytes) -> Counters:
-        """Check a catalog and all below it; gives what it counts, zeros if it can't be read."""
+    def _check_catalog(self, where: str, name: ContentHash, mountpoint: bytes) -> Counters | None:
+        """Check a catalog and all below it; gives what it counts, None if it can't be read."""
         key = name.digest
         if key in self._totals:
             return self._totals[key]
-        self._totals[key] = Counters()
+        self._totals[key] = None
         with self._noting():
             with self._repository.open_catalog(name) as catalog:
                 label = f"{where}, catalog {os.fsdecode(mountpoint) or '/'}"
@@ -145,10 +157,10 @@ class _Checker:
             self._totals[key] = recorded + below
             if recorded != counted:
                 self._fault(label, f"counters differ: {_difference(recorded, counted)}")
-            subtree = Counters()
-            for reference in nested:
-                subtree += self._check_catalog(where, reference.hash, reference.mountpoint)
-            if below != subtree:
+            totals = [self._check_catalog(where, n.hash, n.mountpoint) for n in nested]
+            known = [counters for counters in totals if counters is not None]
+            subtree = sum(known, Counters())
+            if below != subtree and len(known) == len(totals):
                 self._fault(label, f"subtree counters differ: {_difference(below, subtree)}")
         return self._totals[key]
 

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple
 
 from pyparrot._core import ffi, lib
+from pyparrot.errors import naming
 from pyparrot.repository.cvmfs.catalog import CHUNKED, Chunk, Entry, storage_flags
 from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
 
@@ -149,12 +150,10 @@ class BodyStore:
             raise source_error(file, error) from None
         try:
             _check_unchanged(descriptor, file, entry)
-            self._cut(lambda size: os.read(descriptor, size), entry.size, done)
+            self._cut(_reader(descriptor, file), entry.size, done)
             _check_unchanged(descriptor, file, entry)
         except EOFError:
             raise changed(file) from None
-        except OSError as error:
-            raise source_error(file, error) if error.filename is None else error from None
         finally:
             os.close(descriptor)
 
@@ -244,7 +243,7 @@ class BodyStore:
                 content = _read_file(descriptor, file, entry.size)
                 _check_unchanged(descriptor, file, entry)
                 return self._store_bytes(content, Kind.BODY)
-            stored = self._store_pieces(lambda size: os.read(descriptor, size), entry.size)
+            stored = self._store_pieces(_reader(descriptor, file), entry.size)
             _check_unchanged(descriptor, file, entry)
             return stored
         except EOFError:
@@ -274,7 +273,9 @@ class BodyStore:
 
             def write(packed: bytes) -> None:
                 hasher.update(packed)
-                output.write(packed)
+                with naming(temporary):
+                    output.write(packed)
+                    output.flush()
 
             # Not to the end of the file: someone may be adding to it as fast as it is read.
             for start in range(0, size, _PIECE):
@@ -289,6 +290,18 @@ def _check_unchanged(descriptor: int, file: bytes, entry: Entry) -> None:
     known = (entry.size, entry.mtime * 1_000_000_000 + (entry.mtime_ns or 0))
     if (status.st_size, status.st_mtime_ns) != known or not stat.S_ISREG(status.st_mode):
         raise changed(file)
+
+
+def _reader(descriptor: int, file: bytes) -> Callable[[int], bytes]:
+    """Reads from the open *file* of a source."""
+
+    def read(size: int) -> bytes:
+        try:
+            return os.read(descriptor, size)
+        except OSError as error:
+            raise source_error(file, error) from None
+
+    return read
 
 
 def _read_file(descriptor: int, file: bytes, size: int) -> bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from typing import IO
 
 from pyparrot.errors import PyparrotError
 from pyparrot.repository.cvmfs import manifest, reflog, whitelist
 from pyparrot.repository.cvmfs.catalog import DIRECTORY, Catalog, Counters, Entry
 from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
 from pyparrot.repository.cvmfs.manifest import Manifest
+from pyparrot.repository.cvmfs.signature import Certificate
 
 from . import keys, settings, trust
 from .repository import Publication, Repository, Root
@@ -35,25 +37,51 @@ def create(
     """
     settings.check_fqrn(wanted.fqrn)
     wanted.check()
-    if os.path.lexists(wanted.file):
-        raise PyparrotError(wanted.fqrn, "this repository exists already", wanted.file)
-    if os.path.lexists(os.path.join(wanted.root, manifest.FILE_NAME)):
-        raise PyparrotError(wanted.root, "there is a repository already", "choose other storage")
+    _check_absent(wanted)
     master = keys.load_master_key(master_key) if master_key else None
     files = keys.create(wanted.fqrn, certificate_days, master)
-    keys.save(files)
-    try:
-        settings.save(wanted)
+    with settings.claimed(wanted) as claim:
+        try:
+            _make(wanted, claim, files, whitelist_days, metainfo)
+        except BaseException:
+            os.unlink(settings.unfinished_file(wanted))
+            raise
+    return Repository(wanted).manifest
+
+
+def _check_absent(wanted: Settings) -> None:
+    if os.path.lexists(wanted.file):
+        raise PyparrotError(wanted.fqrn, "this repository exists already", wanted.file)
+
+
+def _make(
+    wanted: Settings,
+    claim: IO[bytes],
+    files: list[keys.KeyFile],
+    whitelist_days: int,
+    metainfo: bytes,
+) -> None:
+    """Keys, storage and a first manifest; with its settings in place the repository is made."""
+    _check_absent(wanted)
+    begun = claim.read()
+    made = os.path.lexists(os.path.join(wanted.root, manifest.FILE_NAME))
+    if not (made and begun == os.fsencode(wanted.encode())):
+        if begun:
+            # A process was killed here; the keys are its own, and signed nothing that is used.
+            keys.remove(files)
+        if made:
+            raise PyparrotError(
+                wanted.root, "there is a repository already", "choose other storage"
+            )
+        keys.check_absent(files)
+        settings.save(wanted, claim)
+        keys.save(files)
         try:
             _fill(wanted, whitelist_days, metainfo)
         except BaseException:
-            os.unlink(wanted.file)
+            keys.remove(files)
             raise
-    except BaseException:
-        # Without its settings the repository does not exist, and these keys signed nothing.
-        keys.remove([file for file, _, _ in files])
-        raise
-    return Repository(wanted).manifest
+    os.rename(settings.unfinished_file(wanted), wanted.file)
 
 
 def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> None:
@@ -62,15 +90,23 @@ def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> 
     signing = keys.load_signing_keys(fqrn)
     master = keys.load_master_pair(fqrn)
     algorithm = repository.settings.algorithm
-    with repository.storage.lock():
+    storage = repository.storage
+    with storage.lock():
         current = repository.manifest
         if new_certificate_days is not None:
-            signing = keys.replace_certificate(fqrn, new_certificate_days)
-        signed = trust.sign_whitelist(fqrn, signing, master, whitelist_days, algorithm)
-        repository.storage.replace_file(whitelist.FILE_NAME, signed)
-        # A manifest by another certificate is not on the whitelist any more.
+            signing = keys.renewed(signing, fqrn, new_certificate_days)
+
+        def allow(*others: Certificate) -> None:
+            signed = trust.sign_whitelist(fqrn, signing, master, whitelist_days, algorithm, *others)
+            storage.replace_file(whitelist.FILE_NAME, signed)
+
         if current.certificate != repository.object_name(signing.pem):
+            # Whatever a client gets while this goes on, the manifest's certificate is on the list.
+            allow(trust.certificate_of(storage, current))
+            if new_certificate_days is not None:
+                keys.replace_certificate(fqrn, signing)
             Publication(repository, current, signing).commit()
+        allow()
 
 
 def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import datetime, timezone
 from typing import Callable, NamedTuple, TypeVar
 
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, naming
 from pyparrot.repository.cvmfs import signature
 
 from .settings import config_directory
@@ -19,6 +20,14 @@ _Key = TypeVar("_Key")
 
 _PRIVATE = 0o600
 _PUBLIC = 0o644
+
+
+class KeyFile(NamedTuple):
+    """A key as a file."""
+
+    path: str
+    content: bytes
+    mode: int
 
 
 class SigningKeys(NamedTuple):
@@ -42,51 +51,62 @@ class SigningKeys(NamedTuple):
         return now >= self.certificate.not_valid_after_utc
 
 
+def directory() -> str:
+    """Where all keys are kept."""
+    return os.path.join(config_directory(), "keys")
+
+
 def key_file(fqrn: str, extension: str) -> str:
     """Where the key of that kind (``masterkey``, ``pub``, ``crt``, ``key``) is kept."""
-    return os.path.join(config_directory(), "keys", f"{fqrn}.{extension}")
+    return os.path.join(directory(), f"{fqrn}.{extension}")
 
 
-def create(
-    fqrn: str, certificate_days: int, master: signature.PrivateKey | None
-) -> list[tuple[str, bytes, int]]:
-    """New keys as (file, content, mode), not yet written; *master* is used if it is given."""
+def create(fqrn: str, certificate_days: int, master: signature.PrivateKey | None) -> list[KeyFile]:
+    """New keys, not yet written; *master* is used if it is given."""
     master = master or signature.new_private_key()
     key = signature.new_private_key()
     certificate = signature.new_certificate(
         key, fqrn, datetime.now(timezone.utc).replace(microsecond=0), certificate_days
     )
     return [
-        (key_file(fqrn, "masterkey"), signature.private_pem(master), _PRIVATE),
-        (key_file(fqrn, "pub"), signature.public_pem(master.public_key()), _PUBLIC),
-        (key_file(fqrn, "key"), signature.private_pem(key), _PRIVATE),
-        (key_file(fqrn, "crt"), signature.certificate_pem(certificate), _PRIVATE),
+        KeyFile(key_file(fqrn, "masterkey"), signature.private_pem(master), _PRIVATE),
+        KeyFile(key_file(fqrn, "pub"), signature.public_pem(master.public_key()), _PUBLIC),
+        KeyFile(key_file(fqrn, "key"), signature.private_pem(key), _PRIVATE),
+        KeyFile(key_file(fqrn, "crt"), signature.certificate_pem(certificate), _PRIVATE),
     ]
 
 
-def save(files: list[tuple[str, bytes, int]]) -> None:
-    """Write key files; never over one that is there, and all of them or none."""
+def check_absent(files: list[KeyFile]) -> None:
+    """Raise if one of *files* is there."""
     for file, _, _ in files:
         if os.path.lexists(file):
             raise PyparrotError(file, "exists already", "move it away if it is not needed")
+
+
+def save(files: list[KeyFile]) -> None:
+    """Write key files; never over one that is there, and all of them or none."""
+    check_absent(files)
     written = []
     try:
-        for file, content, mode in files:
-            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+        for new in files:
+            os.makedirs(os.path.dirname(new.path), mode=0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            descriptor = os.open(file, flags, mode)
-            written.append(file)
-            with open(descriptor, "wb") as stream:
-                stream.write(content)
+            descriptor = os.open(new.path, flags, new.mode)
+            written.append(new)
+            with naming(new.path), open(descriptor, "wb") as stream:
+                stream.write(new.content)
+                stream.flush()
+                os.fsync(descriptor)
     except BaseException:
         remove(written)
         raise
 
 
-def remove(files: list[str]) -> None:
-    """Take back what `save` wrote."""
-    for file in files:
-        os.unlink(file)
+def remove(files: list[KeyFile]) -> None:
+    """Remove those of *files* that are there."""
+    for file, _, _ in files:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
 
 
 def load_signing_keys(fqrn: str) -> SigningKeys:
@@ -118,17 +138,23 @@ def load_public_key(file: str) -> signature.PublicKey:
     return _load(file, signature.load_public_key)
 
 
-def replace_certificate(fqrn: str, certificate_days: int) -> SigningKeys:
-    """A new certificate for the same key, in the place of the old one, which is kept beside it."""
-    key_path, path = key_file(fqrn, "key"), key_file(fqrn, "crt")
-    key = _load(key_path, signature.load_private_key)
+def renewed(signing: SigningKeys, fqrn: str, certificate_days: int) -> SigningKeys:
+    """The same key with a new certificate, not yet written."""
     now = datetime.now(timezone.utc).replace(microsecond=0)
-    certificate = signature.new_certificate(key, fqrn, now, certificate_days)
-    save([(path + ".new", signature.certificate_pem(certificate), _PRIVATE)])
-    if os.path.exists(path):
-        os.replace(path, f"{path}.until-{now:%Y%m%dT%H%M%SZ}")
-    os.rename(path + ".new", path)
-    return SigningKeys(key, certificate)
+    certificate = signature.new_certificate(signing.key, fqrn, now, certificate_days)
+    return SigningKeys(signing.key, certificate)
+
+
+def replace_certificate(fqrn: str, signing: SigningKeys) -> None:
+    """Put the certificate of *signing* in the place of the old one, which is kept beside it."""
+    path = key_file(fqrn, "crt")
+    now = datetime.now(timezone.utc)
+    with open(path, "rb") as old:
+        save([KeyFile(f"{path}.until-{now:%Y%m%dT%H%M%S.%fZ}", old.read(), _PRIVATE)])
+    new = KeyFile(path + ".new", signing.pem, _PRIVATE)
+    remove([new])  # of a process that was killed
+    save([new])
+    os.replace(new.path, path)
 
 
 def _rsa_certificate(pem: bytes) -> signature.Certificate:

@@ -21,6 +21,7 @@ AUTOMATIC_MARKER = b".cvmfsautocatalog"
 RULES_FILE = b"/.cvmfsdirtab"
 
 _MARKER_MODE = 0o100644
+_BLANKS = " \t\r"
 
 
 class Rules:
@@ -32,10 +33,11 @@ class Rules:
     def __init__(self, text: bytes = b"") -> None:
         self._wanted: list[list[str]] = []
         self._unwanted: list[str] = []
-        for line in text.decode("latin-1").splitlines():
-            pattern = line.strip()
+        # Names are bytes: what else Unicode has for line ends and blanks may be part of one.
+        for line in text.decode("latin-1").split("\n"):
+            pattern = line.strip(_BLANKS)
             if pattern.startswith("!"):
-                self._unwanted.append(pattern[1:].strip())
+                self._unwanted.append(pattern[1:].strip(_BLANKS))
             elif pattern and not pattern.startswith("#"):
                 self._wanted.append(pattern.strip("/").split("/"))
 
@@ -50,21 +52,32 @@ class Rules:
 
 
 class Layout:
-    """The directories of a new revision that are roots of nested catalogs."""
+    """The directories of a new revision that are roots of nested catalogs.
+
+    *published* are those that are so in the published tree.
+    """
 
     def __init__(
         self,
         marked: Iterable[bytes] = (),
         ruled: Iterable[bytes] = (),
         automatic: Iterable[bytes] = (),
+        published: frozenset[bytes] = frozenset(),
     ) -> None:
         self._markers: dict[bytes, tuple[bytes, ...]] = dict.fromkeys(ruled, (MARKER,))
         self._markers.update((path, (AUTOMATIC_MARKER, MARKER)) for path in automatic)
         self._roots = frozenset(marked).union(self._markers)
+        self._above_changes = {
+            ancestor for path in self._roots ^ published for ancestor in _ancestors(path)
+        }
 
     def is_root(self, path: bytes) -> bool:
         """Whether directory *path* has a catalog of its own."""
         return path in self._roots
+
+    def changes_below(self, path: bytes) -> bool:
+        """Whether *path* or a directory below it gets or loses a catalog of its own."""
+        return path in self._above_changes
 
     def with_markers(self, directory: bytes, entry: Entry, items: Iterator[Item]) -> Iterator[Item]:
         """The *items* of a directory, and the marker files that it gets from us, in order."""
@@ -72,7 +85,22 @@ class Layout:
         if not names:
             return items
         markers = [Item(_marker(name, entry)) for name in names]
-        return heapq.merge(items, markers, key=lambda item: item.entry.name)
+        return _each_once(heapq.merge(items, markers, key=lambda item: item.entry.name))
+
+
+def _each_once(items: Iterator[Item]) -> Iterator[Item]:
+    """The first of each name: a merge gives those of the source before ours."""
+    before = None
+    for item in items:
+        if item.entry.name != before:
+            before = item.entry.name
+            yield item
+
+
+def _ancestors(path: bytes) -> Iterator[bytes]:
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 def _marker(name: bytes, directory: Entry) -> Entry:
@@ -82,16 +110,23 @@ def _marker(name: bytes, directory: Entry) -> Entry:
 
 
 def plan(
-    survey: Iterable[Surveyed], rules: Rules, earlier: frozenset[bytes], settings: Settings
+    survey: Iterable[Surveyed],
+    rules: Rules,
+    earlier: frozenset[bytes],
+    settings: Settings,
+    published: frozenset[bytes] = frozenset(),
 ) -> Layout:
-    """The layout for what *survey* gives; *earlier* are the automatic catalogs of the old tree."""
+    """The layout for what *survey* gives.
+
+    *published* are the mountpoints of the published tree, *earlier* those that weight made.
+    """
     directories = {surveyed.path: surveyed for surveyed in survey}
     marked = {path for path, surveyed in directories.items() if path and surveyed.marked}
     ruled = {path for path in directories if path and rules.match(path)} - marked
-    if not settings.autocatalogs:
-        return Layout(marked, ruled)
-    automatic = _balance(directories, marked | ruled, earlier, settings)
-    return Layout(marked, ruled, automatic)
+    automatic = set[bytes]()
+    if settings.autocatalogs:
+        automatic = _balance(directories, marked | ruled, earlier - {b""}, settings)
+    return Layout(marked, ruled, automatic, published)
 
 
 def _balance(

@@ -60,8 +60,6 @@ def _compare(
 ) -> None:
     assert callable(note)
     before, after = event.old, event.new
-    if after is not None and after.kept:
-        return
     if before is not None and (after is None or before.is_directory != after.entry.is_directory):
         for path in _all_below(event.path, before, old):
             note("removed", path)

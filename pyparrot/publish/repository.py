@@ -7,6 +7,7 @@ disk before the manifest is, and the manifest is replaced by one rename.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import sqlite3
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, from_os_error, naming
 from pyparrot.repository.cvmfs import history, manifest, reflog
 from pyparrot.repository.cvmfs.catalog import Catalog
 from pyparrot.repository.cvmfs.compression import Compression
@@ -67,10 +68,22 @@ class Repository:
             current = self.manifest
             master = keys.load_public_key(keys.key_file(self.fqrn, "pub"))
             trust.check_keys(signing, trust.read_whitelist(self.storage, self.fqrn, master))
-            yield Publication(self, current, signing)
+            try:
+                yield Publication(self, current, signing)
+            except sqlite3.OperationalError as error:
+                if "full" not in str(error):
+                    raise
+                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.storage.temporary)
+                raise from_os_error(full) from None
 
     def scratch_file(self) -> str:
-        """A name for a new file that only this process sees; gone when the process ends."""
+        """A name for a new file that is gone when this process ends.
+
+        The writer's are beside the objects, where the next one clears away what is left of a
+        process that was killed.
+        """
+        if self.storage.locked:
+            return self.storage.temporary_file()
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="pyparrot-")
         return os.path.join(self._scratch.name, str(next(self._serial)))
@@ -127,7 +140,7 @@ class Repository:
         """A file with the unpacked content of an object; it belongs to the caller."""
         content = self.storage.read(name, kind)
         file = self.scratch_file()
-        with open(file, "xb") as output:
+        with naming(file), open(file, "xb") as output:
             output.write(content)
         return file
 
@@ -140,7 +153,8 @@ class Repository:
             yield catalog
         finally:
             catalog.close()
-            os.unlink(file)
+            with contextlib.suppress(FileNotFoundError):  # the lock was given back before
+                os.unlink(file)
 
 
 class Publication:

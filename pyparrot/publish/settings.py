@@ -6,17 +6,29 @@ Shape and names are CernVM-FS's own (``/etc/cvmfs``), below ``$XDG_CONFIG_HOME/p
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shlex
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import IO, NamedTuple
 
 from pyparrot.config import shell
 from pyparrot.config.names import check_fqrn, config_directory
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, naming
 from pyparrot.repository.cvmfs.compression import Compression
 from pyparrot.repository.cvmfs.hashes import Algorithm
 
-__all__ = ["Settings", "check_fqrn", "config_directory", "load", "save", "settings_file"]
+__all__ = [
+    "Settings",
+    "check_fqrn",
+    "claimed",
+    "config_directory",
+    "load",
+    "save",
+    "settings_file",
+    "unfinished_file",
+]
 
 
 class Settings(NamedTuple):
@@ -133,12 +145,40 @@ def load(fqrn: str) -> Settings:
     ).check()
 
 
-def save(settings: Settings) -> None:
-    """Write new settings; never over old ones."""
-    os.makedirs(os.path.dirname(settings.file), mode=0o700, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(settings.file, flags, 0o644), "wb") as file:
-        file.write(os.fsencode(settings.encode()))
+@contextlib.contextmanager
+def claimed(settings: Settings) -> Iterator[IO[bytes]]:
+    """Be the only one who makes this repository, or raise.
+
+    Gives the file where its settings are until it is made; it is not empty if this was begun
+    before by a process that was killed.
+    """
+    file = unfinished_file(settings)
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    with open(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b") as claim:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(claim.fileno()), os.stat(file)):
+                raise FileNotFoundError
+        except (BlockingIOError, FileNotFoundError):
+            raise PyparrotError(
+                settings.fqrn, "another process makes this repository", "wait until it has ended"
+            ) from None
+        yield claim
+
+
+def unfinished_file(settings: Settings) -> str:
+    """Where the settings of a repository are kept until it is made."""
+    return settings.file + ".unfinished"
+
+
+def save(settings: Settings, claim: IO[bytes]) -> None:
+    """Write new settings to the file that `claimed` gives."""
+    with naming(unfinished_file(settings)):
+        claim.seek(0)
+        claim.truncate()
+        claim.write(os.fsencode(settings.encode()))
+        claim.flush()
+        os.fsync(claim.fileno())
 
 
 class _Reader:

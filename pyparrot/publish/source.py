@@ -16,7 +16,6 @@ from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.repository.cvmfs import xattrs
 from pyparrot.repository.cvmfs.catalog import DIRECTORY, FILE, SPECIAL, SYMLINK, Chunk, Entry
-from pyparrot.repository.cvmfs.tree import CatalogTree
 
 MARKER = b".cvmfscatalog"
 """A file of this name makes its directory the root of a nested catalog."""
@@ -44,14 +43,16 @@ class Item(NamedTuple):
 class Surveyed(NamedTuple):
     """A directory of a source, as far as the layout of catalogs needs to know it.
 
-    *directories* are the names of the directories in it, *entries* is how many new names it has,
-    *marked* tells whether it has a marker of its own for a nested catalog.
+    *directories* are the names of the directories in it, *entries* is how many names it has,
+    *marked* tells whether it has a marker of its own for a nested catalog. *kept* is a nested
+    catalog that stays as it is; what is in it was not counted.
     """
 
     path: bytes
     directories: tuple[bytes, ...]
     entries: int
     marked: bool
+    kept: bool = False
 
 
 class Source(Protocol):
@@ -64,7 +65,7 @@ class Source(Protocol):
         """What a directory holds, in the order of the names' bytes."""
 
     def survey(self) -> Iterator[Surveyed]:
-        """All directories that may get new content, each before those below it."""
+        """All directories of catalogs that may get new content, each before those below it."""
 
 
 class Owner(NamedTuple):
@@ -72,12 +73,6 @@ class Owner(NamedTuple):
 
     uid: int | None = None
     gid: int | None = None
-
-
-def is_published(old: CatalogTree, path: bytes) -> bool:
-    """Whether *path* is a directory in the published tree."""
-    entry = old.lookup(path)
-    return entry is not None and entry.is_directory
 
 
 def type_flags(mode: int) -> int:
@@ -107,13 +102,11 @@ class DirectorySource:
         except OSError as error:
             raise PyparrotError(directory, f"cannot be published: {error.strerror}") from None
 
-    def refuse_to_contain(self, directory: str) -> None:
-        """Raise if *directory* lies in this one: it would be published into itself."""
+    def refuse_to_contain(self, directory: str, what: str) -> None:
+        """Raise if *directory*, which holds *what*, lies in this one: it would be published."""
         inner, outer = os.path.realpath(os.fsencode(directory)), os.path.realpath(self._directory)
         if os.path.commonpath((inner, outer)) == outer:
-            raise PyparrotError(
-                self._directory, f"the repository's own storage lies in it: {printable(inner)}"
-            )
+            raise PyparrotError(self._directory, f"{what} lies in it: {printable(inner)}")
 
     def _file(self, path: bytes) -> bytes:
         return self._directory + path
@@ -154,6 +147,7 @@ class DirectorySource:
     def survey(self) -> Iterator[Surveyed]:
         """All directories."""
         pending: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(b"", frozenset())]
+        total = 0
         while pending:
             path, above = pending.pop()
             file = self._file(path)
@@ -172,10 +166,12 @@ class DirectorySource:
                             directories.append(entry.name)
                         elif entry.name == MARKER:
                             marked = True
+            total += entries
             self._subdirectories[path] = len(directories)
             yield Surveyed(path, tuple(directories), entries, marked)
             below = above | {identity}
             pending += [(path + b"/" + name, below) for name in directories]
+        self._progress.expect(total)
 
     def _item(
         self, path: bytes, name: bytes, status: os.stat_result, links: tuple[bytes, ...]

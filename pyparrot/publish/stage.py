@@ -22,10 +22,10 @@ from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.repository.cvmfs import xattrs
 from pyparrot.repository.cvmfs.catalog import DIRECTORY, Catalog, Chunk, Entry
-from pyparrot.repository.cvmfs.tree import CatalogTree
 
 from .content import Body, BodyStore
-from .source import DIRECTORY_SIZE, Owner, is_published, type_flags
+from .remaining import Remaining
+from .source import DIRECTORY_SIZE, Owner, type_flags
 
 IMPLIED_MODE = 0
 """The mode, in the stage, of directories that the tar file uses but does not list."""
@@ -87,12 +87,12 @@ class _Member(tarfile.TarInfo):
 class Stage:
     """The entries of a tar file, with their paths in the repository."""
 
-    def __init__(self, file: str, bodies: BodyStore, old: CatalogTree, owner: Owner) -> None:
+    def __init__(self, file: str, bodies: BodyStore, old: Remaining, owner: Owner) -> None:
         self.catalog = Catalog.create(file)
         self._bodies = bodies
         self._old = old
         self._owner = owner
-        self._groups: dict[bytes, int] = {}
+        self._highest_group = 0
 
     def close(self) -> None:
         """Close the catalog."""
@@ -181,34 +181,49 @@ class Stage:
         before = self.catalog.lookup(path)
         if before is not None and before.is_directory and not entry.is_directory:
             raise PyparrotError(path, "both a directory and a file in the tar file")
-        self._leave_group(path)
         self.catalog.put([(path, entry)])
         self.catalog.put_chunks(path, chunks)
 
     def _link(self, path: bytes, target: bytes) -> None:
-        """A hard link: the same entry under another name; a group if in the same directory."""
+        """A hard link: the same entry once more. Files become a group, whatever their directories;
+        the format knows groups in one directory only, and has to look there for the members.
+        """
         self._imply_directories(path)
-        staged = self.catalog.lookup(target)
-        tree = self.catalog if staged is not None else self._old
-        entry = staged or self._old.lookup(target)
-        if entry is None or not entry.is_regular:
+        entry = self.catalog.lookup(target) or self._old.lookup(target)
+        if entry is None or entry.is_directory:
             what = printable(target)
-            raise PyparrotError(path, f"a hard link to {what}, which is not there or no file")
+            raise PyparrotError(path, f"a hard link to {what}, which is not there or a directory")
         if path == target:
             return
-        chunks = tree.chunks(target)
-        entry = entry._replace(hardlinks=1)
-        self._leave_group(path)
-        if staged is not None and path.rpartition(b"/")[0] == target.rpartition(b"/")[0]:
-            group = self._groups.setdefault(target, len(self._groups) + 1)
-            self._groups[path] = group
-            entry = entry._replace(hardlinks=group << 32)
-            self.catalog.put([(target, entry)])
-        self.catalog.put([(path, entry._replace(name=path.rpartition(b"/")[2]))])
-        self.catalog.put_chunks(path, chunks)
+        entry = entry._replace(name=path.rpartition(b"/")[2])
+        if not entry.is_regular:
+            self._put(path, entry)
+            return
+        if self.catalog.lookup(target) is None:
+            self._take_published(target, entry)
+        group = self._group_of(target)
+        self._put(path, entry._replace(hardlinks=group << 32), self.catalog.chunks(target))
 
-    def _leave_group(self, path: bytes) -> None:
-        self._groups.pop(path, None)
+    def _take_published(self, path: bytes, entry: Entry) -> None:
+        """Stage a published file as it is, with all of its hard link group."""
+        directory, _, name = path.rpartition(b"/")
+        self._highest_group += 1
+        for member in self._old.listdir(directory):
+            in_group = entry.link_group and member.link_group == entry.link_group
+            member_path = directory + b"/" + member.name
+            if member.name == name or (in_group and self.catalog.lookup(member_path) is None):
+                taken = member._replace(hardlinks=self._highest_group << 32)
+                self._put(member_path, taken, self._old.chunks(member_path))
+
+    def _group_of(self, path: bytes) -> int:
+        """The hard link group of a staged file, which gets one if it has none."""
+        entry = self.catalog.lookup(path)
+        assert entry is not None
+        if not entry.link_group:
+            self._highest_group += 1
+            entry = entry._replace(hardlinks=self._highest_group << 32)
+            self.catalog.put([(path, entry)])
+        return entry.link_group
 
     def _imply_directories(self, path: bytes) -> None:
         """Stage the directories above *path* that are not staged yet; all must be directories."""
@@ -219,13 +234,10 @@ class Stage:
                 if not staged.is_directory:
                     raise PyparrotError(path, "both a directory and a file in the tar file")
                 return
-            published = self._old.lookup(path) if self._published_directory(path) else None
+            published = self._old.lookup(path)
             if published is not None and not published.is_directory:
                 raise PyparrotError(path, "a published file is in the place of a directory")
             self.catalog.put([(path, self._implied(path))])
-
-    def _published_directory(self, path: bytes) -> bool:
-        return is_published(self._old, path.rpartition(b"/")[0])
 
     def _implied(self, path: bytes) -> Entry:
         return Entry(

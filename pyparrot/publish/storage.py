@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Callable
 
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, naming
 from pyparrot.repository.cvmfs.compression import Compression, inflate
 from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
 
@@ -31,6 +31,8 @@ class Storage:
         self.data = os.path.join(root, "data")
         self.temporary = os.path.join(self.data, "txn")
         self._serial = itertools.count()
+        self.locked = False
+        """Whether this process is the only writer now."""
 
     def create(self) -> None:
         """Make the directories."""
@@ -58,11 +60,17 @@ class Storage:
                     f"another publication is under way (process {holder or 'unknown'})",
                     "wait until it has ended",
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with naming(file):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             self._clear_temporary()
-            yield
-            self._clear_temporary()
+            self.locked = True
+            try:
+                yield
+            finally:
+                self.locked = False
+                with contextlib.suppress(OSError):  # the next one clears, too
+                    self._clear_temporary()
         finally:
             os.close(descriptor)
 
@@ -75,7 +83,7 @@ class Storage:
                     os.unlink(entry.path)
 
     def temporary_file(self) -> str:
-        """A name for a new file, on the same file system as the objects."""
+        """A name for a new file, on the same file system as the objects; for the writer only."""
         return os.path.join(self.temporary, f"{os.getpid()}.{next(self._serial)}")
 
     # Objects
@@ -175,16 +183,15 @@ class Storage:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o644)
         try:
-            try:
-                _write_all(descriptor, content)
-                finish(descriptor)
-            finally:
-                os.close(descriptor)
+            with naming(path):
+                try:
+                    _write_all(descriptor, content)
+                    finish(descriptor)
+                finally:
+                    os.close(descriptor)
             os.rename(temporary, path)
-        except BaseException as error:
+        except BaseException:
             os.unlink(temporary)
-            if isinstance(error, OSError):
-                error.filename = error.filename or path
             raise
 
 

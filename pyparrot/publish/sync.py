@@ -15,12 +15,14 @@ from pyparrot.repository.cvmfs.history import Tag
 from pyparrot.repository.cvmfs.manifest import Manifest
 from pyparrot.repository.cvmfs.tree import CatalogTree
 
+from . import keys
 from .archive import ArchiveSource
 from .build import Builder, Changes
 from .catalogs import CatalogWriters, Revision
 from .content import BodyStore
 from .layout import AUTOMATIC_MARKER, RULES_FILE, Layout, Rules, plan
 from .preview import preview
+from .remaining import Remaining
 from .repository import Publication, Repository, Root
 from .source import DirectorySource, Owner, Source
 from .stage import Stage, repository_path
@@ -54,7 +56,8 @@ def sync(fqrn: str, directory: bytes, options: Options, progress: Progress) -> O
     """
     repository = Repository.open(fqrn)
     source = DirectorySource(directory, options.owner, repository.settings.xattrs, progress)
-    source.refuse_to_contain(repository.settings.root)
+    source.refuse_to_contain(repository.settings.root, "the repository's own storage")
+    source.refuse_to_contain(keys.directory(), "the directory of your secret keys")
     with repository.writing() as publication, _tree(repository, publication) as old:
         rules = Rules(source.body(RULES_FILE) or b"")
         if options.dry_run:
@@ -83,11 +86,12 @@ def ingest(
         for path in removed:
             if not path or old.lookup(path) is None:
                 raise PyparrotError(path or b"/", "there is nothing to delete")
+        remaining = Remaining(old, removed)
         with BodyStore(repository.storage, repository.settings) as bodies:
-            stage = Stage(repository.scratch_file(), bodies, old, options.owner)
+            stage = Stage(repository.scratch_file(), bodies, remaining, options.owner)
             stage.read(stream, name, repository_path(into), progress)
-            source = ArchiveSource(old, stage, removed)
-            rules = Rules(_rules_after(repository, stage.catalog, old, removed))
+            source = ArchiveSource(remaining, stage)
+            rules = Rules(_rules_after(repository, stage.catalog, remaining))
             return _revise(publication, source, rules, old, bodies, options, progress)
 
 
@@ -100,24 +104,20 @@ def _tree(repository: Repository, publication: Publication) -> Iterator[CatalogT
         old.close()
 
 
-def _layout(
-    repository: Repository, source: Source, rules: Rules, old: CatalogTree, progress: Progress
-) -> Layout:
+def _layout(repository: Repository, source: Source, rules: Rules, old: CatalogTree) -> Layout:
     survey = list(source.survey())
-    progress.expect(sum(surveyed.entries for surveyed in survey))
-    configured = repository.settings
-    earlier = frozenset(_automatic(old)) if configured.autocatalogs else frozenset[bytes]()
-    return plan(survey, rules, earlier, configured)
-
-
-def _automatic(old: CatalogTree) -> Iterator[bytes]:
-    """The mountpoints of the catalogs that weight split off in the published tree."""
+    kept = {surveyed.path for surveyed in survey if surveyed.kept}
+    published = set[bytes]()
+    automatic = set[bytes]()
     pending = [b""]
     while pending:
         mountpoint = pending.pop()
-        pending += old.nested(mountpoint)
         if old.catalog(mountpoint).catalog.lookup(mountpoint + b"/" + AUTOMATIC_MARKER):
-            yield mountpoint
+            automatic.add(mountpoint)
+        nested = old.nested(mountpoint).keys()
+        published |= nested
+        pending += nested - kept
+    return plan(survey, rules, frozenset(automatic), repository.settings, frozenset(published))
 
 
 def _revise(
@@ -134,7 +134,7 @@ def _revise(
     if options.tag is not None:
         # Before the work, so that a name that can't be used doesn't cost any.
         with_tag(tags, Tag(options.tag, current.catalog, 0, 0))
-    layout = _layout(repository, source, rules, old, progress)
+    layout = _layout(repository, source, rules, old)
     now = int(time.time())
     revision = Revision(current.revision + 1, now)
     writers = CatalogWriters(repository.storage, bodies, repository.settings, revision, old)
@@ -162,18 +162,14 @@ def _preview(
     progress: Progress,
 ) -> Outcome:
     repository = publication.repository
-    layout = _layout(repository, source, rules, old, progress)
+    layout = _layout(repository, source, rules, old)
     changes = preview(source, old, layout, repository, options.distrust, progress)
     return Outcome(publication.current, changes, 0, 0, False)
 
 
-def _rules_after(
-    repository: Repository, stage: Catalog, old: CatalogTree, removed: Sequence[bytes]
-) -> bytes:
-    """The content of ``.cvmfsdirtab`` as it will be once the stage is laid over the old tree."""
-    entry = stage.lookup(RULES_FILE)
-    if entry is None and RULES_FILE not in removed:
-        entry = old.lookup(RULES_FILE)
+def _rules_after(repository: Repository, stage: Catalog, remaining: Remaining) -> bytes:
+    """The content of ``.cvmfsdirtab`` as it will be once the stage is laid over what remains."""
+    entry = stage.lookup(RULES_FILE) or remaining.lookup(RULES_FILE)
     if entry is None or not entry.is_regular or entry.digest is None:
         return b""
     name = ContentHash(entry.digest, entry.algorithm)

@@ -9,6 +9,7 @@ from pyparrot.errors import PyparrotError
 from pyparrot.repository.cvmfs import manifest as manifests
 from pyparrot.repository.cvmfs import signature, trust
 from pyparrot.repository.cvmfs import whitelist as whitelists
+from pyparrot.repository.cvmfs.blacklist import Blacklist
 from pyparrot.repository.cvmfs.hashes import Algorithm, Kind
 from pyparrot.repository.cvmfs.letter import Letter
 from pyparrot.repository.cvmfs.manifest import Manifest
@@ -34,11 +35,12 @@ def read_manifest(storage: Storage, fqrn: str) -> Manifest:
     """The manifest, its signature checked against the certificate that it names."""
     letter, path = _read_letter(storage, manifests.FILE_NAME)
     manifest = trust.read_manifest(letter, fqrn, path)
-    trust.check_manifest(letter, _certificate(storage, manifest), path)
+    trust.check_manifest(letter, certificate_of(storage, manifest), path)
     return manifest
 
 
-def _certificate(storage: Storage, manifest: Manifest) -> signature.Certificate:
+def certificate_of(storage: Storage, manifest: Manifest) -> signature.Certificate:
+    """The certificate that a manifest names."""
     assert manifest.certificate is not None
     pem = storage.read(manifest.certificate, Kind.CERTIFICATE)
     return trust.read_certificate(pem, storage.path(manifest.certificate, Kind.CERTIFICATE))
@@ -47,7 +49,7 @@ def _certificate(storage: Storage, manifest: Manifest) -> signature.Certificate:
 def check_manifest_certificate(storage: Storage, manifest: Manifest, whitelist: Whitelist) -> None:
     """Raise unless the whitelist lists the certificate that signed the manifest."""
     path = os.path.join(storage.root, manifests.FILE_NAME)
-    trust.check_certificate(_certificate(storage, manifest), whitelist, path)
+    trust.check_certificate(certificate_of(storage, manifest), whitelist, Blacklist(), path)
 
 
 def read_whitelist(storage: Storage, fqrn: str, master: signature.PublicKey) -> Whitelist:
@@ -67,7 +69,7 @@ def check_keys(keys: SigningKeys, whitelist: Whitelist) -> None:
         )
     try:
         trust.check_whitelist(whitelist, _now(), fqrn)
-        trust.check_certificate(keys.certificate, whitelist, fqrn)
+        trust.check_certificate(keys.certificate, whitelist, Blacklist(), fqrn)
     except trust.TrustError as error:
         raise PyparrotError(fqrn, error.why, resign) from None
 
@@ -81,13 +83,18 @@ def sign_manifest(manifest: Manifest, keys: SigningKeys, algorithm: Algorithm) -
 
 
 def sign_whitelist(
-    fqrn: str, keys: SigningKeys, master: signature.PrivateKey, days: int, algorithm: Algorithm
+    fqrn: str,
+    keys: SigningKeys,
+    master: signature.PrivateKey,
+    days: int,
+    algorithm: Algorithm,
+    *others: signature.Certificate,
 ) -> bytes:
-    """A whitelist for the certificate in *keys*, valid for *days* from now, as a file."""
+    """A whitelist for the certificate in *keys* and *others*, valid for *days*, as a file."""
     now = _now().replace(microsecond=0)
-    text = Whitelist(
-        fqrn, now, now + timedelta(days=days), (fingerprint(keys.der, algorithm),)
-    ).encode()
+    certificates = [keys.der, *map(signature.certificate_der, others)]
+    fingerprints = tuple(fingerprint(der, algorithm) for der in certificates)
+    text = Whitelist(fqrn, now, now + timedelta(days=days), fingerprints).encode()
     text_hash = algorithm.of(text)
     signed = signature.sign_whitelist(str(text_hash).encode(), master)
     return Letter(text, text_hash, signed).encode()

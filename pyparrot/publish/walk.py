@@ -16,11 +16,26 @@ from .source import Item, Source
 
 
 class Enter(NamedTuple):
-    """The pairs of directory *entry* follow; *known* if the old tree has such a directory too."""
+    """The pairs of directory *entry* follow.
+
+    *mountpoint* is that of the catalog that describes what is in the directory, *before* the one
+    that does so in the old tree; None if the old tree has no such directory.
+    """
 
     path: bytes
     entry: Entry
-    known: bool
+    mountpoint: bytes
+    before: bytes | None
+
+    @property
+    def known(self) -> bool:
+        """Whether the old tree has such a directory."""
+        return self.before is not None
+
+    @property
+    def stays(self) -> bool:
+        """Whether what is in the directory stays in the same catalog."""
+        return self.before == self.mountpoint
 
 
 class Pair(NamedTuple):
@@ -43,9 +58,10 @@ Event = Union[Enter, Pair, Leave]
 def walk(source: Source, old: CatalogTree | None, layout: Layout) -> Iterator[Event]:
     """Every name in either tree, parents first, each directory's names in order and together.
 
-    Directories that the source keeps, and those that it lacks, are not entered.
+    Directories that the source lacks are not entered. What it keeps is left out, unless its catalog
+    changes.
     """
-    pending: list[Event] = [Enter(b"", source.root().entry, old is not None)]
+    pending: list[Event] = [Enter(b"", source.root().entry, b"", None if old is None else b"")]
     while pending:
         event = pending.pop()
         yield event
@@ -54,10 +70,14 @@ def walk(source: Source, old: CatalogTree | None, layout: Layout) -> Iterator[Ev
         pending.append(Leave(event.path))
         below = []
         for pair in _pairs(event, source, old, layout):
+            if pair.new and pair.new.kept and event.stays and not layout.changes_below(pair.path):
+                continue
             yield pair
-            if pair.new and pair.new.entry.is_directory and not pair.new.kept:
+            if pair.new and pair.new.entry.is_directory:
+                mountpoint = pair.path if layout.is_root(pair.path) else event.mountpoint
                 known = pair.old is not None and pair.old.is_directory
-                below.append(Enter(pair.path, pair.new.entry, known))
+                before = old.mountpoint_of(pair.path) if old and known else None
+                below.append(Enter(pair.path, pair.new.entry, mountpoint, before))
         pending += reversed(below)
 
 

@@ -319,34 +319,31 @@ def test_what_lies_about_is_cleared_away(site: Site) -> None:
 
 
 def test_killed_while_it_is_made(site: Site) -> None:
-    """Keys without a repository are never overwritten, but there is a way on."""
+    """The same command again goes on, whatever is there."""
     other = "new.example.org"
+    config = site.base / "config" / "pyparrot"
     command = ("init", other, "--storage", str(site.base / "storage"))
     probe = site.copy(site.base.parent / "probe")
     report = site.base.parent / "count"
     storage = str(probe.base / "storage")
     assert probe.driven(0, report, "init", other, "--storage", storage) == 0
     total = int(report.read_text())
-    # The last touch but a few writes the settings: everything else is there.
-    for moment in (total - 300, total - 4, total):
-        if site.driven(moment, report, *command) == 0:
-            continue
-        result = site.run(*command)
-        if "this repository exists already" in result.err:
-            result = Result(0, "")  # it was complete, which `check` is going to tell
-        elif result.status != 0:
-            assert_one_line(result)
-            assert "move it away" in result.err or "there is a repository already" in result.err
-            for file in (site.base / "config" / "pyparrot" / "keys").glob(f"{other}.*"):
-                file.unlink()
-            shutil.rmtree(site.base / "storage" / other, ignore_errors=True)
-            result = site.run(*command)
-        assert result == (0, ""), moment
+    # First come settings and keys, then many directories; then what is in them, and the manifest.
+    # The last touches read what is made already.
+    finished = []
+    for moment in (4, 7, total - 100, *range(total - 5, total + 1)):
+        assert site.driven(moment, report, *command) == -signal.SIGKILL
+        finished.append((config / "repositories.d" / other / "server.conf").exists())
+        if not finished[-1]:
+            site.good(*command)
         site.good("check", other)
+        assert len(list((config / "keys").glob(f"{other}.*"))) == 4
         shutil.rmtree(site.base / "storage" / other)
-        shutil.rmtree(site.base / "config" / "pyparrot" / "repositories.d" / other)
-        for file in (site.base / "config" / "pyparrot" / "keys").glob(f"{other}.*"):
+        shutil.rmtree(config / "repositories.d" / other)
+        for file in (config / "keys").glob(f"{other}.*"):
             file.unlink()
+    assert finished == sorted(finished)
+    assert not finished[3]
     site.recovers()
 
 
@@ -354,9 +351,9 @@ def test_killed_while_it_is_made(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def under_way(site: Site, *words: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+def under_way(site: Site, *words: str | Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A command that holds the lock and is stopped; it is continued or killed at the end."""
-    process = site.start(*words)
+    process = site.start(*words, **options)
     lock = site.root / "data" / "txn" / "lock"
     try:
         until = time.monotonic() + LIMIT
@@ -432,9 +429,29 @@ def test_terminated(site: Site) -> None:
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
         result = finish(process)
-    assert result.status in (-signal.SIGTERM, 128 + signal.SIGTERM)
-    assert "Traceback" not in result.err
+    assert result == (128 + signal.SIGTERM, "")
     assert site.revision == 5
+    assert site.temporary == ["lock"]
+    assert os.listdir(site.scratch) == []
+    site.recovers()
+
+
+def test_kept_alive_by_nohup(site: Site) -> None:
+    with under_way(site, "sync", FQRN, site.source, preexec_fn=_ignore_hangup) as process:
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
+    assert site.revision == 6
+
+
+def _ignore_hangup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_scratch_of_a_killed_writer_is_cleared_away(site: Site) -> None:
+    """What it unpacked lies beside the objects, where the next writer looks."""
+    with under_way(site, "sync", FQRN, site.source) as process:
+        process.kill()
+    assert os.listdir(site.scratch) == []
     site.recovers()
 
 
@@ -472,6 +489,19 @@ def test_files_may_not_grow(site: Site, action: str, size: int) -> None:
         assert site.manifest == old
         assert site.temporary == ["lock"]
         assert os.listdir(site.scratch) == []
+    site.recovers()
+
+
+def test_files_stored_whole_may_not_grow(site: Site) -> None:
+    """A body too large for the memory goes to a file piece by piece."""
+    settings = site.base / "config" / "pyparrot" / "repositories.d" / FQRN / "server.conf"
+    with open(settings, "a", encoding="utf-8") as file:
+        file.write("CVMFS_USE_FILE_CHUNKING=no\nCVMFS_COMPRESSION_ALGORITHM=none\n")
+    with open(site.source / "huge", "wb") as huge:
+        huge.truncate(33 << 20)
+    result = site.run("sync", FQRN, site.source, preexec_fn=_allow(3 << 20))
+    assert_one_line(result, str(site.root / "data"), "File too large")
+    assert site.temporary == ["lock"]
     site.recovers()
 
 
@@ -529,19 +559,12 @@ def test_disk_fills(template: Site, tmp_path: Path, action: str, left: int) -> N
 
 @pytest.mark.parametrize("left", [4, 12])
 def test_scratch_disk_fills(site: Site, left: int) -> None:
-    """Catalogs are unpacked, and tar files staged, in the directory for temporary files."""
-    fill(site.source, 500, 6)
-    with tarfile.open(site.archive, "w") as archive:
-        archive.add(site.source, "")
+    """Who only reads unpacks catalogs in the directory for temporary files."""
     with small_disk(site.scratch, "4m"):
         (site.scratch / "ballast").write_bytes(bytes(room(site.scratch) - left * 1024))
-        old = site.manifest
-        result = site.run("ingest", FQRN, site.archive, "--into", "/new")
-        assert_one_line(result, str(site.scratch))
-        assert site.manifest == old
+        assert_one_line(site.run("info", FQRN), NO_SPACE, str(site.scratch), "free some space")
         assert os.listdir(site.scratch) == ["ballast"]
-        (site.scratch / "ballast").unlink()
-        site.recovers()
+        site.good("sync", FQRN, site.source)
 
 
 @pytest.mark.parametrize("pages", range(1, 7))

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -307,6 +308,14 @@ def test_source_contains_the_storage(site: Site) -> None:
         site.bad("sync", FQRN, site.root, why="the repository's own storage lies in it")
         site.bad("sync", FQRN, alias, why="the repository's own storage lies in it")
         site.bad("sync", FQRN, "/", why="the repository's own storage lies in it")
+
+
+def test_source_contains_the_keys(site: Site) -> None:
+    alias = site.base / "alias"
+    alias.symlink_to(site.config)
+    with site.unharmed():
+        for source in (site.config, site.config / "keys", alias):
+            site.bad("sync", FQRN, source, why="the directory of your secret keys lies in it")
 
 
 def test_source_contains_itself(site: Site) -> None:
@@ -1007,8 +1016,10 @@ def test_init_into_what_cannot_be_written(ordinary: Site) -> None:
     assert_no_repository(ordinary)
     ordinary.storage.chmod(0o755)
     assert ordinary.run("init", FQRN, "--storage", ordinary.storage).status == 0
-    (ordinary.base / "config" / "pyparrot" / "keys").chmod(0o500)
+    keys = ordinary.base / "config" / "pyparrot" / "keys"
+    keys.chmod(0o500)
     result = ordinary.run("init", OTHER, "--storage", ordinary.storage)
+    keys.chmod(0o700)  # or it can't be removed
     assert_one_line(result, r"keys/other.example.org.masterkey: Permission denied")
     assert not (ordinary.storage / OTHER).exists()
 
@@ -1267,6 +1278,7 @@ def test_check_finds_damage(site: Site, kind: str) -> None:
             assert (result.status, result.err) == (1, ""), (name, result)
             assert str(file) in result.out, name
             assert all(line.isprintable() for line in result.out.splitlines())
+            assert "counters" not in result.out, "what can't be read can't be counted"
             only = site.call("check", FQRN, "--current", "--quiet")
             assert only.status == 1
             assert str(file) in only.out
@@ -1298,6 +1310,21 @@ def test_reference_log_is_damaged(site: Site, content: bytes | None) -> None:
         assert result.status == 1
         assert ".cvmfsreflog" in result.out
         site.restore()
+
+
+def test_check_compares_the_reference_log_with_the_manifest(site: Site) -> None:
+    log, published = site.root / ".cvmfsreflog", site.root / ".cvmfspublished"
+    with contextlib.closing(sqlite3.connect(log)) as database:
+        database.execute("UPDATE refs SET timestamp = timestamp - 1")
+        database.commit()
+    # A publication that is cut off between the two leaves a newer log: no harm.
+    site.check()
+    before = published.stat().st_mtime_ns - 1
+    os.utime(log, ns=(before, before))
+    result = site.call("check", FQRN)
+    assert result.status == 1
+    assert result.out.startswith(f"{log}: corrupt: it does not have the hash in the manifest\n")
+    site.publish_something()  # which signs the log anew, and checks
 
 
 def test_check_counts_again(site: Site) -> None:
@@ -1361,7 +1388,7 @@ def test_check_counts_again(site: Site) -> None:
         (("resign", FQRN, "--days", "999999999"), "."),
         (("resign", FQRN, "--new-certificate", "--certificate-days", "999999999"), "."),
         (("resign", FQRN, "--days", "1.5"), "not a number: 1.5"),
-        (("check", FQRN, "extra\n"), r"unrecognized arguments: extra\\n"),
+        (("check", FQRN, "extra\n"), r"not understood: extra\\n"),
         (("nonsense",), "invalid choice: 'nonsense'"),
         (("tag", "nonsense"), "invalid choice: 'nonsense'"),
         (("tag",), "required: ACTION"),

@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support import run_publish, run_pyparrot
 from support.reader import Fact, PublishedRepository, differences, facts_on_disk
+
+from pyparrot.publish import repository as publisher
+from pyparrot.repository.cvmfs.hashes import ContentHash
 
 FQRN = "sw.example.org"
 MARKER = b".cvmfscatalog"
@@ -49,13 +52,17 @@ SMALL = {
 
 
 def bounded(examples: int) -> settings:
-    """The same few examples in every run: what fails here fails again, everywhere."""
+    """The same few examples in every run: what fails here fails again, everywhere.
+
+    They are not made smaller, which takes minutes; to do that, take `phases` out.
+    """
     return settings(
         max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
         print_blob=True,
+        phases=[Phase.explicit, Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 
@@ -917,7 +924,7 @@ def _ingest(repository: Repository, model: Model, ingestion: Ingestion, since: f
 
 @pytest.mark.parametrize("automatic", ["true", "false"])
 def test_tar_files_are_laid_over_what_is_there(templates: Templates, automatic: str) -> None:
-    @bounded(20)
+    @bounded(15)
     @given(ingestions=INGESTIONS)
     def check(ingestions: list[Ingestion]) -> None:
         since = time.time()
@@ -1011,10 +1018,41 @@ def test_an_ingested_dirtab_rules_what_is_there(repository: Repository) -> None:
     assert b"/a/old" in published.facts()
 
 
+def test_catalogs_that_an_ingestion_does_not_touch_are_not_even_read(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = [Case(f"{number}/{name}") for number in range(9) for name in (".cvmfscatalog", "old")]
+    _ingest_cases(repository, [*marked, Case("1/below/.cvmfscatalog")])
+    before = repository.read()
+    wanted = {before.catalogs[path].hash for path in (b"", b"/1")}
+    read = set()
+    unpack = publisher.Repository.unpack_catalog
+
+    def unpack_noting(self: publisher.Repository, name: ContentHash) -> str:
+        read.add(str(name))
+        return unpack(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher.Repository, "unpack_catalog", unpack_noting)
+        _ingest_cases(repository, [Case("1/new")])
+    assert read == wanted
+    assert b"/1/new" in repository.read().facts()
+
+
 def test_what_is_deleted_does_not_come_back_with_its_directories(repository: Repository) -> None:
     _ingest_cases(repository, [Case("a/b/old"), Case("a/b/c/old"), Case("a/d/old")])
     _ingest_cases(repository, [Case("a/b/c/new")], "--delete", "/a")
     assert repository.read().facts().keys() == {b"", b"/a", b"/a/b", b"/a/b/c", b"/a/b/c/new"}
+
+
+def test_what_is_deleted_is_not_in_the_way_of_what_comes(repository: Repository) -> None:
+    _ingest_cases(repository, [Case("a"), Case("b")])
+    _ingest_cases(repository, [Case("a/new")], "--delete", "/a")
+    assert repository.read().facts().keys() == {b"", b"/a", b"/a/new", b"/b"}
+    file = _archive(repository.base, [Case("c", "link", "b")])
+    with _configured_in(repository.base):
+        result = run_pyparrot(["publish", "ingest", FQRN, str(file), "--delete", "/b"])
+    assert "a hard link to /b, which is not there" in result.err
 
 
 def test_link_groups_of_a_tar_file_stay_apart(repository: Repository) -> None:
