@@ -1,5 +1,7 @@
 """Describe the C core to cffi (API mode, out of line): the module ``pyparrot._core``."""
 
+from glob import glob
+
 from cffi import FFI
 
 ffibuilder = FFI()
@@ -197,42 +199,8 @@ ffibuilder.cdef("""
     int pp_probe(int task, const char **what);
 """)
 
-_SOURCES = [
-    "answers",
-    "calls_change",
-    "calls_exec",
-    "calls_look",
-    "calls_open",
-    "chunk",
-    "filter",
-    "held",
-    "index",
-    "index_build",
-    "mounts",
-    "notify",
-    "resolve",
-    "surgery",
-    "syscalls",
-    "walk",
-]
-_HEADERS = [
-    "answers",
-    "arch/x86_64/registers",
-    "calls",
-    "chunk",
-    "filter",
-    "held",
-    "index",
-    "index_build",
-    "mounts",
-    "notify",
-    "resolve",
-    "surgery",
-    "syscalls",
-    "task",
-    "text",
-    "walk",
-]
+_SOURCES = sorted(glob("csrc/*.c"))
+_HEADERS = sorted(glob("csrc/**/*.h", recursive=True))
 
 ffibuilder.set_source(
     "pyparrot._core",
@@ -244,9 +212,9 @@ ffibuilder.set_source(
     #include "index_build.h"
     #include "notify.h"
     """,
-    sources=[f"csrc/{name}.c" for name in _SOURCES],
+    sources=_SOURCES,
     include_dirs=["csrc"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra"],
-    depends=[f"csrc/{name}.h" for name in _HEADERS],
+    depends=_HEADERS,
 )

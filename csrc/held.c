@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,40 +14,33 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proc.h"
+
 #define NAME_MAX_SIZE 32
-#define SPINS 1000
+#define YIELDS 1000
 #define WAIT_MS 200
 
 /* /proc/PID/mem also writes where the program itself may not: constants are read-only. */
 static int open_memory(pid_t task)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/mem", task);
-    return open(path, O_RDWR | O_CLOEXEC);
+    return pp_proc_open(task, "mem", O_RDWR);
 }
 
 /* Whether the task is in the system call, or about to be; its tracer may stop it on the way. */
 static int is_in_call(pid_t task, int number)
 {
-    char path[64], text[128];
-    snprintf(path, sizeof path, "/proc/%d/syscall", task);
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return 0;
-    const ssize_t size = read(descriptor, text, sizeof text - 1);
-    close(descriptor);
-    text[size > 0 ? size : 0] = 0;
-    return strncmp(text, "running", 7) == 0 || strtol(text, NULL, 10) == number;
+    char text[128];
+    pp_proc_read(task, "syscall", text, sizeof text);
+    return strncmp(text, "running", 7) == 0 || (text[0] && strtol(text, NULL, 10) == number);
 }
 
 /* Whether the kernel has read the name: the call is over, or has had its effect. */
 static int is_done(const struct pp_patient *patient, const struct pp_call *call, const char *file)
 {
-    char path[64], link[PP_PATH_MAX];
+    char link[PP_PATH_MAX];
 
     if (call->number == SYS_chdir) {
-        snprintf(path, sizeof path, "/proc/%d/cwd", patient->task);
-        const ssize_t size = readlink(path, link, sizeof link - 1);
+        const ssize_t size = pp_proc_link(patient->task, "cwd", link, sizeof link - 1);
         link[size > 0 ? size : 0] = 0;
         if (strcmp(link, file) == 0)
             return 1;
@@ -63,9 +57,14 @@ static void restore(const struct pp_patient *patient, const struct pp_call *call
     const struct timespec pause = {.tv_nsec = 1000000};
     char now[NAME_MAX_SIZE];
 
-    for (int i = 0; i < SPINS + WAIT_MS && !is_done(patient, call, file); i++)
-        if (i > SPINS)
+    /* The answer has put the task on this very CPU, where it waits for us to leave. */
+    sched_yield();
+    for (int i = 0; i < YIELDS + WAIT_MS && !is_done(patient, call, file); i++) {
+        if (i < YIELDS)
+            sched_yield();
+        else
             nanosleep(&pause, NULL);
+    }
     /* Only what is still ours: the program may have put something else there. */
     if (pread(memory, now, size, (off_t)address) == (ssize_t)size && memcmp(now, name, size) == 0 &&
         pwrite(memory, old, size, (off_t)address) != (ssize_t)size)

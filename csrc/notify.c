@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "held.h"
+#include "proc.h"
 
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
@@ -93,29 +94,21 @@ static int64_t read_text(struct pp_task *task, uint64_t address, char *buffer, s
 
 static int64_t get_link(struct pp_task *task, int descriptor, char *buffer, size_t capacity)
 {
-    char path[64];
+    char name[32];
 
     if (descriptor == PP_CWD)
-        snprintf(path, sizeof path, "/proc/%d/cwd", task_of(task));
-    else if (descriptor >= 0)
-        snprintf(path, sizeof path, "/proc/%d/fd/%d", task_of(task), descriptor);
-    else
+        return pp_proc_link(task_of(task), "cwd", buffer, capacity);
+    if (descriptor < 0)
         return -EBADF;
-    const ssize_t length = readlink(path, buffer, capacity);
-    return length < 0 ? -errno : length;
+    snprintf(name, sizeof name, "fd/%d", descriptor);
+    return pp_proc_link(task_of(task), name, buffer, capacity);
 }
 
 /* The process of a thread; 0 if it has gone. */
 static pid_t process_of(pid_t task)
 {
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/status", task);
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return 0;
-    const ssize_t size = read(descriptor, text, sizeof text - 1);
-    close(descriptor);
-    text[size > 0 ? size : 0] = 0;
+    char text[1024];
+    pp_proc_read(task, "status", text, sizeof text);
     const char *line = strstr(text, "\nTgid:");
     return line ? (pid_t)strtol(line + 6, NULL, 10) : 0;
 }
@@ -123,12 +116,9 @@ static pid_t process_of(pid_t task)
 /* The task's root; AT_FDCWD if it is ours, -errno if it can't be had. */
 static int open_root(struct pp_task *task)
 {
-    char path[64];
-
     if (!__atomic_load_n(&worker_of(task)->engine->roots_differ, __ATOMIC_RELAXED))
         return AT_FDCWD;
-    snprintf(path, sizeof path, "/proc/%d/root", task_of(task));
-    const int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const int root = pp_proc_open(task_of(task), "root", O_PATH | O_DIRECTORY);
     return root < 0 ? -errno : root;
 }
 
@@ -246,7 +236,7 @@ static const struct pp_task_operations operations = {
 
 int pp_probe(int task, const char **what)
 {
-    char link[PP_PATH_MAX], path[64];
+    char link[PP_PATH_MAX];
     char byte = 0;
     struct iovec here = {&byte, 1}, there = {&byte, 1};
 
@@ -257,10 +247,10 @@ int pp_probe(int task, const char **what)
     *what = "process_vm_writev";
     if (process_vm_writev(task, &here, 1, &there, 1, 0) != 1)
         return errno;
-    snprintf(path, sizeof path, "/proc/%d/cwd", task);
     *what = "reading links in /proc";
-    if (readlink(path, link, sizeof link) < 0)
-        return errno;
+    const ssize_t length = pp_proc_link(task, "cwd", link, sizeof link);
+    if (length < 0)
+        return (int)-length;
     *what = "openat2";
     const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
     const int root = (int)syscall(SYS_openat2, AT_FDCWD, "/", &how, sizeof how);

@@ -3,7 +3,6 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <linux/ptrace.h>
 #include <linux/seccomp.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "arch/x86_64/registers.h"
+#include "proc.h"
 
 #define RESTART_NO_INTERRUPT 513 /* the kernel's ERESTARTNOINTR */
 #define SIGNAL_SET_SIZE 8
@@ -74,16 +74,8 @@ void pp_scratches_free(struct pp_scratches *scratches)
 /* The process whose memory a vfork child runs on; 0 if the task has memory of its own. */
 static pid_t memory_lender(pid_t task)
 {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", task);
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return 0;
-    const ssize_t size = read(descriptor, text, sizeof text - 1);
-    close(descriptor);
-    if (size <= 0)
-        return 0;
-    text[size] = 0;
+    char text[512];
+    pp_proc_read(task, "stat", text, sizeof text);
     const char *after = strrchr(text, ')');
     int parent;
     if (!after || sscanf(after + 1, " %*c %d", &parent) != 1 || parent <= 0)

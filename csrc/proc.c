@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define PATH_SIZE 64
+
+static const char *path_of(char path[PATH_SIZE], pid_t task, const char *name)
+{
+    snprintf(path, PATH_SIZE, "/proc/%d/%s", task, name);
+    return path;
+}
+
+int pp_proc_open(pid_t task, const char *name, int flags)
+{
+    char path[PATH_SIZE];
+    return open(path_of(path, task, name), flags | O_CLOEXEC);
+}
+
+void pp_proc_read(pid_t task, const char *name, char *text, size_t capacity)
+{
+    text[0] = 0;
+    const int descriptor = pp_proc_open(task, name, O_RDONLY);
+    if (descriptor < 0)
+        return;
+    const ssize_t size = read(descriptor, text, capacity - 1);
+    close(descriptor);
+    text[size > 0 ? size : 0] = 0;
+}
+
+ssize_t pp_proc_link(pid_t task, const char *name, char *buffer, size_t capacity)
+{
+    char path[PATH_SIZE];
+    const ssize_t length = readlink(path_of(path, task, name), buffer, capacity);
+    return length < 0 ? -errno : length;
+}
