@@ -49,7 +49,7 @@ class Follower:
             for mount in self._table:
                 ttl = getattr(mount.repository, "ttl", None)
                 if ttl is None:
-                    continue  # what has no revisions
+                    continue  # it has no revisions, or a fixed one
                 now = time.monotonic()
                 due = self._due.setdefault(mount.path, now + max(ttl, _LEAST_SECONDS))
                 if now >= due:
@@ -62,7 +62,7 @@ class Follower:
         except (PyparrotError, OSError) as error:
             self._complain(str(error))
             return
-        if newest.identity == mount.repository.identity:
+        if mount.repository is not None and newest.identity == mount.repository.identity:
             newest.close()
         else:
             self._mount(mount.path, newest)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyparrot._core import ffi, lib
-from pyparrot.repository.base import Repository
+
+if TYPE_CHECKING:
+    from pyparrot.repository.base import Repository
 
 BLOCK_SIZE = 4096
 """The unit of `Mount.size` as programs see it."""
 
 
 class Mount(NamedTuple):
-    """A repository at a mount point: what C knows of it is *record*, a ``struct pp_mount``."""
+    """A repository at a mount point: what C knows of it is *record*, a ``struct pp_mount``.
+
+    Without a repository the mount point is reserved: who touches it asks for what belongs there.
+    """
 
     path: bytes
-    repository: Repository
+    repository: Repository | None
     view: str
     record: Any
-    automount: bool
 
 
 class MountTable:
@@ -48,6 +51,14 @@ class MountTable:
         self._kept.append(text)
         return text
 
+    def reserve(self, path: bytes) -> None:
+        """Ask for what belongs at *path* when it is first touched."""
+        record = ffi.new("struct pp_mount *")
+        record.path, record.path_length = self._text(path), len(path)
+        record.view = self._text(b"")
+        with self._lock:
+            self._enter(Mount(path, None, "", record))
+
     def mount(
         self, path: bytes, repository: Repository, *, size: int = 0, automount: bool = False
     ) -> Mount:
@@ -65,22 +76,27 @@ class MountTable:
         record.device = repository.device
         record.blocks = size // BLOCK_SIZE
         record.flags = lib.PP_AUTOMOUNT if automount else 0
-        mount = Mount(path, repository, view, record, automount)
+        mount = Mount(path, repository, view, record)
         with self._lock:
             before = self._mounts.get(path)
-            if before is not None and before.view != view:
+            if before is not None and before.repository is not None and before.view != view:
                 self._former.append(before)
             self._former = [former for former in self._former if former.view != view]
-            self._by_record[_address(record)] = mount
-            self._mounts[path] = mount
             self._refused.pop(path, None)
-            self._cover()
-            self._publish()
+            self._enter(mount)
         return mount
+
+    def _enter(self, mount: Mount) -> None:
+        self._by_record[_address(mount.record)] = mount
+        self._mounts[mount.path] = mount
+        self._cover()
+        self._publish()
 
     def _cover(self) -> None:
         """Tell the walks in each repository where others are mounted in it."""
         for mount in self._mounts.values():
+            if mount.repository is None:
+                continue
             inside = mount.path + b"/"
             covered = [path[len(mount.path) :] for path in self._mounts if path.startswith(inside)]
             mount.repository.snapshot.cover(covered)
@@ -96,6 +112,7 @@ class MountTable:
 
     def has_grown(self, mount: Mount) -> None:
         """A catalog was added to a mounted repository."""
+        assert mount.repository is not None
         mount.record.snapshot = mount.repository.snapshot.pointer
 
     def find(self, record: Any) -> Mount:
@@ -140,5 +157,7 @@ def view_name(path: bytes, repository: Repository) -> str:
 
     The same for all sessions that show the same thing at the same place; another for any other.
     """
+    import hashlib  # not before something is mounted
+
     what = hashlib.sha1(path + b"\0" + repository.identity).hexdigest()[:16]
     return f"{repository.name}-{what}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -16,7 +17,6 @@ from pyparrot.cache.store import DEFAULT_QUOTA, MARK, ObjectStore, default_direc
 from pyparrot.engine.notify import NotifyEngine, Unavailable, probe
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.mounts import MountTable
-from pyparrot.repository.listing import Names
 from pyparrot.supply import Supplier
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 AUTOMOUNT = b"/cvmfs"
 URL_PREFIX = "cvmfs+"
 _FLUSH_SECONDS = 30.0
-_EBUSY = 16
 
 
 class Supervisor:
@@ -42,7 +41,7 @@ class Supervisor:
         self._to_front = to_front
         self._started = time.monotonic()
         self._said: set[str] = set()
-        self._names: dict[bytes, set[bytes]] = {}
+        self._names: dict[bytes, set[bytes]] = {AUTOMOUNT: set()}
         self._opened: list[RemoteRepository] = []
         self._log = self._open_log()
         directory = options.cache or self._parameter("CVMFS_CACHE_DIR") or default_directory()
@@ -61,7 +60,7 @@ class Supervisor:
 
     def serve(self, from_command: socket.socket) -> None:
         """Serve from the command's start until the last process has ended."""
-        self._mount_names(AUTOMOUNT, set())
+        self._table.reserve(AUTOMOUNT)
         for option in sorted(self._options.mounts, key=lambda option: len(option.path)):
             self._mount_option(option)
         engine = self._start_engine(from_command)
@@ -73,13 +72,16 @@ class Supervisor:
         self._wait_for_end(self._listener)
         self._report(engine)
         for mount in self._table:
-            mount.repository.close()
+            if mount.repository is not None:
+                mount.repository.close()
         self._store.close()
 
     # Mounts
 
     def _mount_names(self, directory: bytes, names: set[bytes]) -> None:
         """Show a directory that is nothing but a place for mount points."""
+        from pyparrot.repository.listing import Names
+
         self._names[directory] = names
         repository = Names(self._store, directory, names)
         self._table.mount(directory, repository, automount=directory == AUTOMOUNT)
@@ -148,8 +150,13 @@ class Supervisor:
         return any((path + b"/").startswith(mount.path + b"/") for mount in self._table)
 
     def _mount_automatically(self, path: bytes) -> bool:
-        """Mount a repository that somebody has named; False if there is none of that name."""
+        """Mount what somebody has named; False if there is nothing of that name."""
         from pyparrot.config import load
+
+        if path == AUTOMOUNT:
+            self._mount_names(path, self._names[path])
+            return True
+        from pyparrot.transport import TransportError
 
         fqrn = os.fsdecode(path.rpartition(b"/")[2])
         try:
@@ -161,7 +168,9 @@ class Supervisor:
         try:
             repository = self._open_remote(configuration, path)
         except (PyparrotError, OSError) as error:
-            self._complain(str(error))
+            # Programs look for their files in all directories above: most of it is no repository.
+            unknown = isinstance(error, TransportError) and error.errno == errno.ENOENT
+            self._say(1, str(error)) if unknown else self._complain(str(error))
             return False
         self._mount(path, repository)
         return True
@@ -200,7 +209,7 @@ class Supervisor:
         return engine
 
     def _cannot_start(self, error: int) -> PyparrotError:
-        if error == _EBUSY:
+        if error == errno.EBUSY:
             return PyparrotError(
                 "run",
                 "already in a run, or under another supervisor",

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pyparrot._core import ffi, lib
-from pyparrot.cache import views
 from pyparrot.errors import PyparrotError
 from pyparrot.mounts import MountTable
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
+    from pyparrot.mounts import Mount
+    from pyparrot.repository.base import Repository
 
 REFUSED_SECONDS = 60
 """How long a repository that could not be mounted is taken to be none."""
@@ -79,24 +80,33 @@ class Supplier:
 
     def _mount_point(self, call: Any) -> None:
         place = call.asking
-        path = self._table.find(place.mount).path + b"/" + ffi.string(place.path)
+        found = self._table.find(place.mount)
+        path = found.path
+        if found.repository is not None:
+            path += b"/" + ffi.string(place.path)
         with self._mounting:  # one at a time: many may want the same
-            if self._table.get(path) is None and not self._mount(path):
+            there = self._table.get(path)
+            if (there is None or there.repository is None) and not self._mount(path):
                 self._table.refuse(path, REFUSED_SECONDS)
 
     def _catalog(self, call: Any) -> None:
         place = call.asking
-        mount = self._table.find(place.mount)
-        snapshot = mount.repository.snapshot
-        snapshot.mount(mount.repository.catalog(snapshot.needed(place.walk)))
+        mount, repository = self._mounted(place)
+        repository.snapshot.mount(repository.catalog(repository.snapshot.needed(place.walk)))
         self._table.has_grown(mount)
+
+    def _mounted(self, place: Any) -> tuple[Mount, Repository]:
+        mount = self._table.find(place.mount)
+        assert mount.repository is not None
+        return mount, mount.repository
 
     def _view(self, call: Any) -> None:
         self._make_view(call.asking)
 
     def _make_view(self, place: Any) -> str:
-        mount = self._table.find(place.mount)
-        repository = mount.repository
+        from pyparrot.cache import views
+
+        mount, repository = self._mounted(place)
         found = repository.snapshot.found(place.walk)
         node, path = found.node, found.path
         view = os.fsencode(views.directory(self._store)) + b"/" + mount.view.encode() + path
@@ -107,6 +117,7 @@ class Supplier:
     def _program(self, call: Any) -> None:
         """A copy of the program ``file`` whose interpreter is the view of what was found."""
         from pyparrot import elf
+        from pyparrot.cache import views
 
         interpreter = os.fsencode(self._make_view(call.asking))
         source = ffi.string(call.file)
@@ -118,10 +129,9 @@ class Supplier:
     def _attribute(self, call: Any) -> None:
         from pyparrot import attributes
 
-        place = call.asking
-        mount = self._table.find(place.mount)
-        found = mount.repository.snapshot.found(place.walk)
-        value = attributes.value(mount.repository, found, ffi.string(call.text))
+        _, repository = self._mounted(call.asking)
+        found = repository.snapshot.found(call.asking.walk)
+        value = attributes.value(repository, found, ffi.string(call.text))
         call.asked = 1
         if value is None:
             call.answer = -errno.ENODATA

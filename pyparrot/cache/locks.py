@@ -12,9 +12,7 @@ import contextlib
 import errno
 import fcntl
 import functools
-import hashlib
 import os
-import secrets
 import struct
 import threading
 import time
@@ -51,7 +49,7 @@ class Locks:
         """A word that `is_alive` for as long as this `Locks` or a fork of its process is there."""
         with self._guard:
             if not self._token:
-                number = secrets.randbelow(_BYTES)
+                number = int.from_bytes(os.urandom(8), "little") % _BYTES
                 with contextlib.suppress(OSError):
                     self._set(fcntl.F_WRLCK, number)
                 self._token = f"{_machine()}-{number:x}"
@@ -74,6 +72,8 @@ class Locks:
     @contextlib.contextmanager
     def hold(self, name: str, seconds: float) -> Iterator[None]:
         """Keep others from what *name* stands for; waits up to *seconds* until nobody else does."""
+        import hashlib
+
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") % _BYTES
         held = self._wait(number, seconds)
         try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Container
@@ -48,6 +47,8 @@ def make(
             os.symlink(target, view)
         elif kind == stat.S_IFIFO:
             os.mkfifo(view, 0o600)
+        elif kind != stat.S_IFREG:
+            os.mknod(view, stat.S_IFSOCK | 0o600)  # to be named, never to be used
         else:
             store.with_space(lambda: _link(store, body, view))
 
@@ -88,6 +89,8 @@ def remove(store: ObjectStore, inodes: Container[int]) -> None:
 
 def clear(store: ObjectStore) -> None:
     """Remove all views. Nobody loses what is open, nor where he is: names say what they are."""
+    import shutil
+
     shutil.rmtree(store.file(DIRECTORY), ignore_errors=True)
 
 
@@ -109,4 +112,6 @@ def _link(store: ObjectStore, body: Callable[[], str], view: bytes) -> None:
 
 
 def _copy(source: str, target: bytes) -> None:
+    import shutil
+
     shutil.copyfile(source, target)

@@ -89,6 +89,9 @@ def _number(text: str) -> int:
 
 def wanted_revision(arguments: argparse.Namespace) -> Wanted | None:
     """The revision that the options name; None leaves it to the configuration."""
+    chosen = (arguments.tag, arguments.revision, arguments.root_hash, arguments.date)
+    if all(value is None for value in chosen):
+        return None
     from pyparrot.repository.cvmfs.hashes import ContentHash
     from pyparrot.repository.cvmfs.remote import Wanted
 
@@ -100,8 +103,7 @@ def wanted_revision(arguments: argparse.Namespace) -> Wanted | None:
             raise PyparrotError("--root-hash", str(error)) from None
     if arguments.date is not None:
         date = _unix_time(arguments.date)
-    wanted = Wanted(arguments.tag, date, arguments.revision, root_hash)
-    return None if wanted.newest else wanted
+    return Wanted(arguments.tag, date, arguments.revision, root_hash)
 
 
 def _unix_time(text: str) -> int:

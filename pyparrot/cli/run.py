@@ -53,7 +53,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from pyparrot.config import parse_options
     from pyparrot.session import Options
     from pyparrot.session import run as run_session
 
@@ -72,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     mounts += [_mount(word, *word.partition("=")[::2]) for word in arguments.mount]
     options = Options(
         mounts=tuple(mounts),
-        parameters={**parse_options(arguments.options), **parameters},
+        parameters={**_parameters(arguments.options), **parameters},
         wanted=_virtual.wanted_revision(arguments),
         cache=arguments.cache,
         quota=None if arguments.quota is None else arguments.quota << 20,
@@ -101,6 +100,14 @@ def _read_mounts(file: str) -> Iterator[MountOption]:
                 if len(words) != 2:
                     raise PyparrotError(f"{file}:{number}", "not a mount", "/PATH SOURCE")
                 yield _mount(f"{file}:{number}", *words)
+
+
+def _parameters(words: list[str]) -> dict[str, str]:
+    if not words:
+        return {}  # reading the configuration can wait until something is mounted
+    from pyparrot.config import parse_options
+
+    return parse_options(words)
 
 
 def _variables(words: list[str]) -> dict[str, str]:
