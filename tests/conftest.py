@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from support import Publish, run_publish
 
+# Users have output buffered, and what is left in a buffer at the end is a case of its own.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 _SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
 
 

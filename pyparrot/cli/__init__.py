@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -96,6 +97,18 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
+def _run(words: Sequence[str]) -> int:
+    try:
+        parsed = _parse(words)
+    except SystemExit as ended:  # argparse has printed a help text, or the version
+        return int(ended.code or 0)
+    if parsed.command is None:
+        new_parser(()).print_help()
+        return EXIT_FAILURE
+    status: int = parsed.run(parsed)
+    return status
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -103,17 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name that the terminal can't show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        parsed = _parse(words)
-        if parsed.command is None:
-            new_parser(()).print_help()
-            return EXIT_FAILURE
-        status: int = parsed.run(parsed)
+        status = _run(words)
         if sys.stdout is not None:  # None: it was closed before we started
             sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # The reader has gone; what is left in the buffer has nowhere to go either.
-        sys.stdout = None
+        _forget_output()
         return SIGPIPE_STATUS
     except KeyboardInterrupt:
         return SIGINT_STATUS
@@ -121,5 +129,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failure = understood(error)
         if failure is None:
             raise
+        if isinstance(error, OSError):
+            _forget_output()
         print(f"pyparrot: {failure}", file=sys.stderr)
         return failure.status
+
+
+def _forget_output() -> None:
+    """What can't be written now can't be written at the end either: nobody shall try again."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
