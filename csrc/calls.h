@@ -41,8 +41,11 @@ pp_decider pp_decide_stat, pp_decide_statx, pp_decide_access, pp_decide_readlink
 pp_decider pp_decide_open, pp_decide_creat, pp_decide_openat2;
 
 /* calls_change.c */
-pp_decider pp_decide_modify, pp_decide_truncate, pp_decide_create, pp_decide_remove,
-    pp_decide_rename, pp_decide_link, pp_decide_bind, pp_decide_connect;
+pp_decider pp_decide_modify, pp_decide_truncate;
+
+/* calls_names.c */
+pp_decider pp_decide_create, pp_decide_remove, pp_decide_rename, pp_decide_link, pp_decide_bind,
+    pp_decide_connect;
 
 /* calls_exec.c */
 pp_decider pp_decide_exec;
@@ -83,11 +86,6 @@ enum pp_action pp_settle(struct pp_call *call, struct pp_place *place, int path_
 /* Something is needed before this can be decided. */
 enum pp_action pp_ask(struct pp_call *call, struct pp_place *place, enum pp_need need);
 
-/* Whether the directory that holds (or would hold) `given[which]` is virtual: 0 if so, with the
- * place there; else as `pp_look_up`. */
-int pp_look_up_parent(struct pp_call *call, int which, int descriptor, int path_argument,
-                      enum pp_action *action);
-
 /* The path of a place's view, into `output`: its length, or -ENAMETOOLONG. */
 int64_t pp_view_path(const struct pp_call *call, const struct pp_place *place, char *output,
                      size_t capacity);
@@ -98,10 +96,24 @@ static inline uint32_t pp_flags(const struct pp_call *call, const struct pp_spec
     return spec->flags == PP_NONE ? 0 : (uint32_t)call->args[spec->flags];
 }
 
+/* Flags that the kernel does not know are its to refuse. */
+static inline int pp_has_other_flags(const struct pp_call *call, const struct pp_spec *spec,
+                                     uint32_t known)
+{
+    return (pp_flags(call, spec) & ~known) != 0;
+}
+
 /* The descriptor of a call, or the working directory. */
 static inline int pp_descriptor(const struct pp_call *call, const struct pp_spec *spec)
 {
     return spec->descriptor == PP_NONE ? PP_CWD : (int)call->args[spec->descriptor];
+}
+
+/* Whether the call is about a descriptor that was opened with O_PATH, which can't be used so. */
+static inline int pp_is_path_only(const struct pp_call *call, const struct pp_spec *spec)
+{
+    return (spec->path == PP_NONE || call->args[spec->path] == 0) &&
+           call->task->operations->seek(call->task, pp_descriptor(call, spec), -1) == -EBADF;
 }
 
 #endif

@@ -37,7 +37,9 @@ static int parse_script(char *head, size_t size, char **interpreter, char **argu
     size_t end = 2;
     while (end < size && head[end] && head[end] != '\n')
         end++;
-    const int whole = end < size && head[end] == '\n';
+    const int cut = end == PP_SHEBANG_MAX; /* the kernel's own buffer has room for a NUL */
+    if (cut)
+        end--;
     size_t start = 2;
     while (start < end && BLANK(head[start]))
         start++;
@@ -45,7 +47,7 @@ static int parse_script(char *head, size_t size, char **interpreter, char **argu
     while (stop < end && !BLANK(head[stop]))
         stop++;
     /* A name that is cut off would be another name; an argument may be. */
-    if (stop == start || (stop == end && !whole && end == size && size >= PP_SHEBANG_MAX))
+    if (stop == start || (stop == end && cut))
         return -ENOEXEC;
     while (end > stop && BLANK(head[end - 1]))
         end--;
@@ -125,22 +127,26 @@ static enum pp_action use_copy(struct pp_call *call, struct pp_place *program,
     return action;
 }
 
-/* The name that the program was started by, in given[0]. */
-static const char *started_as(struct pp_call *call, const struct pp_place *place,
-                              const struct pp_spec *spec)
+/* Make given[0] the name that the program was started by: the kernel has one for what a descriptor
+ * is, too. -1 if there is no room. */
+static int name_program(struct pp_call *call, const struct pp_spec *spec)
 {
-    char *name = call->given[0];
-    size_t length = 0;
+    const int descriptor = pp_descriptor(call, spec);
+    char *given = call->given[0], digits[12];
+    const size_t kept = pp_length(given);
+    size_t length = 0, first = sizeof digits;
 
-    if (name[0] == '/' || (name[0] && spec->descriptor == PP_NONE))
-        return name;
-    const int is_virtual = place->where == PP_VIRTUAL;
-    const char *path = is_virtual ? place->walk.path : place->path;
-    if ((is_virtual &&
-         pp_append(name, PP_PATH_MAX, &length, place->mount->path, place->mount->path_length)) ||
-        pp_append(name, PP_PATH_MAX, &length, path, pp_length(path)))
-        name[length] = 0;
-    return name;
+    if (given[0] == '/' || descriptor == PP_CWD)
+        return 0;
+    for (int rest = descriptor; rest > 0 || first == sizeof digits; rest /= 10)
+        digits[--first] = (char)('0' + rest % 10);
+    if (pp_append(call->buffer, PP_PATH_MAX, &length, "/dev/fd/", 8) ||
+        pp_append(call->buffer, PP_PATH_MAX, &length, digits + first, sizeof digits - first) ||
+        (kept > 0 && (pp_append(call->buffer, PP_PATH_MAX, &length, "/", 1) ||
+                      pp_append(call->buffer, PP_PATH_MAX, &length, given, kept))))
+        return -1;
+    __builtin_memcpy(given, call->buffer, length + 1);
+    return 0;
 }
 
 /* Whether a file may be run at all, as far as that is ours to say. */
@@ -171,11 +177,15 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
 
     if (pp_look_up(call, spec, &action) && (action == PP_ASK || action == PP_RETURN))
         return action;
+    if (pp_flags(call, spec) & ~(uint32_t)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+        return place->where == PP_VIRTUAL ? pp_return(call, -EINVAL) : PP_RUN;
     if (place->path[0] != '/' && place->where != PP_VIRTUAL)
         return PP_RUN; /* no path at all, or no way to know */
     call->change_count = 0;
     exec->words = exec->size = 0;
-    exec->shown = started_as(call, place, spec);
+    if (name_program(call, spec))
+        return pp_return(call, -ENAMETOOLONG);
+    exec->shown = call->given[0];
     int ours = place->where != PP_REAL;
 
     for (unsigned scripts = 0;; scripts++) {

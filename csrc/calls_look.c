@@ -15,18 +15,12 @@
 
 enum { EXECUTE = 1, WRITE = 2, READ = 4 };
 
-/* Flags that the kernel does not know are its to refuse. */
-static int has_other_flags(const struct pp_call *call, const struct pp_spec *spec, uint32_t known)
-{
-    return (pp_flags(call, spec) & ~known) != 0;
-}
-
 enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action = PP_RUN;
     struct stat status;
 
-    if (has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
         return action;
     pp_fill_stat(&status, call->places[0].mount, &call->places[0].walk);
     return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
@@ -37,7 +31,8 @@ enum pp_action pp_decide_statx(struct pp_call *call, const struct pp_spec *spec)
     enum pp_action action = PP_RUN;
     struct statx status;
 
-    if (has_other_flags(call, spec, LOOK_FLAGS | STATX_SYNC_FLAGS) ||
+    if (pp_has_other_flags(call, spec, LOOK_FLAGS | STATX_SYNC_FLAGS) ||
+        (pp_flags(call, spec) & STATX_SYNC_FLAGS) == STATX_SYNC_FLAGS ||
         call->args[3] & STATX_RESERVED || pp_look_up(call, spec, &action))
         return action;
     pp_fill_statx(&status, call->places[0].mount, &call->places[0].walk);
@@ -51,7 +46,7 @@ enum pp_action pp_decide_access(struct pp_call *call, const struct pp_spec *spec
     const uint64_t mode = (uint32_t)call->args[spec->result];
 
     if (mode > (READ | WRITE | EXECUTE) ||
-        has_other_flags(call, spec, AT_SYMLINK_NOFOLLOW | EACCESS_FLAG | AT_EMPTY_PATH) ||
+        pp_has_other_flags(call, spec, AT_SYMLINK_NOFOLLOW | EACCESS_FLAG | AT_EMPTY_PATH) ||
         pp_look_up(call, spec, &action))
         return action;
     const uint32_t type = pp_type(&call->places[0]);
@@ -291,8 +286,10 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
     uint64_t address, capacity;
     struct attribute attribute;
 
-    if (has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
         return action;
+    if (pp_is_path_only(call, spec))
+        return pp_return(call, -EBADF);
     const int64_t length = call->task->operations->read_text(
         call->task, call->args[spec->result], call->text, sizeof call->text);
     if (length < 0)
@@ -321,8 +318,10 @@ enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *s
     size_t length = 0;
     const int is_at = spec->flags != PP_NONE;
 
-    if (has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
         return action;
+    if (pp_is_path_only(call, spec))
+        return pp_return(call, -EBADF);
     for (struct attributes all = attributes_of(&call->places[0].walk);
          next_attribute(&all, &attribute);) {
         if (pp_append(call->buffer, sizeof call->buffer, &length, (const char *)attribute.name,

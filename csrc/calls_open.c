@@ -11,29 +11,50 @@
 
 #define WRITES(flags) (((flags) & O_ACCMODE) != O_RDONLY || (flags) & O_TRUNC)
 #define TMPFILE_BIT 020000000u
-#define MAKES (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_NOFOLLOW)
+#define MAKES (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)
+#define PATH_FLAGS (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define KNOWN_FLAGS \
+    (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | \
+     FASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | \
+     O_PATH | TMPFILE_BIT)
+#define KNOWN_RESOLVE 0x3fu
 
-/* A name that is not there: with O_CREAT it matters whether it could be made. */
-static enum pp_action decide_missing(struct pp_call *call, const struct pp_spec *spec,
-                                     uint32_t flags, enum pp_action action)
+/* Whether the flags contradict one another: the kernel looks at that first. */
+static int is_invalid(uint32_t flags)
 {
-    if (action != PP_RETURN || call->value != -ENOENT || !(flags & O_CREAT) || flags & O_PATH)
-        return action;
-    const size_t length = pp_length(call->given[0]);
-    if (length > 0 && call->given[0][length - 1] == '/')
-        return pp_return(call, -EISDIR);
-    if (pp_look_up_parent(call, 0, pp_descriptor(call, spec), spec->path, &action))
-        return action;
-    return pp_return(call, -EROFS);
+    if (flags & O_PATH)
+        return 0;
+    if (flags & TMPFILE_BIT)
+        return !(flags & O_DIRECTORY) || flags & O_CREAT || (flags & O_ACCMODE) == O_RDONLY;
+    return flags & O_CREAT && flags & O_DIRECTORY;
+}
+
+/* What is not there, or is no directory: with O_CREAT it matters whether it could be made. */
+static int64_t refuse_missing(const struct pp_place *place, uint32_t flags, int slash,
+                              int64_t error)
+{
+    if (is_invalid(flags))
+        return -EINVAL;
+    if (!(flags & O_CREAT) || flags & O_PATH || place->where != PP_FAILED)
+        return error;
+    if (!place->walk.at_last || (error != -ENOENT && error != -ENOTDIR))
+        return error;
+    if (slash)
+        return -EISDIR;
+    return error == -ENOENT ? -EROFS : error;
 }
 
 /* Errors in the order in which the kernel finds them, on a file system that is read-only. */
-static int64_t refusal(uint32_t type, uint32_t flags)
+static int64_t refusal(uint32_t type, uint32_t flags, int slash)
 {
     const int is_directory = type == PP_TYPE_DIRECTORY;
 
     if (flags & O_PATH)
         return flags & O_DIRECTORY && !is_directory ? -ENOTDIR : 0;
+    if (is_invalid(flags))
+        return -EINVAL;
+    if (flags & O_CREAT && slash)
+        return -EISDIR;
     if (flags & O_CREAT && flags & O_EXCL)
         return -EEXIST;
     if ((flags & TMPFILE_BIT) && is_directory)
@@ -62,12 +83,15 @@ static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, u
 
     if (pp_read_path(call, 0, spec->path) || !call->given[0][0])
         return PP_RUN;
+    const int slash = call->given[0][pp_length(call->given[0]) - 1] == '/';
     if (pp_look_up_path(call, 0, pp_descriptor(call, spec), spec->path,
                         nofollow ? PP_NOFOLLOW : 0, &action))
-        return decide_missing(call, spec, flags, action);
+        return action == PP_RETURN
+                   ? pp_return(call, refuse_missing(place, flags, slash, call->value))
+                   : action;
     if (resolve & RESOLVE_NO_SYMLINKS && place->walk.links > 0)
         return pp_return(call, -ELOOP);
-    const int64_t error = refusal(pp_type(place), flags);
+    const int64_t error = refusal(pp_type(place), flags, slash);
     if (error)
         return pp_return(call, error);
     const int64_t length = pp_view_path(call, place, call->file, sizeof call->file);
@@ -92,6 +116,17 @@ enum pp_action pp_decide_open(struct pp_call *call, const struct pp_spec *spec)
 enum pp_action pp_decide_creat(struct pp_call *call, const struct pp_spec *spec)
 {
     return decide(call, spec, O_CREAT | O_WRONLY | O_TRUNC, 0);
+}
+
+/* Whether the kernel would refuse it, whatever the path: it is stricter here than with open. */
+static int is_refused(const struct open_how *how)
+{
+    const uint64_t bounded = RESOLVE_BENEATH | RESOLVE_IN_ROOT;
+    return how->flags & ~(uint64_t)KNOWN_FLAGS || how->resolve & ~(uint64_t)KNOWN_RESOLVE ||
+           (how->resolve & bounded) == bounded ||
+           (how->flags & O_PATH && how->flags & ~(uint64_t)PATH_FLAGS) ||
+           how->mode & ~UINT64_C(07777) ||
+           (how->mode && !(how->flags & (O_CREAT | TMPFILE_BIT)));
 }
 
 /* Whether a relative path stays below its start at every step: what RESOLVE_BENEATH wants. Symlinks
@@ -124,18 +159,27 @@ enum pp_action pp_decide_openat2(struct pp_call *call, const struct pp_spec *spe
 
     if (call->args[3] < sizeof how ||
         call->task->operations->read(call->task, call->args[spec->result], &how, sizeof how) ||
-        how.flags > UINT32_MAX)
+        is_refused(&how))
         return PP_RUN;
     const enum pp_action action = decide(call, spec, (uint32_t)how.flags, how.resolve);
-    if ((action != PP_OPEN && action != PP_CHANGE) || !(how.resolve & bounded))
-        return action;
-    /* The start has to be virtual, too, and what was found has to lie in it. */
     struct pp_place *start = &call->places[1];
     const struct pp_place *found = &call->places[0];
+    if (found->where != PP_VIRTUAL || (action != PP_OPEN && action != PP_CHANGE) ||
+        !(how.resolve & (bounded | RESOLVE_NO_XDEV)))
+        return action;
     pp_resolve(start, call->space, call->task, pp_descriptor(call, spec), "", PP_NOFOLLOW);
-    if (call->given[0][0] == '/' || escapes(call->given[0]) || start->where != PP_VIRTUAL ||
-        start->mount != found->mount ||
-        !pp_starts_with(found->walk.path, start->walk.path, start->walk.path_length))
+    /* The start has to be virtual, too, and what was found has to lie in it. */
+    if (call->given[0][0] == '/' || start->where != PP_VIRTUAL || start->mount != found->mount)
         return pp_return(call, -EXDEV);
+    if (how.resolve & bounded &&
+        (escapes(call->given[0]) ||
+         !pp_starts_with(found->walk.path, start->walk.path, start->walk.path_length)))
+        return pp_return(call, -EXDEV);
+    if (action == PP_CHANGE) { /* the view is elsewhere */
+        how.resolve = 0;
+        __builtin_memcpy(call->buffer, &how, sizeof how);
+        call->changes[call->change_count++] =
+            (struct pp_change){spec->result, sizeof how, call->buffer};
+    }
     return action;
 }

@@ -22,7 +22,8 @@ struct pp_mount {
     uint64_t path_length;
     const char *view; /* the name of its directory of views */
     uint64_t view_length;
-    const struct pp_snapshot *snapshot; /* replaced at once when its table of catalogs has grown */
+    const struct pp_snapshot *snapshot; /* replaced at once when its table of catalogs has grown;
+                                         * NULL if it has to be mounted first */
     uint64_t device;                    /* st_dev of all that is in it */
     uint64_t blocks;                    /* for statfs, of PP_BLOCK_SIZE */
     uint64_t flags;

@@ -157,6 +157,12 @@ static int walk_real(struct pp_place *place, const struct pp_namespace *space,
             continue;
         }
         if (length == 2 && path[start] == '.' && path[start + 1] == '.') {
+            const char behind = path[end];
+            path[end] = 0;
+            const int64_t no_link = task->operations->read_link(task, path, target, PP_PATH_MAX);
+            path[end] = behind;
+            if (no_link != -EINVAL)
+                return 0; /* what is before it is no directory: the kernel knows what to say */
             while (done > 0 && path[--done] != '/')
                 ;
             __builtin_memmove(path + done, path + end, pp_length(path + end) + 1);
@@ -256,6 +262,8 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
         }
         place->passed = 1;
         place->walk.snapshot = __atomic_load_n(&place->mount->snapshot, __ATOMIC_ACQUIRE);
+        if (!place->walk.snapshot)
+            return miss(place, PP_NEEDS_MOUNT);
         place->walk.flags = flags | PP_WANT_PATH;
         switch (pp_walk(&place->walk, place->path + end, pp_length(place->path + end))) {
         case PP_FOUND:
@@ -278,25 +286,42 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
     }
 }
 
+/* Whether a descriptor is that of a symlink (by O_PATH and O_NOFOLLOW), which nothing lies in. */
+static int is_link(struct pp_task *task, int descriptor)
+{
+    char path[PP_PATH_MAX], target[1];
+    const int64_t length = task->operations->link(task, descriptor, path, sizeof path - 1);
+
+    if (length < 0)
+        return 0;
+    path[length] = 0;
+    return task->operations->read_link(task, path, target, sizeof target) >= 0;
+}
+
 void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct pp_task *task,
                 int descriptor, const char *path, uint32_t flags)
 {
     size_t length = 0;
+    int start = 0;
 
     place->need = PP_NEEDS_NOTHING;
     place->where = PP_REAL;
     place->passed = 0;
     place->walk.links = 0;
+    place->walk.at_last = 0;
     place->path[0] = 0;
     if (path[0] != '/') {
-        const int start = start_at(place, space, task, descriptor);
+        start = start_at(place, space, task, descriptor);
         if (start < 0 || (start == 0 && !path[0]))
             return;
         length = pp_length(place->path);
         if (path[0] && pp_append(place->path, sizeof place->path, &length, "/", 1))
             return fail(place, ENAMETOOLONG);
+        flags |= PP_JOINED;
     }
     if (pp_append(place->path, sizeof place->path, &length, path, pp_length(path)))
         return fail(place, ENAMETOOLONG);
     resolve_absolute(place, space, task, flags);
+    if (start > 0 && path[0] && place->walk.links > 0 && is_link(task, descriptor))
+        fail(place, ENOTDIR);
 }

@@ -372,6 +372,12 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* Whether it was started by a descriptor alone: that is no name, and the file has one. */
+static int is_descriptor(const char *name)
+{
+    return strncmp(name, "/dev/fd/", 8) == 0 && !strchr(name + 8, '/');
+}
+
 /* Give the new program its short name, by a call that it makes before its first instruction. */
 static int set_name(struct operation *operation, const char *name)
 {
@@ -417,10 +423,21 @@ static void dress(struct operation *operation, const struct pp_call *call)
     const uint64_t execfn = find_execfn(operation->task, pp_stack(&registers));
     if (execfn && length <= strlen(call->file))
         copy(operation->task, 1, execfn, shown, length + 1);
-    if (strcmp(base_name(shown), base_name(call->file)) != 0 &&
+    if (strcmp(base_name(shown), base_name(call->file)) != 0 && !is_descriptor(shown) &&
         set_name(operation, base_name(shown)))
         return;
     let_go(operation);
+}
+
+/* Slashes before the file's name, so that there is room for the one that the program shall know. */
+static void make_room(struct pp_call *call)
+{
+    const size_t length = strlen(call->file), wanted = strlen(call->exec.shown);
+
+    if (wanted <= length || wanted >= PP_PATH_MAX)
+        return;
+    memmove(call->file + wanted - length, call->file, length + 1);
+    memset(call->file, '/', wanted - length);
 }
 
 /* Write what the exec needs: the file's name, the words, the pointers to them. 0 or -errno. */
@@ -466,6 +483,7 @@ enum pp_surgery pp_operate_exec(const struct pp_patient *patient, struct pp_call
     const uint64_t arguments = call->args[is_at ? 2 : 1];
     const uint64_t environment = call->args[is_at ? 3 : 2];
 
+    make_room(call);
     const pid_t lender = memory_lender(patient->task);
     const enum pp_surgery begun = begin(&operation, patient);
     if (begun != PP_OPERATED)

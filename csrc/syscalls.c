@@ -168,6 +168,8 @@ int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action 
 
     *action = PP_RUN;
     call->given[0][0] = 0;
+    call->places[0].where = PP_REAL; /* and nothing that an earlier call has left there */
+    call->places[0].path[0] = 0;
     if (spec->path != PP_NONE) {
         /* Some calls take NULL for the file that the descriptor is. */
         if (call->args[spec->path] != 0 && pp_read_path(call, 0, spec->path))
@@ -179,46 +181,6 @@ int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action 
     }
     return pp_look_up_path(call, 0, descriptor, spec->path, call->given[0][0] ? walk : PP_NOFOLLOW,
                            action);
-}
-
-/* Take the last component off; 0 if there is none but dots. */
-static int cut_to_parent(char *path)
-{
-    size_t end = pp_length(path);
-    while (end > 0 && path[end - 1] == '/')
-        end--;
-    size_t start = end;
-    while (start > 0 && path[start - 1] != '/')
-        start--;
-    const size_t length = end - start;
-    if (length == 0 || (path[start] == '.' &&
-                        (length == 1 || (length == 2 && path[start + 1] == '.'))))
-        return 0;
-    if (start == 0)
-        path[start++] = '.';
-    path[start] = 0;
-    return 1;
-}
-
-int pp_look_up_parent(struct pp_call *call, int which, int descriptor, int path_argument,
-                      enum pp_action *action)
-{
-    if (!cut_to_parent(call->given[which])) {
-        *action = pp_return(call, -ENOENT);
-        return -1;
-    }
-    if (pp_look_up_path(call, which, descriptor, path_argument, 0, action)) {
-        /* A real parent of something that was virtual, but is not there. */
-        if (*action == PP_RUN || *action == PP_CHANGE)
-            *action = pp_return(call, -ENOENT);
-        call->change_count = 0;
-        return -1;
-    }
-    if (pp_type(&call->places[which]) != PP_TYPE_DIRECTORY) {
-        *action = pp_return(call, -ENOTDIR);
-        return -1;
-    }
-    return 0;
 }
 
 int64_t pp_view_path(const struct pp_call *call, const struct pp_place *place, char *output,

@@ -377,6 +377,7 @@ static enum pp_outcome step(struct pp_walk *walk, size_t *position)
     struct component child;
     const struct pp_record *record;
     const enum pp_outcome outcome = look_up(walk, walk->rest + start, length, &child, &record);
+    walk->at_last = last;
     if (outcome != PP_FOUND)
         return outcome;
     const int must_be_directory = !last || slash;
@@ -389,7 +390,7 @@ static enum pp_outcome step(struct pp_walk *walk, size_t *position)
 
 enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length)
 {
-    if (length >= PP_PATH_MAX)
+    if (length >= (walk->flags & PP_JOINED ? sizeof walk->rest : PP_PATH_MAX))
         return fail(walk, NAME_TOO_LONG);
     if (!(walk->flags & PP_WANT_PATH)) {
         const int outcome = walk_real(walk, path, length);
@@ -400,6 +401,7 @@ enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length)
     walk->rest[length] = 0;
     walk->path_length = 0;
     walk->path[0] = 0;
+    walk->at_last = 0;
     enum pp_outcome outcome = go_to_path(walk);
     for (size_t position = 0; outcome == PP_FOUND;) {
         while (walk->rest[position] == '/')

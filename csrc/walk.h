@@ -37,7 +37,8 @@ struct pp_snapshot {
 /* How to walk. */
 enum {
     PP_NOFOLLOW = 1, /* a symlink at the end is the answer, unless a slash follows */
-    PP_WANT_PATH = 2 /* fill `path` in any case */
+    PP_WANT_PATH = 2, /* fill `path` in any case */
+    PP_JOINED = 4,    /* the path has that of a directory before it, and may be longer for that */
 };
 
 enum pp_outcome {
@@ -53,6 +54,7 @@ struct pp_walk {
     uint32_t flags;
     uint32_t links; /* symlinks followed so far */
     int32_t error;
+    int32_t at_last; /* whether the error is about the last name: `path` is a directory then */
     uint32_t path_length;
     const struct pp_index *index; /* the catalog that has … */
     const struct pp_record *record;

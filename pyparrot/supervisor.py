@@ -224,10 +224,7 @@ class Supervisor:
     def _detach(self) -> None:
         """From here on nothing of the user's session is ours but standard error."""
         os.setsid()
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, 0)
-        os.dup2(nothing, 1)
-        os.close(nothing)
+        _close_streams(0, 1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -237,7 +234,15 @@ class Supervisor:
     def _wait_for_end(self, listener: int) -> None:
         poll = select.poll()
         poll.register(listener, 0)
-        while not poll.poll(_FLUSH_SECONDS * 1000):
+        poll.register(self._to_front, 0)
+        while True:
+            ended = [descriptor for descriptor, _ in poll.poll(_FLUSH_SECONDS * 1000)]
+            if listener in ended:
+                return
+            if self._to_front in ended:
+                # Whoever reads what the command says shall not have to wait for its daemons.
+                poll.unregister(self._to_front)
+                _close_streams(2)
             with contextlib.suppress(OSError):
                 self._store.flush()
 
@@ -277,3 +282,10 @@ class Supervisor:
             f" waited for what was missing: {self._supplier.waited:.2f} s in {calls.asked} calls"
         )
         self._say(0, line)
+
+
+def _close_streams(*descriptors: int) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(nothing, descriptor)
+    os.close(nothing)

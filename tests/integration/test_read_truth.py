@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import pytest
 from support import run_publish
 from support.reader import Fact, differences, facts_on_disk
-from test_serve import served_by_nginx
+from support.servers import served_by_nginx
 
 from pyparrot import serve
 from pyparrot.config import config_directory, load

@@ -1,0 +1,12 @@
+"""Cases that are not yet as they should be, and why. What is here is a defect, if a small one."""
+
+from __future__ import annotations
+
+_BOUNDED = "RESOLVE_BENEATH and RESOLVE_IN_ROOT look at where a path ends, not at each of its steps"
+
+KNOWN_DIFFERENCES = {
+    "open %A/missingdir/ O_WRONLY|O_CREAT 0644": "the slash is looked at behind the link",
+    "d=open %A O_PATH; openat2 $d absolute O_RDONLY,0,RESOLVE_BENEATH": _BOUNDED,
+    "d=open %A/dir O_PATH; openat2 $d ../file O_RDONLY,0,RESOLVE_IN_ROOT": _BOUNDED,
+    "d=open %A O_PATH; openat2 $d etc O_RDONLY,0,RESOLVE_IN_ROOT": _BOUNDED,
+}

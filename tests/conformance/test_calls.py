@@ -1,0 +1,62 @@
+"""Every system call gives under pyparrot what it gives natively: the cases are in ``cases/``.
+
+Each is run on real file systems, and through each engine on the published copy of them; what the
+calls return, write and refuse has to be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from known_differences import KNOWN_DIFFERENCES
+from program import Case, read_cases
+from world import World, make_world
+
+ENGINES = ["notify"]
+
+TABLE = Path(__file__).parent / "cases"
+CASES = [case for file in sorted(TABLE.glob("*.txt")) for case in read_cases(file)]
+
+Outcomes = dict[str, list[str]]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with make_world(tmp_path_factory.mktemp("w")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def native(world: World) -> Outcomes:
+    return world.native(CASES)
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def under_pyparrot(world: World, native: Outcomes, request: pytest.FixtureRequest) -> Outcomes:
+    return world.under_pyparrot(CASES, request.param)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_call(
+    case: Case, native: Outcomes, under_pyparrot: Outcomes, request: pytest.FixtureRequest
+) -> None:
+    ours = under_pyparrot[case.name]
+    if case.text in KNOWN_DIFFERENCES:
+        mark = pytest.mark.xfail(reason=KNOWN_DIFFERENCES[case.text], strict=True)
+        request.applymarker(mark)
+    if case.expected is not None:
+        assert f"{ours[-1]} ".partition(" ")[2].startswith(f"{case.expected} "), ours
+    if case.name in native:
+        assert ours == native[case.name]
+    elif case.expected is None:
+        pytest.skip("no file systems can be mounted here to compare with")
+
+
+def test_every_known_difference_is_a_case() -> None:
+    assert set(KNOWN_DIFFERENCES) <= {case.text for case in CASES}
+
+
+def test_names_are_unique() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
