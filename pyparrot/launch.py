@@ -13,6 +13,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
 
+from pyparrot import descriptors
 from pyparrot.errors import printable
 
 COMMAND_NOT_FOUND = 127
@@ -39,7 +40,8 @@ def monitor(
         to_supervisor.close()
         os.write(to_front, b"P%d\n" % child)
         os.setsid()
-        _close_streams()
+        descriptors.blind(0, 1, 2)
+        descriptors.close_inherited({to_front})
         threading.Thread(target=_watch_front, args=(to_front, child), daemon=True).start()
         _reap(child, to_front)
     except BaseException:
@@ -75,13 +77,6 @@ def _watch_front(to_front: int, command: int) -> None:
     poll.poll()
     with contextlib.suppress(ProcessLookupError):
         os.kill(command, signal.SIGKILL)
-
-
-def _close_streams() -> None:
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in range(3):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
 
 
 def _start(

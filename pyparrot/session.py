@@ -105,7 +105,7 @@ def _become(role: Callable[[], None], to_front: int) -> NoReturn:
 def _supervise(
     command: Sequence[str], options: Options, to_front: int, mask: Collection[int]
 ) -> None:
-    from pyparrot import launch
+    from pyparrot import descriptors, launch
 
     # Signals from the terminal are the command's. What comes to the group shall not end us.
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
@@ -117,6 +117,7 @@ def _supervise(
         environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getppid())}
         launch.monitor(command, environment, theirs, to_front, mask, cookie)
     theirs.close()
+    descriptors.close_inherited({ours.fileno(), to_front})
     from pyparrot.supervisor import Supervisor
 
     Supervisor(options, cookie, to_front).serve(ours)

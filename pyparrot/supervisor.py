@@ -12,6 +12,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, cast
 
+from pyparrot import descriptors
 from pyparrot.cache import views
 from pyparrot.cache.store import DEFAULT_QUOTA, MARK, ObjectStore, default_directory
 from pyparrot.engine.notify import NotifyEngine, Unavailable, probe
@@ -187,10 +188,10 @@ class Supervisor:
     # The engine
 
     def _start_engine(self, from_command: socket.socket) -> NotifyEngine:
-        message, descriptors, _, _ = socket.recv_fds(from_command, 64, 1)
-        if message[:1] != b"L" or not descriptors:
+        message, received, _, _ = socket.recv_fds(from_command, 64, 1)
+        if message[:1] != b"L" or not received:
             raise self._cannot_start(int(message[1:] or b"0"))
-        self._listener = descriptors[0]
+        self._listener = received[0]
         try:
             probe(int(message[1:]))
         except Unavailable as error:
@@ -224,7 +225,7 @@ class Supervisor:
     def _detach(self) -> None:
         """From here on nothing of the user's session is ours but standard error."""
         os.setsid()
-        _close_streams(0, 1)
+        descriptors.blind(0, 1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -242,7 +243,7 @@ class Supervisor:
             if self._to_front in ended:
                 # Whoever reads what the command says shall not have to wait for its daemons.
                 poll.unregister(self._to_front)
-                _close_streams(2)
+                descriptors.blind(2)
             with contextlib.suppress(OSError):
                 self._store.flush()
 
@@ -282,10 +283,3 @@ class Supervisor:
             f" waited for what was missing: {self._supplier.waited:.2f} s in {calls.asked} calls"
         )
         self._say(0, line)
-
-
-def _close_streams(*descriptors: int) -> None:
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in descriptors:
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
