@@ -9,6 +9,7 @@ import resource
 import select
 import signal
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -70,6 +71,7 @@ class Supervisor:
             self._follow()
         from_command.send(b"G")
         from_command.close()
+        threading.Thread(target=_get_ready, daemon=True).start()
         self._wait_for_end(self._listener)
         self._report(engine)
         for mount in self._table:
@@ -283,3 +285,10 @@ class Supervisor:
             f" waited for what was missing: {self._supplier.waited:.2f} s in {calls.asked} calls"
         )
         self._say(0, line)
+
+
+def _get_ready() -> None:
+    """Import what the first mount needs, while the command is still starting."""
+    import pyparrot.config
+    import pyparrot.repository.cvmfs.remote
+    import pyparrot.repository.listing  # noqa: F401

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Single system calls, timed: calls TREE ROUNDS prints a line "NAME NANOSECONDS" each, of one call.
- * calls --time COMMAND... runs a command and prints the seconds that it took.
+ * calls --time TREE COMMAND... touches TREE, runs a command and prints the seconds that it took.
  * TREE has: small (4 KiB), large (256 MB), many/ (1,000 names), true (a program).
  */
 #define _GNU_SOURCE
@@ -219,20 +219,22 @@ static const struct {
 
 int main(int count, char *arguments[])
 {
-    if (count > 2 && strcmp(arguments[1], "--time") == 0) {
+    if (count > 3 && strcmp(arguments[1], "--time") == 0) {
+        struct stat ignored;
+        must(stat(arguments[2], &ignored), arguments[2]);
         const double started = now();
         pid_t child;
         int status;
-        const int error = posix_spawnp(&child, arguments[2], NULL, NULL, arguments + 2, environ);
+        const int error = posix_spawnp(&child, arguments[3], NULL, NULL, arguments + 3, environ);
         if (error || waitpid(child, &status, 0) < 0 || status) {
-            fprintf(stderr, "calls: %s failed\n", arguments[2]);
+            fprintf(stderr, "calls: %s failed\n", arguments[3]);
             return 1;
         }
         fprintf(stderr, "%.6f\n", now() - started);
         return 0;
     }
     if (count != 3) {
-        fprintf(stderr, "usage: calls TREE ROUNDS | calls --time COMMAND...\n");
+        fprintf(stderr, "usage: calls TREE ROUNDS | calls --time TREE COMMAND...\n");
         return 2;
     }
     tree = arguments[1];

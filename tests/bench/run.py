@@ -59,7 +59,10 @@ def make_tree(tree: Path, scale: float) -> None:
     make_files(tree / "wide", int(20_000 * scale), 200, 20, chance)
     make_files(tree / "files", int(5_000 * scale), 100, 2000, chance)
     make_files(tree / "work", int(9_000 * scale), 100, 500, chance)
-    for words in (["init", "-q"], ["add", "."], [*IDENTITY, "commit", "-qm", "all"]):
+    # The inode numbers and change times in git's index are those of this disk: no copy has them.
+    same = [["config", "core.checkStat", "minimal"], ["config", "core.trustctime", "false"]]
+    commit = [*IDENTITY, "commit", "-qm", "all"]
+    for words in (["init", "-q"], *same, ["add", "."], commit):
         subprocess.run(["git", "-C", tree / "work", *words], check=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     library = Path("/usr/lib") / version
@@ -109,9 +112,9 @@ def measure_calls(helper: str, peer: Peer) -> dict[str, float]:
 
 
 def measure_command(helper: str, peer: Peer, command: str, source: str) -> float:
-    """Seconds of a command, inside, without the start of the peer."""
+    """Seconds of a command, inside, without the start of the peer and the first touch."""
     words = shlex.split(command.format(tree=peer.tree, imports=IMPORTS, source=source))
-    done = run([*peer.prefix, helper, "--time", *words], peer.environment)
+    done = run([*peer.prefix, helper, "--time", peer.tree, *words], peer.environment)
     return float(done.stderr.strip().splitlines()[-1])
 
 
@@ -122,9 +125,9 @@ def run(command: list[str], environment: dict[str, str]) -> subprocess.Completed
     )
 
 
-def measure_start(peer: Peer) -> float:
-    """Seconds of ``true``, from outside."""
-    return report.timed(lambda: run([*peer.prefix, "true"], peer.environment))
+def measure_start(peer: Peer, *command: str) -> float:
+    """Seconds of a small command, from outside: start and all."""
+    return float(report.timed(lambda: run([*peer.prefix, *command], peer.environment)))
 
 
 # Everything together
@@ -232,7 +235,8 @@ def measure(
     def once(peer: Peer) -> None:
         if not arguments.only:
             with failing(peer):
-                note("start: true", peer, measure_start(peer))
+                note("start: true", peer, measure_start(peer, "true"))
+                note("start: ls TREE", peer, measure_start(peer, "ls", peer.tree))
             with failing(peer):
                 for row, nanoseconds in measure_calls(helper, peer).items():
                     note(row, peer, nanoseconds / 1e9)
@@ -242,11 +246,29 @@ def measure(
 
     for peer in peers:  # warm everything up
         once(peer)
+    forget_large(
+        [Path(peers[0].tree), *(Path(p.environment["XDG_CACHE_HOME"]) for p in peers[1:2])]
+    )
+    for peer in peers:
+        with failing(peer):
+            measure_calls(helper, peer)
     figures.clear()
     for _ in range(arguments.rounds):
         for peer in peers:
             once(peer)
     return table(figures, [peer.name for peer in peers])
+
+
+def forget_large(directories: list[Path]) -> None:
+    """Let large files be read into memory anew: as they were written they may lie there in other
+    pieces, which says nothing of who reads them."""
+    os.sync()
+    for directory in directories:
+        for file in directory.rglob("*"):
+            if file.is_file() and not file.is_symlink() and file.stat().st_size >= MEGABYTE:
+                descriptor = os.open(file, os.O_RDONLY)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(descriptor)
 
 
 def table(figures: dict[str, dict[str, list[float]]], names: list[str]) -> list[dict[str, object]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from pyparrot.cache.store import ObjectStore
@@ -222,6 +221,8 @@ class Objects:
             place = _Place(descriptor, chunk.offset)
             sink = ObjectSink(place, name, node.compression, chunk.size, True)
             self._fetch(sink, name, Kind.CHUNK, chunk.size, external_path, part)
+
+        from concurrent.futures import ThreadPoolExecutor  # few files have chunks
 
         with ThreadPoolExecutor(_CHUNKS_AT_ONCE, "chunk") as pool:
             try:
