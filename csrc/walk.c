@@ -392,7 +392,8 @@ enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length)
 {
     if (length >= (walk->flags & PP_JOINED ? sizeof walk->rest : PP_PATH_MAX))
         return fail(walk, NAME_TOO_LONG);
-    if (!(walk->flags & PP_WANT_PATH)) {
+    const uint64_t *covered = walk->snapshot->covered;
+    if (!(walk->flags & PP_WANT_PATH) && !(covered && *covered)) {
         const int outcome = walk_real(walk, path, length);
         if (outcome >= 0)
             return (enum pp_outcome)outcome;

@@ -7,13 +7,10 @@ take turns; the medians of all rounds are given, and their ratio.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import multiprocessing
 import multiprocessing.pool
 import os
-import platform
 import random
 import shutil
 import statistics
@@ -24,6 +21,8 @@ import time
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
+
+import report
 
 FQRN = "bench.example.org"
 PIECE = 8 << 20
@@ -179,12 +178,7 @@ def show(rows: list[Row]) -> None:
 
 def main() -> None:
     """Make the trees, measure, print."""
-    parser = argparse.ArgumentParser(prog="tools/bench publish", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often (5)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes (1.0)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--work", metavar="DIR", help="where to make trees and repositories")
-    arguments = parser.parse_args()
+    arguments = report.parser("publish", __doc__).parse_args()
     makers: list[tuple[Callable[[str, int], Case], float]] = [
         (small_files, 20_000),
         (incompressible_file, 256 << 20),
@@ -197,14 +191,11 @@ def main() -> None:
         ]
         rows = measure(cases, arguments.rounds, work)
     print(
-        f"{len(os.sched_getaffinity(0))} cores, Linux {platform.release()},"
-        f" Python {platform.python_version()}, zlib {zlib.ZLIB_RUNTIME_VERSION};"
+        f"{report.machine()}, zlib {zlib.ZLIB_RUNTIME_VERSION};"
         f" medians of {arguments.rounds} rounds; again: after 10 files were touched"
     )
     show(rows)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump([row._asdict() for row in rows], file, indent=1)
+    report.save(arguments.json, arguments.rounds, (row._asdict() for row in rows))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,14 @@ static void walk(const struct pp_index *index, unsigned choices, const char *pat
     static const char *const environment[] = {"A=1", "EMPTY=", "PATH=/cvmfs/r", "NOVALUE", NULL};
     static struct pp_walk walks;
     struct pp_mounted mounted[4] = {0};
-    struct pp_snapshot snapshot = {index, mounted, 3, "/cvmfs/r", 8, environment};
+    struct pp_snapshot snapshot = {
+        .root = index,
+        .mounted = mounted,
+        .mask = 3,
+        .mountpoint = "/cvmfs/r",
+        .mountpoint_length = 8,
+        .environment = environment,
+    };
 
     if (choices & MOUNT_ITSELF)
         pp_snapshot_mount(&snapshot, index);

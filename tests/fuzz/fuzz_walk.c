@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOUNT_NESTED = 1, NOFOLLOW = 2, NO_ENVIRONMENT = 4 };
+enum { MOUNT_NESTED = 1, NOFOLLOW = 2, NO_ENVIRONMENT = 4, COVER = 8, JOINED = 16 };
 enum { LINKS = 8, ROWS = 6 + LINKS, NESTED_ROWS = 4 };
 
 #define MODE_DIRECTORY 0040755u
@@ -147,9 +147,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     void *file = build(&outer, PP_HASH_ROOT, &index);
     void *nested_file = build(&nested, hash_of("n"), &nested_index);
     if (file && nested_file) {
+        const uint64_t covered[] = {pp_path_hash(PP_HASH_ROOT, "/a/b/c", 6), hash_of("f"), 0};
+        const uint32_t flags = (choices & NOFOLLOW ? PP_NOFOLLOW : 0u) |
+                               (choices & JOINED ? PP_JOINED : 0u);
         struct pp_mounted mounted[4] = {0};
         struct pp_snapshot snapshot = {
-            &index, mounted, 3, "/cvmfs/r", 8, choices & NO_ENVIRONMENT ? NULL : environment,
+            .root = &index,
+            .mounted = mounted,
+            .mask = 3,
+            .mountpoint = "/cvmfs/r",
+            .mountpoint_length = 8,
+            .environment = choices & NO_ENVIRONMENT ? NULL : environment,
+            .covered = choices & COVER ? covered : NULL,
         };
         if (choices & MOUNT_NESTED)
             pp_snapshot_mount(&snapshot, &nested_index);
@@ -157,7 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char *path = malloc(size);
         memcpy(path, rest, size);
         if (!memchr(path, 0, size))
-            check(&snapshot, choices & NOFOLLOW ? PP_NOFOLLOW : 0, path, size);
+            check(&snapshot, flags, path, size);
         free(path);
     }
     free(file);

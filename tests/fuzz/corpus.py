@@ -1,7 +1,7 @@
-"""Writes what the fuzzers start from: ``fuzz_seeds.py NAME DIRECTORY``.
+"""What the fuzzers start from; ``python -m fuzz.corpus NAME DIRECTORY`` writes it to files.
 
-Well-formed inputs of each kind. Without them a fuzzer would spend its time on finding out that a
-file starts with a certain word.
+Well-formed inputs of each kind, for without them a fuzzer would spend its time on finding out that
+a file starts with a certain word; and what fuzzers have found, in ``seeds/NAME``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from contextlib import closing
 from datetime import datetime, timezone
+from pathlib import Path
 
 from pyparrot.index import ROOT_HASH, build
 from pyparrot.repository.cvmfs import catalog as catalogs
@@ -23,6 +24,7 @@ from pyparrot.repository.cvmfs.letter import Letter
 from pyparrot.repository.cvmfs.manifest import Manifest
 from pyparrot.repository.cvmfs.whitelist import Whitelist
 
+FOUND = Path(__file__).parent / "seeds"
 NAME = Algorithm.SHA1.of(b"catalog")
 
 _CONFIG = rb"""
@@ -108,15 +110,19 @@ def _whitelist() -> bytes:
     return Whitelist("sw.example.org", issued, issued.replace(year=2030), prints).encode()
 
 
-def seeds(name: str) -> list[bytes]:
+def first_inputs(name: str) -> list[bytes]:
     """The first inputs of the fuzzer *name*."""
+    return _well_formed(name) + [file.read_bytes() for file in sorted(FOUND.glob(f"{name}/*"))]
+
+
+def _well_formed(name: str) -> list[bytes]:
     if name == "index":
         paths = (b"d/f", b"l", b"n/x", b"../x", b"d/../l/")
         return [bytes([2, len(path)]) + path + index() for path in paths]
     if name == "walk":
         links = b"a\nf\n../a/b\n/cvmfs/r/n/d\n/etc\n..\nl3/../l2\n$(UP)/l$(NO:-1)\n"
-        ways = (b"l0/b/f", b"l2/../l1", b"a//b/./../l3/l4", b"a/b/l5/l6/", b"l3/f", b"a/l4/x")
-        return [bytes([flags]) + links + path for path in ways for flags in (0, 1, 3)]
+        ways = (b"l0/b/f", b"l2/../l1", b"a//b/./../l3/l4", b"a/b/l5/l6/", b"l3/f", b"a/l4/x", b"f")
+        return [bytes([flags]) + links + path for path in ways for flags in (0, 1, 3, 25)]
     if name == "catalog":
         return [catalog()]
     one: dict[str, bytes] = {
@@ -131,14 +137,8 @@ def seeds(name: str) -> list[bytes]:
     return [one[name]]
 
 
-def main() -> None:
-    """Write the seeds."""
-    name, directory = sys.argv[1:]
-    os.makedirs(directory, exist_ok=True)
-    for number, seed in enumerate(seeds(name)):
-        with open(os.path.join(directory, f"seed-{number}"), "wb") as file:
-            file.write(seed)
-
-
 if __name__ == "__main__":
-    main()
+    directory = Path(sys.argv[2])
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(first_inputs(sys.argv[1])):
+        (directory / f"first-{number}").write_bytes(content)
