@@ -216,21 +216,58 @@ static int has_dots(const char *path)
     return 0;
 }
 
-/* What a descriptor names, as programs see it, in `place->path`: 1 if it is virtual, 0 if it is a real
- * path, -1 if it is no path at all. */
+/* What a descriptor names, as programs see it, in `place->path`: 1 if it is virtual, of `place->mount`
+ * then, which may have been replaced where it was; 0 if it is a real path, -1 if it is none at all. */
 static int start_at(struct pp_place *place, const struct pp_namespace *space, struct pp_task *task,
                     int descriptor)
 {
     char real[PP_PATH_MAX + sizeof DELETED];
     const int64_t length = task->operations->link(task, descriptor, real, sizeof real - 1);
+    size_t start;
 
     if (length < 0 || real[0] != '/')
         return -1;
     real[length] = 0;
-    if (pp_shown(space, real, place->path, PP_PATH_MAX) >= 0)
+    if (unview(space, real, &place->mount, &start) &&
+        pp_shown(space, real, place->path, PP_PATH_MAX) >= 0)
         return 1;
     __builtin_memcpy(place->path, real, (size_t)length + 1);
     return 0;
+}
+
+/* Walk on in `place->mount`, to which the path leads up to `end`: 0 if it leads out again. */
+static int walk_mount(struct pp_place *place, const struct pp_mounts *mounts, struct pp_task *task,
+                      size_t end, uint32_t flags)
+{
+    place->passed = 1;
+    place->walk.snapshot = __atomic_load_n(&place->mount->snapshot, __ATOMIC_ACQUIRE);
+    if (!place->walk.snapshot) {
+        miss(place, PP_NEEDS_MOUNT);
+        return 1;
+    }
+    place->walk.flags = flags | PP_WANT_PATH;
+    switch (pp_walk(&place->walk, place->path + end, pp_length(place->path + end))) {
+    case PP_FOUND:
+        place->where = PP_VIRTUAL;
+        return 1;
+    case PP_ERROR:
+        if (place->walk.error == ENOENT && place->mount->flags & PP_AUTOMOUNT &&
+            place->walk.path_length == 0 &&
+            needs_mount(place, mounts, end, task->operations->now(task)))
+            miss(place, PP_NEEDS_MOUNT);
+        else
+            fail(place, place->walk.error);
+        return 1;
+    case PP_OUTSIDE:
+        __builtin_memcpy(place->path, place->walk.path, place->walk.path_length + 1u);
+        return 0;
+    case PP_NEED_CATALOG:
+        miss(place, PP_NEEDS_CATALOG);
+        return 1;
+    default:
+        fail(place, EIO);
+        return 1;
+    }
 }
 
 /* Go on where the path is absolute, in `place->path`. */
@@ -260,29 +297,8 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
             }
             continue;
         }
-        place->passed = 1;
-        place->walk.snapshot = __atomic_load_n(&place->mount->snapshot, __ATOMIC_ACQUIRE);
-        if (!place->walk.snapshot)
-            return miss(place, PP_NEEDS_MOUNT);
-        place->walk.flags = flags | PP_WANT_PATH;
-        switch (pp_walk(&place->walk, place->path + end, pp_length(place->path + end))) {
-        case PP_FOUND:
-            place->where = PP_VIRTUAL;
+        if (walk_mount(place, mounts, task, end, flags))
             return;
-        case PP_ERROR:
-            if (place->walk.error == ENOENT && place->mount->flags & PP_AUTOMOUNT &&
-                place->walk.path_length == 0 &&
-                needs_mount(place, mounts, end, task->operations->now(task)))
-                return miss(place, PP_NEEDS_MOUNT);
-            return fail(place, place->walk.error);
-        case PP_OUTSIDE:
-            __builtin_memcpy(place->path, place->walk.path, place->walk.path_length + 1u);
-            break;
-        case PP_NEED_CATALOG:
-            return miss(place, PP_NEEDS_CATALOG);
-        default:
-            return fail(place, EIO);
-        }
     }
 }
 
@@ -314,6 +330,11 @@ void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct
         start = start_at(place, space, task, descriptor);
         if (start < 0 || (start == 0 && !path[0]))
             return;
+        if (!path[0] && place->mount) { /* the very file, whatever its path leads to by now */
+            const struct pp_mounts *mounts = __atomic_load_n(&space->mounts, __ATOMIC_ACQUIRE);
+            if (walk_mount(place, mounts, task, place->mount->path_length, flags))
+                return;
+        }
         length = pp_length(place->path);
         if (path[0] && pp_append(place->path, sizeof place->path, &length, "/", 1))
             return fail(place, ENAMETOOLONG);

@@ -199,7 +199,11 @@ class Supervisor:
         except Unavailable as error:
             raise PyparrotError("run", f"this host forbids it: {error.why}", error.hint) from None
         self._supplier = Supplier(
-            self._table, self._store, self._mount_automatically, self._complain
+            self._table,
+            self._store,
+            self._mount_automatically,
+            self._complain,
+            lambda text: self._say(2, text),
         )
         engine = NotifyEngine(
             self._listener,
@@ -258,12 +262,10 @@ class Supervisor:
             self._options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
         )
 
-    def _say(self, level: int, text: str) -> None:
-        line = f"pyparrot: {printable(text)}\n"
-        if self._log >= 0:
-            os.write(self._log, line.encode())
-        elif self._options.verbosity >= level:
-            os.write(2, line.encode())
+    def _say(self, level: int, text: str | bytes) -> None:
+        """A line of a *level*: 0 for what everybody has to know, 1 with ``-v``, 2 with ``-vv``."""
+        if level <= max(self._options.verbosity, int(self._log >= 0)):
+            os.write(self._log if self._log >= 0 else 2, f"pyparrot: {printable(text)}\n".encode())
 
     def _complain(self, text: str) -> None:
         """Say what has failed, once: thousands of calls may fail for the same reason."""

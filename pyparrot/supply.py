@@ -35,7 +35,7 @@ class Supplier:
     """Answers an engine's needs from the mounts of *table*.
 
     *mount* is called for names that are missing in a directory where mounts come by themselves;
-    *complain* gets one line about each failure.
+    *complain* gets one line about each failure, *detail* one about each thing that was got.
     """
 
     def __init__(
@@ -44,11 +44,13 @@ class Supplier:
         store: ObjectStore,
         mount: Mounter,
         complain: Callable[[str], None],
+        detail: Callable[[bytes], None],
     ) -> None:
         self._table = table
         self._store = store
         self._mount = mount
         self._complain = complain
+        self._detail = detail
         self._mounting = threading.Lock()
         self.waited = 0.0
         """Seconds that calls have waited for something, all together."""
@@ -92,8 +94,10 @@ class Supplier:
     def _catalog(self, call: Any) -> None:
         place = call.asking
         mount, repository = self._mounted(place)
-        repository.snapshot.mount(repository.catalog(repository.snapshot.needed(place.walk)))
+        need = repository.snapshot.needed(place.walk)
+        repository.snapshot.mount(repository.catalog(need))
         self._table.has_grown(mount)
+        self._detail(mount.path + need.mountpoint + b": catalog at hand")
 
     def _mounted(self, place: Any) -> tuple[Mount, Repository]:
         mount = self._table.find(place.mount)
@@ -112,6 +116,7 @@ class Supplier:
         view = os.fsencode(views.directory(self._store)) + b"/" + mount.view.encode() + path
         target = repository.target(node)
         views.make(self._store, view, node.mode, target, lambda: repository.body(node, path))
+        self._detail(mount.path + path + b": made ready")
         return os.fsdecode(view)
 
     def _program(self, call: Any) -> None:

@@ -44,7 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=("auto", "notify"), default="auto",
         help="how system calls are caught (auto: whatever works here)")  # fmt: skip
     add("--follow", action="store_true", help="go on to new revisions while the command runs")
-    add("-v", "--verbose", action="count", default=0, help="say what is mounted and fetched")
+    add(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="say what is mounted; twice: all that is made ready",
+    )
     add("--log", metavar="FILE", help="write messages to FILE instead of standard error")
     add("--stats", action="store_true", help="at the end, say what was done and fetched")
     add("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")

@@ -73,7 +73,7 @@ class ObjectSink:
 
     def reset(self) -> None:
         """Start anew."""
-        if False:  # a new file would get a dozen system calls for nothing
+        if self._size:  # a new file would get a dozen system calls for nothing
             self._file.seek(0)
             self._file.truncate()
         self._hasher = self._name.algorithm.hasher()
