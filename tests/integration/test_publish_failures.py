@@ -25,6 +25,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from support.runs import ordinary_user
 
 from pyparrot.cli import main
 from pyparrot.publish import keys, trust
@@ -39,7 +40,6 @@ pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableException
 FQRN = "sw.example.org"
 OTHER = "other.example.org"
 FAILURE = 125
-NOBODY = 65534
 NOT_EMPTY = b"0123456789abcdef" * 200
 LARGE = 5 << 19  # above the 1 MB from which files are cut, below two of the largest chunks
 
@@ -238,17 +238,8 @@ def ordinary() -> Iterator[Site]:
     """A site whose commands run as a user who can't read everything; nothing is published yet."""
     user = None
     if os.geteuid() == 0:
-        user = NOBODY
-        probe = subprocess.run(
-            [sys.executable, "-c", "import pyparrot"],
-            user=NOBODY,
-            group=NOBODY,
-            extra_groups=[],
-            cwd="/",
-            capture_output=True,
-            check=False,
-        )
-        if probe.returncode != 0:
+        user = ordinary_user().uid
+        if user == 0:
             pytest.skip("an ordinary user can't run this Python with pyparrot")
     # Not below tmp_path, which only its owner can enter.
     base = Path(tempfile.mkdtemp(prefix="pyparrot-test-"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import os
 import pwd
 import shutil
@@ -70,11 +71,24 @@ class User(NamedTuple):
 
 
 def ordinary_user() -> User:
-    """Ourselves; if we are root, somebody without rights who can run what we run."""
-    if os.geteuid() != 0:
-        return User(os.geteuid(), os.getegid())
-    nobody = pwd.getpwnam("nobody")
-    return User(nobody.pw_uid, nobody.pw_gid)
+    """Ourselves; if we are root, somebody without rights, provided that he can run what we run."""
+    ourselves = User(os.geteuid(), os.getegid())
+    if ourselves.uid != 0:
+        return ourselves
+    entry = pwd.getpwnam("nobody")
+    nobody = User(entry.pw_uid, entry.pw_gid)
+    return nobody if _can_run(nobody) else ourselves
+
+
+@functools.cache
+def _can_run(user: User) -> bool:
+    """Whether Python and pyparrot do not lie where this user may not look."""
+    try:
+        command = [sys.executable, "-c", "import pyparrot"]
+        subprocess.run(command, cwd="/", stderr=subprocess.DEVNULL, check=True, **user.options())
+    except (PermissionError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 class World(NamedTuple):
