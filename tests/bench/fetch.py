@@ -163,8 +163,8 @@ def delayed(port: int) -> Iterator[int]:
 def opened(site: Site, port: int, work: str) -> Iterator[RemoteRepository]:
     """The repository, with an empty cache.
 
-    Nothing is removed before the end: ext4 without a journal passes over the inodes of files that
-    were removed in the last minutes, one by one, and then makes new ones three times as slowly.
+    Nothing is removed before the end: for minutes after many files were removed, some file systems
+    (ext4 without a journal) make new ones far more slowly.
     """
     cache = tempfile.mkdtemp(prefix="cache-", dir=work)
     server = f"http://127.0.0.1:{port}/cvmfs/@fqrn@"
