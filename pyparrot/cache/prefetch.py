@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import stat
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +36,45 @@ Failed = Callable[[bytes, OSError], object]
 
 Got = Callable[[str], object]
 """Is told the name in the store of each content that is there."""
+
+
+class Gate:
+    """Lets as many threads work as gain something by it.
+
+    Python computes in one thread at a time. Threads that wait for a server are worth having; those
+    that wait for each other only cost hand-overs. How long a file takes beside how long it computes
+    tells which they are.
+    """
+
+    _FIRST = 2
+    _SHARE = 0.75  # below 1: threads that wait for each other shall become fewer
+    _MEMORY = 0.9
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._limit = float(min(self._FIRST, most))
+        self._inside = 0
+        self._changed = threading.Condition()
+        self._wall = self._computing = 0.0
+
+    def run(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
+        """Run *function* on *item* when it is time."""
+        with self._changed:
+            while self._inside >= int(self._limit):
+                self._changed.wait()
+            self._inside += 1
+        wall, computing = time.perf_counter(), time.thread_time()
+        try:
+            return function(item)
+        finally:
+            wall, computing = time.perf_counter() - wall, time.thread_time() - computing
+            with self._changed:
+                self._inside -= 1
+                self._wall = self._MEMORY * self._wall + wall
+                self._computing = self._MEMORY * self._computing + computing
+                fitting = 1 + self._SHARE * self._wall / max(self._computing, 1e-6)
+                self._limit = min(self._most, max(self._FIRST, fitting, self._limit - 1))
+                self._changed.notify(max(1, int(self._limit) - self._inside))
 
 
 class Amount(NamedTuple):
@@ -124,7 +165,8 @@ def prefetch(
     # The first of two walks learns how much it is: with all nodes in memory one would do.
     progress.expect(survey(repository, tops, lambda *failure: failures.append(failure)).files)
     contents = _contents(repository, tops, lambda *_: None)
-    for listed, future in in_parallel(fetch, contents):
+    gate = Gate(THREADS)
+    for listed, future in in_parallel(lambda item: gate.run(fetch, item), contents):
         try:
             file, was_there = future.result()
         except OSError as error:
