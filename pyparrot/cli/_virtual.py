@@ -254,15 +254,6 @@ def write_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def size_text(count: float) -> str:
-    """A number of bytes, for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.{0 if unit == 'bytes' else 1}f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def time_text(seconds: float) -> str:
     """A time, for people."""
     import time

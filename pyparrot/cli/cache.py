@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Callable
 
 from pyparrot.cli import _virtual, sentence
+from pyparrot.cli._units import size_text
 from pyparrot.errors import PyparrotError, printable
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _info(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _virtual.write_json({**facts, **sizes, "pins": held})
         return 0
-    shown = {name: _virtual.size_text(count) for name, count in sizes.items()}
+    shown = {name: size_text(count) for name, count in sizes.items()}
     if not store.quota:
         shown["quota"] = "none"
     facts["kinds"] = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
@@ -187,7 +188,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         dropped = f", {len(report.doubtful)} dropped as nothing vouches for them"
         print(
-            f"{store.directory}: {report.objects} objects, {_virtual.size_text(report.bytes)}:"
+            f"{store.directory}: {report.objects} objects, {size_text(report.bytes)}:"
             f" {len(report.corrupt)} corrupt{dropped if report.doubtful else ''}"
         )
     return 1 if report.corrupt else 0
@@ -214,7 +215,7 @@ def _clear(arguments: argparse.Namespace) -> int:
         else:
             pins.settle(store)
         count, size = store.clear(arguments.all)
-    print(f"{store.directory}: removed {count} objects, {_virtual.size_text(size)}")
+    print(f"{store.directory}: removed {count} objects, {size_text(size)}")
     return 0
 
 
@@ -272,7 +273,7 @@ def _get(arguments: argparse.Namespace, get: Callable[[_virtual.Target, Progress
             if outcome.fetched + outcome.there > target.repository.store.quota > 0:
                 _virtual.warn(
                     f"{printable(target.shown)}: more than the cache's quota, which is"
-                    f" {_virtual.size_text(target.repository.store.quota)} (CVMFS_QUOTA_LIMIT)"
+                    f" {size_text(target.repository.store.quota)} (CVMFS_QUOTA_LIMIT)"
                 )
             if not arguments.quiet and (outcome.files or not outcome.failures):
                 print(_summary(target, outcome, time.monotonic() - begin))
@@ -280,7 +281,7 @@ def _get(arguments: argparse.Namespace, get: Callable[[_virtual.Target, Progress
 
 
 def _summary(target: _virtual.Target, outcome: Outcome, seconds: float) -> str:
-    size = _virtual.size_text
+    size = size_text
     return (
         f"{printable(target.shown)}: {outcome.files} files:"
         f" {size(outcome.fetched)} fetched, {size(outcome.there)} were there, {seconds:.1f} s"

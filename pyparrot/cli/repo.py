@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pyparrot.cli import _virtual, sentence
+from pyparrot.cli._units import size_text
 from pyparrot.errors import printable
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _info(arguments: argparse.Namespace) -> int:
         return 0
     for name in facts:
         if name.startswith(("size", "root_size")):
-            facts[name] = _virtual.size_text(facts[name])
+            facts[name] = size_text(facts[name])
         elif isinstance(facts[name], list):
             facts[name] = " ".join(facts[name])
     facts["published"] = _virtual.time_text(facts["published"]) if facts["published"] else "?"
@@ -159,7 +160,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         print(
             f"{arguments.fqrn}: revision {revision}: {report.catalogs} catalogs,"
-            f" {report.objects} objects, {_virtual.size_text(report.bytes)}:"
+            f" {report.objects} objects, {size_text(report.bytes)}:"
             f" {len(report.faults)} faults"
         )
     return 1 if report.faults else 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pyparrot.cli.publish.values import days, number, size
+from pyparrot.cli._units import size_text
+from pyparrot.cli.publish.values import days, number
 from pyparrot.errors import printable
 
 
@@ -57,7 +58,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         print(
             f"{arguments.fqrn}: {report.revisions} revisions, {report.catalogs} catalogs,"
-            f" {report.objects} objects, {size(report.bytes)}: {len(report.faults)} faults"
+            f" {report.objects} objects, {size_text(report.bytes)}: {len(report.faults)} faults"
         )
     return 1 if report.faults else 0
 
@@ -96,7 +97,7 @@ def run_gc(arguments: argparse.Namespace) -> int:
         done = "would remove" if arguments.dry_run else "removed"
         print(
             f"{arguments.fqrn}: kept {outcome.revisions} revisions and {outcome.kept} objects,"
-            f" {done} {outcome.removed} objects, {size(outcome.removed_bytes)}"
+            f" {done} {outcome.removed} objects, {size_text(outcome.removed_bytes)}"
         )
     return 0
 

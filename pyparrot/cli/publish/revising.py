@@ -7,7 +7,7 @@ import os
 import sys
 from typing import IO, TYPE_CHECKING
 
-from pyparrot.cli.publish.values import size
+from pyparrot.cli._units import size_text
 from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
@@ -146,5 +146,5 @@ def _summarize(fqrn: str, outcome: Outcome, dry_run: bool) -> None:
     else:
         print(
             f"{fqrn}: revision {outcome.manifest.revision}: {counts};"
-            f" {outcome.new_objects} new objects, {size(outcome.new_bytes)}"
+            f" {outcome.new_objects} new objects, {size_text(outcome.new_bytes)}"
         )

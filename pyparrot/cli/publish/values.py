@@ -1,4 +1,4 @@
-"""Numbers, as publishing commands read and print them."""
+"""Numbers, as publishing commands read them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ import argparse
 
 _LONGEST_DAYS = 36500
 """A hundred years: certificates can't name much later dates."""
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.{0 if unit == 'bytes' else 1}f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def number(text: str) -> int:
