@@ -185,16 +185,13 @@ ffibuilder.cdef("""
         int64_t mark;
         int roots_differ;
         int idle;
-        int ended;
     };
     struct pp_worker;
     struct pp_worker *pp_worker_new(struct pp_engine *engine);
-    void pp_worker_free(struct pp_worker *worker);
     int pp_worker_serve(struct pp_worker *worker);
     void pp_worker_refuse(struct pp_worker *worker, int error);
     struct pp_call *pp_worker_call(struct pp_worker *worker);
     const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);
-    int pp_worker_task(const struct pp_worker *worker);
     void pp_listener_prepare(int listener);
     int pp_probe(int task, const char **what);
 """)

@@ -281,11 +281,6 @@ struct pp_worker *pp_worker_new(struct pp_engine *engine)
     return worker;
 }
 
-void pp_worker_free(struct pp_worker *worker)
-{
-    free(worker);
-}
-
 struct pp_call *pp_worker_call(struct pp_worker *worker)
 {
     return &worker->call;
@@ -294,11 +289,6 @@ struct pp_call *pp_worker_call(struct pp_worker *worker)
 const struct pp_counters *pp_worker_counters(const struct pp_worker *worker)
 {
     return &worker->counters;
-}
-
-int pp_worker_task(const struct pp_worker *worker)
-{
-    return (int)worker->notification.pid;
 }
 
 int pp_become_subreaper(void)
@@ -441,13 +431,11 @@ static int receive(struct pp_worker *worker)
     struct pp_call *call = &worker->call;
 
     __atomic_add_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
-    int outcome = -1;
-    while (!__atomic_load_n(&engine->ended, __ATOMIC_RELAXED)) {
+    int outcome;
+    do {
         memset(notification, 0, sizeof *notification);
         outcome = ioctl(engine->listener, SECCOMP_IOCTL_NOTIF_RECV, notification);
-        if (outcome == 0 || (errno != EINTR && errno != ENOENT))
-            break;
-    }
+    } while (outcome != 0 && (errno == EINTR || errno == ENOENT));
     __atomic_sub_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
     if (outcome)
         return -1;

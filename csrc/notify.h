@@ -33,14 +33,12 @@ struct pp_engine {
     int64_t mark;     /* seconds of unix time when all objects were modified, as their files say */
     int roots_differ; /* some task may have another root or mount namespace than we have */
     int idle;         /* workers that wait for a notification */
-    int ended;        /* workers shall end */
 };
 
 struct pp_worker;
 
 /* A worker for an engine, which has to outlive it; NULL if there is no memory. */
 struct pp_worker *pp_worker_new(struct pp_engine *engine);
-void pp_worker_free(struct pp_worker *worker);
 
 /* Serve until something is needed that only Python can get: gives which (enum pp_need), and the call
  * is at hand. Called again, it decides that call anew. Gives PP_NEEDS_NOTHING at the end. */
@@ -51,7 +49,6 @@ void pp_worker_refuse(struct pp_worker *worker, int error);
 
 struct pp_call *pp_worker_call(struct pp_worker *worker);
 const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);
-int pp_worker_task(const struct pp_worker *worker);
 
 /* Try all that the engine will do to a task: 0, or the errno of what `*what` names. */
 int pp_probe(int task, const char **what);

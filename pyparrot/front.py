@@ -36,7 +36,7 @@ _BY_KERNEL = 0x80
 _STATS_SECONDS = 5.0
 
 
-def wait(messages: int, supervisor: int, wait_for_end: bool) -> int:
+def wait(messages: int, wait_for_end: bool) -> int:
     """Wait until the command has ended, and end as it did; gives its exit status.
 
     *wait_for_end*: the supervisor's last words shall come before our end, within reason.

@@ -59,7 +59,7 @@ def run(command: Sequence[str], options: Options) -> int:
     from pyparrot import front
 
     if is_inside() and options == Options():
-        join(command, options)
+        join(command)
     messages, to_front = os.pipe()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     child = os.fork()
@@ -67,7 +67,7 @@ def run(command: Sequence[str], options: Options) -> int:
         os.close(messages)
         _become(lambda: _supervise(command, options, to_front, mask), to_front)
     os.close(to_front)
-    return front.wait(messages, child, options.stats)
+    return front.wait(messages, options.stats)
 
 
 def is_inside() -> bool:
@@ -78,7 +78,7 @@ def is_inside() -> bool:
         return any(line.split() == ["Seccomp:", "2"] for line in status)
 
 
-def join(command: Sequence[str], options: Options) -> NoReturn:
+def join(command: Sequence[str]) -> NoReturn:
     """Run the command in the run that is there: it sees the same repositories."""
     from pyparrot import launch
 

@@ -29,8 +29,8 @@ class Counters(NamedTuple):
     asked: int
 
 
-Supply = Callable[[Any, int, int], None]
-"""Gets what a call needs: (``struct pp_call *``, need, task). `OSError` if it can't be had."""
+Supply = Callable[[Any, int], None]
+"""Gets what a call needs: (``struct pp_call *``, need). `OSError` if it can't be had."""
 
 
 class Unavailable(Exception):
@@ -119,6 +119,6 @@ class NotifyEngine:
             if self._engine.idle == 0:
                 self._add_worker()
             try:
-                self._supply(call, need, lib.pp_worker_task(worker))
+                self._supply(call, need)
             except OSError as error:
                 lib.pp_worker_refuse(worker, error.errno or 5)
