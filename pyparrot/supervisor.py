@@ -44,6 +44,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._said: set[str] = set()
         self._names: dict[bytes, set[bytes]] = {AUTOMOUNT: set()}
+        self._naming = threading.RLock()  # many may mount at once
         self._opened: list[RemoteRepository] = []
         self._log = self._open_log()
         directory = options.cache or self._parameter("CVMFS_CACHE_DIR") or default_directory()
@@ -133,7 +134,8 @@ class Supervisor:
     def _mount(self, path: bytes, repository: Repository) -> None:
         self._table.mount(path, repository, size=self._store.quota)
         self._say(1, f"mounted {repository.name} at {printable(path)}")
-        self._show_in_parent(path)
+        with self._naming:
+            self._show_in_parent(path)
 
     def _show_in_parent(self, path: bytes) -> None:
         """Let a mount point be seen where it is, even if there is no such directory."""
@@ -157,7 +159,8 @@ class Supervisor:
         from pyparrot.config import load
 
         if path == AUTOMOUNT:
-            self._mount_names(path, self._names[path])
+            with self._naming:
+                self._mount_names(path, self._names[path])
             return True
         from pyparrot.transport import TransportError
 

@@ -7,8 +7,8 @@ threads at once.
 from __future__ import annotations
 
 import errno
+import functools
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
     from pyparrot.mounts import Mount
     from pyparrot.repository.base import Repository
+    from pyparrot.transport import SingleFlight
 
 REFUSED_SECONDS = 60
 """How long a repository that could not be mounted is taken to be none."""
@@ -51,7 +52,6 @@ class Supplier:
         self._mount = mount
         self._complain = complain
         self._detail = detail
-        self._mounting = threading.Lock()
         self.waited = 0.0
         """Seconds that calls have waited for something, all together."""
         self._needs = {
@@ -62,7 +62,7 @@ class Supplier:
             lib.PP_NEEDS_XATTR: self._attribute,
         }
 
-    def __call__(self, call: Any, need: int, task: int) -> None:
+    def __call__(self, call: Any, need: int) -> None:
         """Get it; `OSError` with a fitting errno if it can't be had."""
         started = time.monotonic()
         try:
@@ -86,10 +86,20 @@ class Supplier:
         path = found.path
         if found.repository is not None:
             path += b"/" + ffi.string(place.path)
-        with self._mounting:  # one at a time: many may want the same
+
+        def mount() -> None:
             there = self._table.get(path)
             if (there is None or there.repository is None) and not self._mount(path):
                 self._table.refuse(path, REFUSED_SECONDS)
+
+        self._mounting.run(path, mount)
+
+    @functools.cached_property
+    def _mounting(self) -> SingleFlight[bytes, None]:
+        """Many may want the same at once; who wants something else does not wait for them."""
+        from pyparrot.transport import SingleFlight  # not before something is mounted
+
+        return SingleFlight()
 
     def _catalog(self, call: Any) -> None:
         place = call.asking
