@@ -49,6 +49,7 @@ class Options(NamedTuple):
     log: str | None = None
     stats: bool = False
     follow: bool = False
+    shim: bool = True
 
 
 def run(command: Sequence[str], options: Options) -> int:

@@ -43,6 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="set a variable for the command; can be given many times")  # fmt: skip
     add("--engine", choices=("auto", "notify"), default="auto",
         help="how system calls are caught (auto: whatever works here)")  # fmt: skip
+    add("--shim", choices=("auto", "off"), default="auto",
+        help="whether programs answer for themselves what is at hand (auto: where that works)")  # fmt: skip
     add("--follow", action="store_true", help="go on to new revisions while the command runs")
     add(
         "-v",
@@ -86,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         log=arguments.log,
         stats=arguments.stats,
         follow=arguments.follow,
+        shim=arguments.shim != "off",
     )
     return run_session(command, options)
 
