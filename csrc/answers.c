@@ -18,28 +18,27 @@ static int is_device(const struct pp_record *record)
     return type == TYPE_CHARACTER || type == TYPE_BLOCK;
 }
 
-size_t pp_target_length(const struct pp_walk *walk)
+size_t pp_target_length(const struct pp_snapshot *snapshot, const struct pp_record *record)
 {
-    const struct pp_record *record = walk->record;
     if (!(record->flags & PP_VARIANT))
         return record->target_length;
-    return pp_expand(pp_record_target(record), record->target_length,
-                     walk->snapshot->environment, NULL, 0);
+    return pp_expand(pp_record_target(record), record->target_length, snapshot->environment, NULL,
+                     0);
 }
 
-static uint64_t size_of(const struct pp_walk *walk)
+static uint64_t size_of(const struct pp_snapshot *snapshot, const struct pp_record *record)
 {
-    if (is_device(walk->record))
+    if (is_device(record))
         return 0;
-    if ((walk->record->mode & TYPE_MASK) == TYPE_SYMLINK)
-        return pp_target_length(walk);
-    return walk->record->size;
+    if ((record->mode & TYPE_MASK) == TYPE_SYMLINK)
+        return pp_target_length(snapshot, record);
+    return record->size;
 }
 
-void pp_fill_stat(struct stat *status, const struct pp_mount *mount, const struct pp_walk *walk)
+void pp_fill_stat(struct stat *status, const struct pp_mount *mount,
+                  const struct pp_snapshot *snapshot, const struct pp_record *record)
 {
-    const struct pp_record *record = walk->record;
-    const uint64_t size = size_of(walk);
+    const uint64_t size = size_of(snapshot, record);
 
     *status = (struct stat){
         .st_dev = mount->device,
@@ -71,10 +70,10 @@ static uint32_t minor_of(uint64_t device)
     return (uint32_t)((device & 0xff) | (device >> 12 & ~UINT64_C(0xff)));
 }
 
-void pp_fill_statx(struct statx *status, const struct pp_mount *mount, const struct pp_walk *walk)
+void pp_fill_statx(struct statx *status, const struct pp_mount *mount,
+                   const struct pp_snapshot *snapshot, const struct pp_record *record)
 {
-    const struct pp_record *record = walk->record;
-    const uint64_t size = size_of(walk);
+    const uint64_t size = size_of(snapshot, record);
     const uint64_t special = is_device(record) ? record->size : 0;
     const struct statx_timestamp time = {.tv_sec = record->mtime, .tv_nsec = record->mtime_ns};
 
@@ -138,38 +137,34 @@ static size_t put_entry(char *output, size_t capacity, enum pp_entries form, uin
     return size;
 }
 
-/* The inode of the directory above: what ".." has. */
-static uint64_t parent_inode(const struct pp_walk *walk)
+uint64_t pp_parent_inode(const struct pp_snapshot *snapshot, const struct pp_record *directory)
 {
-    if (walk->path_length == 0)
-        return walk->record->inode;
-    size_t end = walk->path_length;
-    while (end > 0 && walk->path[end - 1] != '/')
-        end--;
-    const uint64_t root = walk->snapshot->root->header->root_hash;
-    return pp_path_hash(root, walk->path, end) & INT64_MAX;
+    if (directory == pp_index_root(snapshot->root))
+        return directory->inode;
+    return directory->parent_hash & INT64_MAX;
 }
 
 /* The directory's record where the cursor is; NULL behind the last. */
-static const struct pp_record *record_at(const struct pp_walk *walk, int64_t cursor)
+static const struct pp_record *record_at(const struct pp_found *found, int64_t cursor)
 {
-    const struct pp_record *directory = walk->record;
+    const struct pp_record *directory = found->record;
     if (directory->children == 0 || cursor - 2 > UINT32_MAX)
         return NULL;
     const struct pp_record *record =
-        pp_index_record(walk->index, directory->first_child + (uint64_t)(cursor - 2));
-    return record && record->parent_hash == walk->hash ? record : NULL;
+        pp_index_record(found->index, directory->first_child + (uint64_t)(cursor - 2));
+    return record && record->parent_hash == found->hash ? record : NULL;
 }
 
-int64_t pp_list(const struct pp_walk *walk, enum pp_entries form, int64_t *cursor, char *output,
-                size_t capacity)
+int64_t pp_list(const struct pp_directory *listed, enum pp_entries form, int64_t *cursor,
+                char *output, size_t capacity)
 {
-    const struct pp_record *directory = walk->record;
+    const struct pp_found *found = &listed->found;
+    const struct pp_record *directory = found->record;
     size_t written = 0;
     int64_t position = *cursor < 0 ? 0 : *cursor;
 
     while (position < 2) {
-        const uint64_t inode = position ? parent_inode(walk) : directory->inode;
+        const uint64_t inode = position ? listed->parent_inode : directory->inode;
         const size_t size = put_entry(output + written, capacity - written, form, inode,
                                       position + 1, directory->mode, "..", (size_t)position + 1);
         if (size == 0)
@@ -177,10 +172,10 @@ int64_t pp_list(const struct pp_walk *walk, enum pp_entries form, int64_t *curso
         written += size;
         *cursor = ++position;
     }
-    for (const struct pp_record *child = record_at(walk, position); child;
-         child = record_at(walk, position)) {
+    for (const struct pp_record *child = record_at(found, position); child;
+         child = record_at(found, position)) {
         const int64_t next =
-            2 + (int64_t)(pp_index_offset(walk->index, child) - directory->first_child) +
+            2 + (int64_t)(pp_index_offset(found->index, child) - directory->first_child) +
             pp_record_units(child);
         if (!(child->flags & PP_HIDDEN)) {
             const size_t size = put_entry(output + written, capacity - written, form, child->inode,

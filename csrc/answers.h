@@ -12,18 +12,29 @@
 #include "mounts.h"
 
 /* The length of a symlink's target as programs see it. */
-size_t pp_target_length(const struct pp_walk *walk);
+size_t pp_target_length(const struct pp_snapshot *snapshot, const struct pp_record *record);
 
-void pp_fill_stat(struct stat *status, const struct pp_mount *mount, const struct pp_walk *walk);
-void pp_fill_statx(struct statx *status, const struct pp_mount *mount, const struct pp_walk *walk);
+void pp_fill_stat(struct stat *status, const struct pp_mount *mount,
+                  const struct pp_snapshot *snapshot, const struct pp_record *record);
+void pp_fill_statx(struct statx *status, const struct pp_mount *mount,
+                   const struct pp_snapshot *snapshot, const struct pp_record *record);
 void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount);
 
 /* The form of a directory's entries. */
 enum pp_entries { PP_ENTRIES_64, PP_ENTRIES_OLD };
 
-/* List a directory whose catalog was entered, from `*cursor` on (0, or where the last call ended).
- * Gives the bytes written to `output`; -EINVAL if not even one entry fits. */
-int64_t pp_list(const struct pp_walk *walk, enum pp_entries form, int64_t *cursor, char *output,
-                size_t capacity);
+/* The inode of the directory above: what ".." has. The record is the one in the catalog above. */
+uint64_t pp_parent_inode(const struct pp_snapshot *snapshot, const struct pp_record *directory);
+
+/* A directory to list: the record is that of the catalog that lists it. */
+struct pp_directory {
+    struct pp_found found;
+    uint64_t parent_inode;
+};
+
+/* List a directory from `*cursor` on (0, or where the last call ended). Gives the bytes written to
+ * `output`; -EINVAL if not even one entry fits. */
+int64_t pp_list(const struct pp_directory *directory, enum pp_entries form, int64_t *cursor,
+                char *output, size_t capacity);
 
 #endif

@@ -22,7 +22,8 @@ enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
 
     if (pp_has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
         return action;
-    pp_fill_stat(&status, call->places[0].mount, &call->places[0].walk);
+    const struct pp_walk *walk = &call->places[0].walk;
+    pp_fill_stat(&status, call->places[0].mount, walk->snapshot, walk->record);
     return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
 }
 
@@ -35,7 +36,8 @@ enum pp_action pp_decide_statx(struct pp_call *call, const struct pp_spec *spec)
         (pp_flags(call, spec) & STATX_SYNC_FLAGS) == STATX_SYNC_FLAGS ||
         call->args[3] & STATX_RESERVED || pp_look_up(call, spec, &action))
         return action;
-    pp_fill_statx(&status, call->places[0].mount, &call->places[0].walk);
+    const struct pp_walk *walk = &call->places[0].walk;
+    pp_fill_statx(&status, call->places[0].mount, walk->snapshot, walk->record);
     return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
 }
 
@@ -112,6 +114,8 @@ enum pp_action pp_decide_entries(struct pp_call *call, const struct pp_spec *spe
 
     if (pp_look_up(call, spec, &action))
         return action;
+    const struct pp_walk *walk = &place->walk;
+    const uint64_t parent_inode = pp_parent_inode(walk->snapshot, walk->record);
     switch (pp_walk_enter(&place->walk)) {
     case PP_FOUND:
         break;
@@ -127,8 +131,9 @@ enum pp_action pp_decide_entries(struct pp_call *call, const struct pp_spec *spe
         return pp_return(call, cursor);
     if (capacity > sizeof call->buffer)
         capacity = sizeof call->buffer;
+    const struct pp_directory directory = {{walk->index, walk->record, walk->hash}, parent_inode};
     const int64_t size =
-        pp_list(&place->walk, call->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
+        pp_list(&directory, call->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
                 &cursor, call->buffer, capacity);
     if (size <= 0)
         return pp_return(call, size);

@@ -125,61 +125,80 @@ static int is_dots(const char *name, size_t length)
     return name[0] == '.' && (length == 1 || (length == 2 && name[1] == '.'));
 }
 
-/* Most paths are real already: no dots, and no symlink on the way. They need a single look-up, or two
- * to know that a name is not there. Gives -1 if the path needs more than that. */
-static int walk_real(struct pp_walk *walk, const char *path, size_t length)
+void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found)
 {
-    const struct pp_snapshot *snapshot = walk->snapshot;
-    const struct pp_index *index = snapshot->root;
-    struct component above = {0}, parent = {0}, last = {.hash = index->header->root_hash};
+    found->index = snapshot->root;
+    found->record = pp_index_root(snapshot->root);
+    found->hash = snapshot->root->header->root_hash;
+}
+
+int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
+            size_t length, struct pp_found *found)
+{
+    const struct pp_index *index = start->index, *above_index = index, *nested = NULL;
+    struct component parent = {.hash = start->hash}, last = parent;
+    uint64_t above = 0;
     size_t i = 0;
 
-    while (i < length) {
-        if (path[i] == '/') {
+    for (;;) {
+        while (i < length && path[i] == '/')
             i++;
-            continue;
-        }
-        const size_t start = i;
+        if (i == length)
+            break;
+        const size_t begin = i;
         while (i < length && path[i] != '/')
             i++;
-        if (path[start] == '.' && is_dots(path + start, i - start))
+        if (is_dots(path + begin, i - begin))
             return -1;
-        if (last.name) {
-            const struct pp_index *nested = pp_snapshot_find(snapshot, last.hash);
-            if (nested)
-                index = nested;
-        }
-        above = parent;
+        above_index = index;
+        nested = pp_snapshot_find(snapshot, last.hash);
+        if (nested)
+            index = nested;
+        above = parent.hash;
         parent = last;
-        last.name = path + start;
-        last.length = i - start;
+        last.name = path + begin;
+        last.length = i - begin;
         last.hash = pp_hash_child(parent.hash, pp_hash_name(last.name, last.length));
     }
-    if (length > 0 && path[length - 1] == '/' && last.name)
-        return -1; /* a slash at the end says more than the name before it */
-    walk->index = index;
-    walk->hash = last.hash;
     if (!last.name) {
-        walk->record = pp_index_root(index);
+        *found = *start;
         return PP_FOUND;
     }
+    if (path[length - 1] == '/')
+        return -1; /* a slash at the end says more than the name before it */
     const struct pp_record *record =
         pp_index_find(index, last.hash, parent.hash, last.name, last.length);
     if (record) {
-        if (is_symlink(record) && !(walk->flags & PP_NOFOLLOW))
-            return -1;
-        walk->record = record;
+        *found = (struct pp_found){index, record, last.hash};
         return PP_FOUND;
     }
     if (last.length > PP_NAME_MAX)
         return -1;
-    if (parent.hash == index->header->root_hash)
-        return fail(walk, NOT_FOUND);
+    if (nested)
+        return PP_ERROR;
     const struct pp_record *directory =
-        pp_index_find(index, parent.hash, above.hash, parent.name, parent.length);
+        parent.name ? pp_index_find(above_index, parent.hash, above, parent.name, parent.length)
+                    : start->record;
     if (!directory || !is_directory(directory) || directory->flags & PP_NESTED)
         return -1;
-    return fail(walk, NOT_FOUND);
+    return PP_ERROR;
+}
+
+/* Most paths are real already. Gives -1 if the path needs more than that. */
+static int walk_real(struct pp_walk *walk, const char *path, size_t length)
+{
+    struct pp_found found;
+
+    pp_find_root(walk->snapshot, &found);
+    const int outcome = pp_find(walk->snapshot, &found, path, length, &found);
+    if (outcome == PP_ERROR)
+        return fail(walk, NOT_FOUND);
+    if (outcome != PP_FOUND || (is_symlink(found.record) && !(walk->flags & PP_NOFOLLOW)))
+        return -1;
+    walk->index = found.index;
+    walk->record = found.record;
+    walk->hash = found.hash;
+    return PP_FOUND;
 }
 
 /* Go to the directory at the walk's own path, which is real. */

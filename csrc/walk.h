@@ -49,6 +49,13 @@ enum pp_outcome {
     PP_DAMAGED,      /* an index contradicts itself */
 };
 
+/* What a path names: a record, the catalog that has it, and the hash of the path. */
+struct pp_found {
+    const struct pp_index *index;
+    const struct pp_record *record;
+    uint64_t hash;
+};
+
 struct pp_walk {
     const struct pp_snapshot *snapshot;
     uint32_t flags;
@@ -62,6 +69,16 @@ struct pp_walk {
     char path[PP_PATH_MAX];     /* where the walk is: real, without "." and "..", "" for the root */
     char rest[2 * PP_PATH_MAX]; /* what is still to be walked */
 };
+
+/* The root of a snapshot. */
+void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found);
+
+/* Look a path up from the directory `start` on, as long as it is real: without dots, symlinks on the
+ * way, a slash at the end, or a catalog that is not at hand. It takes a single look-up, or two to know
+ * that a name is not there (PP_ERROR, which means ENOENT). -1 if only a walk can tell. A symlink at the
+ * end is what is found. `found` may be `start`. */
+int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
+            size_t length, struct pp_found *found);
 
 /* Walk `path`, of `length` bytes, from the repository's root. */
 enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length);
