@@ -1,5 +1,41 @@
-"""Build the C core through cffi; everything else is in pyproject.toml."""
+"""Build the C core through cffi, and the shim beside it; everything else is in pyproject.toml."""
+
+import os
+from glob import glob
 
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
 
-setup(cffi_modules=["csrc/ffi_build.py:ffibuilder"])
+SHIM = "pyparrot/shim/libpyparrot.so"
+BRAIN = ("answers", "index", "mounts", "resolve", "syscalls", "walk")
+FLAGS = [
+    *("-std=c11", "-O2", "-fPIC", "-Icsrc"),
+    # It runs in other people's processes: no libc, no vector registers, nothing exported, and
+    # frames that can be unwound.
+    *("-ffreestanding", "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-mgeneral-regs-only"),
+    *("-fvisibility=hidden", "-fomit-frame-pointer", "-fasynchronous-unwind-tables"),
+    *("-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra"),
+    *("-shared", "-nostdlib", "-Wl,-z,now,-z,noexecstack,-z,initfirst", "-Wl,-Bsymbolic"),
+    *("-Wl,--hash-style=gnu", "-Wl,--build-id", "-Wl,-soname,libpyparrot.so"),
+]
+
+
+class BuildWithShim(build_ext):
+    """Build the extension, and the shim: a library of its own, which no Python ever loads."""
+
+    def run(self) -> None:
+        """Build both."""
+        super().run()
+        top = os.path.dirname(self.get_ext_fullpath("pyparrot"))
+        sources = [f"csrc/{name}.c" for name in BRAIN]
+        sources += [*glob("csrc/calls_*.c"), *glob("csrc/shim/*.c"), *glob("csrc/arch/x86_64/*.S")]
+        target = os.path.join(top, SHIM)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        compiler = os.environ.get("CC", "cc").split()
+        self.spawn([*compiler, *FLAGS, "-o", target, *sorted(sources)])
+
+
+setup(
+    cffi_modules=["csrc/ffi_build.py:ffibuilder"],
+    cmdclass={"build_ext": BuildWithShim},
+)

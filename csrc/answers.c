@@ -5,6 +5,11 @@
 
 #define TYPE_MASK 0170000u
 #define TYPE_SYMLINK 0120000u
+#define TYPE_DIRECTORY 0040000u
+#define TYPE_REGULAR 0100000u
+#define ANY_EXECUTE 0111u
+#define ACCESS_EXECUTE 1u
+#define ACCESS_WRITE 2u
 #define TYPE_CHARACTER 0020000u
 #define TYPE_BLOCK 0060000u
 
@@ -135,6 +140,18 @@ static size_t put_entry(char *output, size_t capacity, enum pp_entries form, uin
     output[form == PP_ENTRIES_64 ? OLD_HEAD : size - 1] = type;
     __builtin_memcpy(output + head, name, name_length);
     return size;
+}
+
+int64_t pp_access(const struct pp_record *record, uint32_t mode)
+{
+    const uint32_t type = record->mode & TYPE_MASK;
+
+    if (mode & ACCESS_WRITE &&
+        (type == TYPE_REGULAR || type == TYPE_DIRECTORY || type == TYPE_SYMLINK))
+        return -EROFS;
+    return mode & ACCESS_EXECUTE && type != TYPE_DIRECTORY && !(record->mode & ANY_EXECUTE)
+               ? -EACCES
+               : 0;
 }
 
 uint64_t pp_parent_inode(const struct pp_snapshot *snapshot, const struct pp_record *directory)

@@ -23,6 +23,9 @@ void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount);
 /* The form of a directory's entries. */
 enum pp_entries { PP_ENTRIES_64, PP_ENTRIES_OLD };
 
+/* What access says of a record: as CernVM-FS has it, who can see a file may read it; nobody may write. */
+int64_t pp_access(const struct pp_record *record, uint32_t mode);
+
 /* The inode of the directory above: what ".." has. The record is the one in the catalog above. */
 uint64_t pp_parent_inode(const struct pp_snapshot *snapshot, const struct pp_record *directory);
 

@@ -18,18 +18,6 @@
 #define PP_TYPE_SOCKET 0140000u
 #define PP_ANY_EXECUTE 0111u
 
-enum { PP_NONE = -1 };
-
-/* What a system call is to us: who decides, and which of its arguments are what (or PP_NONE). */
-struct pp_spec {
-    enum pp_action (*decide)(struct pp_call *call, const struct pp_spec *spec);
-    signed char descriptor; /* where a relative path starts; without a path it is the file itself */
-    signed char path;
-    signed char flags;  /* AT_… */
-    signed char result; /* where the answer is to be written, or what the call is about */
-    uint32_t walk;      /* PP_NOFOLLOW if a symlink at the end is never followed */
-};
-
 typedef enum pp_action pp_decider(struct pp_call *call, const struct pp_spec *spec);
 
 /* calls_look.c */

@@ -41,7 +41,6 @@ enum pp_action pp_decide_statx(struct pp_call *call, const struct pp_spec *spec)
     return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
 }
 
-/* As CernVM-FS has it: who can see a file may read it; nobody may write. */
 enum pp_action pp_decide_access(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action = PP_RUN;
@@ -51,14 +50,7 @@ enum pp_action pp_decide_access(struct pp_call *call, const struct pp_spec *spec
         pp_has_other_flags(call, spec, AT_SYMLINK_NOFOLLOW | EACCESS_FLAG | AT_EMPTY_PATH) ||
         pp_look_up(call, spec, &action))
         return action;
-    const uint32_t type = pp_type(&call->places[0]);
-    if (mode & WRITE && (type == PP_TYPE_REGULAR || type == PP_TYPE_DIRECTORY ||
-                         type == PP_TYPE_SYMLINK))
-        return pp_return(call, -EROFS);
-    if (mode & EXECUTE && type != PP_TYPE_DIRECTORY &&
-        !(call->places[0].walk.record->mode & PP_ANY_EXECUTE))
-        return pp_return(call, -EACCES);
-    return pp_return(call, 0);
+    return pp_return(call, pp_access(call->places[0].walk.record, (uint32_t)mode));
 }
 
 /* What /proc says of descriptors, working directories and programs, as programs shall see it. */

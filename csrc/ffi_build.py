@@ -54,6 +54,8 @@ ffibuilder.cdef("""
     };
     struct pp_index {
         const struct pp_index_header *header;
+        uint64_t records_size;
+        uint32_t *touched;
         ...;
     };
     int pp_index_open(struct pp_index *index, const void *base, size_t size);
@@ -143,7 +145,7 @@ ffibuilder.cdef("""
 
     enum {
         PP_NEEDS_NOTHING, PP_NEEDS_CATALOG, PP_NEEDS_MOUNT, PP_NEEDS_VIEW, PP_NEEDS_PROGRAM,
-        PP_NEEDS_XATTR, ...
+        PP_NEEDS_XATTR, PP_NEEDS_PATCHING, ...
     };
     struct pp_place {
         const struct pp_mount *mount;
@@ -169,6 +171,75 @@ ffibuilder.cdef("""
     struct pp_scratches *pp_scratches_new(void);
     void pp_scratches_free(struct pp_scratches *scratches);
 
+    enum { PP_BOARD_COVERS, PP_BOARD_COUNTS, ... };
+    static char *const PP_BOARD_MAGIC;
+    #define PP_BOARD_SIZE ...
+    #define PP_SHARED_SIZE ...
+    #define PP_TOUCH_UNIT ...
+    #define PP_TOUCH_OPENED ...
+    #define PP_COPIES_MAX ...
+    #define PP_LIBRARIES_MAX ...
+    struct pp_board_library { uint64_t phoff, shoff, slots; };
+    struct pp_board_mount {
+        uint64_t hash;
+        uint64_t device;
+        uint64_t blocks;
+        uint32_t id;
+        uint32_t flags;
+        uint32_t path, path_length;
+        uint32_t view, view_length;
+        uint32_t environment;
+        uint32_t covered;
+    };
+    struct pp_board_refusal { uint64_t hash; int64_t until; };
+    struct pp_board_table { uint32_t depth; uint32_t mounts; uint32_t refusals; uint32_t padding; };
+    struct pp_board_catalog {
+        uint32_t next;
+        uint32_t mount;
+        uint64_t root_hash;
+        uint64_t touched;
+        uint32_t file;
+        uint32_t padding;
+    };
+    struct pp_board {
+        uint64_t cookie;
+        int64_t mark;
+        uint64_t views_device;
+        uint32_t flags;
+        uint32_t generation;
+        uint32_t directories;
+        uint32_t table;
+        uint32_t catalogs;
+        uint32_t shared;
+        uint32_t views, views_length;
+        uint32_t used;
+        uint32_t libraries_count;
+        struct pp_board_library libraries[...];
+        ...;
+    };
+    struct pp_board_shared {
+        uint32_t order;
+        uint64_t answered;
+        uint64_t ran;
+        uint64_t left;
+        ...;
+    };
+
+    struct pp_copy {
+        uint64_t device, inode, size;
+        int64_t modified, changed;
+        const char *file;
+    };
+    struct pp_preload {
+        const char *library;
+        int list;
+        int shim;
+        uint32_t filters;
+        uint32_t copies_count;
+        struct pp_copy copies[...];
+        ...;
+    };
+
     struct pp_counters {
         uint64_t calls;
         uint64_t ran;
@@ -184,7 +255,10 @@ ffibuilder.cdef("""
         struct pp_scratches *scratches;
         int64_t mark;
         int roots_differ;
+        int filters_differ;
         int idle;
+        struct pp_preload *preload;
+        struct pp_board *board;
     };
     struct pp_worker;
     struct pp_worker *pp_worker_new(struct pp_engine *engine);

@@ -57,10 +57,11 @@ static void answer(struct program *program, uint32_t action)
     add(program, BPF_RET | BPF_K, action);
 }
 
-/* Calls that change what paths mean: the engine takes notice of them, and lets them run. */
-static int changes_root(int number)
+/* Calls that change what others mean: the engine takes notice of them, and lets them run. */
+static int is_noticed(int number)
 {
-    return number == __NR_pivot_root || number == __NR_unshare || number == __NR_setns;
+    return number == __NR_pivot_root || number == __NR_unshare || number == __NR_setns ||
+           number == __NR_seccomp;
 }
 
 /* The numbers are compared one by one: the kernel remembers those that always pass, so that only
@@ -79,8 +80,13 @@ static void build(struct program *program, uint64_t cookie)
     skip_unless(program, BPF_JSET, CLONE_NEWNS, 1);
     answer(program, SECCOMP_RET_USER_NOTIF);
     answer(program, SECCOMP_RET_ALLOW);
+    skip_unless(program, BPF_JEQ, __NR_prctl, 4);
+    load(program, LOAD(args[0]));
+    skip_unless(program, BPF_JEQ, PR_SET_SECCOMP, 1);
+    answer(program, SECCOMP_RET_USER_NOTIF);
+    answer(program, SECCOMP_RET_ALLOW);
     for (int number = 0; number < NUMBERS; number++) {
-        if (changes_root(number)) {
+        if (is_noticed(number)) {
             skip_unless(program, BPF_JEQ, (uint32_t)number, 1);
             answer(program, SECCOMP_RET_USER_NOTIF);
         }

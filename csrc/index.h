@@ -109,10 +109,40 @@ struct pp_index {
     const uint8_t *extras;
     uint64_t mask;
     uint64_t records_size;
+    uint32_t *touched; /* its words in the touch map (shim/board.h), or NULL */
 };
 
-/* The hash of a name, independent of where it stands. */
-uint64_t pp_hash_name(const char *name, size_t length);
+static inline uint64_t pp_load(const char *bytes, size_t count)
+{
+    uint64_t word = 0;
+    __builtin_memcpy(&word, bytes, count);
+    return word;
+}
+
+static inline uint64_t pp_mix(uint64_t a, uint64_t b)
+{
+    const unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* The hash of a name, independent of where it stands. Whole words, then the last word again where it overlaps: no loop over single bytes. */
+static inline uint64_t pp_hash_name(const char *name, size_t length)
+{
+    uint64_t hash = length * UINT64_C(0xa0761d6478bd642f);
+
+    if (length >= 8) {
+        for (size_t i = 0; i + 8 < length; i += 8)
+            hash = pp_mix(hash ^ pp_load(name + i, 8), UINT64_C(0xe7037ed1a0b428db));
+        return pp_mix(hash ^ pp_load(name + length - 8, 8), UINT64_C(0x8ebc6af09c88c6e3));
+    }
+    uint64_t word = 0;
+    if (length >= 4)
+        word = pp_load(name, 4) << 32 | pp_load(name + length - 4, 4);
+    else if (length > 0)
+        word = (uint64_t)(uint8_t)name[0] << 16 | (uint64_t)(uint8_t)name[length / 2] << 8 |
+               (uint8_t)name[length - 1];
+    return pp_mix(hash ^ word, UINT64_C(0x8ebc6af09c88c6e3));
+}
 
 static inline uint64_t pp_hash_child(uint64_t parent, uint64_t name_hash)
 {
@@ -124,15 +154,8 @@ static inline uint64_t pp_hash_child(uint64_t parent, uint64_t name_hash)
 /* Take the `size` bytes at `base` (8 byte aligned) for an index; 0, or -1 if they are none. */
 int pp_index_open(struct pp_index *index, const void *base, size_t size);
 
-/* The record at an offset of the file's own; NULL if there can't be one. */
-const struct pp_record *pp_index_record(const struct pp_index *index, uint64_t offset);
-
 /* The root directory's record. */
 const struct pp_record *pp_index_root(const struct pp_index *index);
-
-/* The record of `name` whose path has `hash` and whose parent's has `parent_hash`; NULL if none. */
-const struct pp_record *pp_index_find(const struct pp_index *index, uint64_t hash,
-                                      uint64_t parent_hash, const char *name, size_t length);
 
 /* The record that follows another one; NULL at the end. */
 const struct pp_record *pp_index_next(const struct pp_index *index, const struct pp_record *record);
@@ -141,9 +164,6 @@ const struct pp_record *pp_index_next(const struct pp_index *index, const struct
 const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_record *record,
                               size_t *size);
 
-/* The offset of a record, as in struct pp_slot. */
-uint32_t pp_index_offset(const struct pp_index *index, const struct pp_record *record);
-
 /* The space that a record takes, in units of 8 bytes. */
 static inline uint32_t pp_record_units(const struct pp_record *record)
 {
@@ -151,9 +171,63 @@ static inline uint32_t pp_record_units(const struct pp_record *record)
     return (uint32_t)((sizeof *record + text + 7) / 8);
 }
 
+/* The offset of a record, as in struct pp_slot. */
+static inline uint32_t pp_index_offset(const struct pp_index *index, const struct pp_record *record)
+{
+    return (uint32_t)(((const uint8_t *)record - index->records) / 8);
+}
+
 static inline const char *pp_record_target(const struct pp_record *record)
 {
     return record->text + record->name_length + 1;
+}
+
+static inline size_t pp_record_size(const struct pp_record *record)
+{
+    const size_t text = (size_t)record->name_length + 1 + record->target_length + 1;
+    return (sizeof *record + text + 7) & ~(size_t)7;
+}
+
+/* The record at an offset of the file's own; NULL if there can't be one. */
+static inline const struct pp_record *pp_index_record(const struct pp_index *index, uint64_t offset)
+{
+    const uint64_t start = offset * 8;
+
+    if (start >= index->records_size || index->records_size - start < sizeof(struct pp_record))
+        return NULL;
+    const struct pp_record *record = (const void *)(index->records + start);
+    return pp_record_size(record) <= index->records_size - start ? record : NULL;
+}
+
+static inline int pp_is_named(const struct pp_record *record, const char *name, size_t length)
+{
+    if (record->name_length != length)
+        return 0;
+    for (size_t i = 0; i < length; i++)
+        if (record->text[i] != name[i])
+            return 0;
+    return 1;
+}
+
+/* The record of `name` whose path has `hash` and whose parent's has `parent_hash`; NULL if none. */
+static inline const struct pp_record *pp_index_find(const struct pp_index *index, uint64_t hash,
+                                      uint64_t parent_hash, const char *name, size_t length)
+{
+    const uint32_t tag = (uint32_t)(hash >> 32);
+
+    /* Bounded by the table's size: a damaged table need not have a free slot. */
+    for (uint64_t tries = 0, slot = hash & index->mask; tries <= index->mask;
+         tries++, slot = (slot + 1) & index->mask) {
+        const struct pp_slot found = index->table[slot];
+        if (found.record == 0)
+            return NULL;
+        if (found.tag != tag)
+            continue;
+        const struct pp_record *record = pp_index_record(index, found.record);
+        if (record && record->parent_hash == parent_hash && pp_is_named(record, name, length))
+            return record;
+    }
+    return NULL;
 }
 
 #endif

@@ -14,6 +14,8 @@
 #ifndef PYPARROT_NOTIFY_H
 #define PYPARROT_NOTIFY_H
 
+#include "preload.h"
+#include "shim/board.h"
 #include "surgery.h"
 
 struct pp_counters {
@@ -30,9 +32,12 @@ struct pp_engine {
     const struct pp_namespace *space;
     uint64_t cookie;
     struct pp_scratches *scratches;
-    int64_t mark;     /* seconds of unix time when all objects were modified, as their files say */
-    int roots_differ; /* some task may have another root or mount namespace than we have */
-    int idle;         /* workers that wait for a notification */
+    int64_t mark;        /* seconds of unix time when all objects were modified, as their files say */
+    int roots_differ;    /* some task may have another root or mount namespace than we have */
+    int filters_differ; /* some task may have a filter of its own */
+    int idle;            /* workers that wait for a notification */
+    struct pp_preload *preload;
+    struct pp_board *board; /* what shims are told */
 };
 
 struct pp_worker;

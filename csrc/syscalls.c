@@ -99,19 +99,22 @@ static const struct pp_spec specs[SYS_END] = {
     [__NR_connect] = {pp_decide_connect, NO, NO, NO, 1, 0},
 };
 
+const struct pp_spec *pp_spec_of(int number)
+{
+    return number >= 0 && number < SYS_END && specs[number].decide ? &specs[number] : NULL;
+}
+
 int pp_is_trapped(int number)
 {
-    return number >= 0 && number < SYS_END && specs[number].decide;
+    return pp_spec_of(number) != NULL;
 }
 
 enum pp_action pp_decide(struct pp_call *call)
 {
     call->change_count = 0;
     call->asking = NULL;
-    if (!pp_is_trapped(call->number))
-        return PP_RUN;
-    const struct pp_spec *spec = &specs[call->number];
-    return spec->decide(call, spec);
+    const struct pp_spec *spec = pp_spec_of(call->number);
+    return spec ? spec->decide(call, spec) : PP_RUN;
 }
 
 /* What the deciders share */

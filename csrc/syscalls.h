@@ -40,6 +40,7 @@ struct pp_change {
 /* What a program that runs from elsewhere has to be told. */
 struct pp_exec {
     const char *shown; /* the name that it was started by: AT_EXECFN, and its short name */
+    const char *loader; /* the real program that loads it (PT_INTERP), or NULL */
     /* The first words of its command line, a NUL behind each, instead of the first one that was
      * given; if there are none it stays as it is. */
     uint32_t words;
@@ -69,10 +70,25 @@ struct pp_call {
     char buffer[PP_BUFFER_SIZE];
 };
 
+enum { PP_NONE = -1 };
+
+/* What a system call is to us: who decides, and which of its arguments are what (or PP_NONE). */
+struct pp_spec {
+    enum pp_action (*decide)(struct pp_call *call, const struct pp_spec *spec);
+    signed char descriptor; /* where a relative path starts; without a path it is the file itself */
+    signed char path;
+    signed char flags;  /* AT_… */
+    signed char result; /* where the answer is to be written, or what the call is about */
+    uint32_t walk;      /* PP_NOFOLLOW if a symlink at the end is never followed */
+};
+
 /* What is to be done about a call. */
 enum pp_action pp_decide(struct pp_call *call);
 
 /* Whether a system call is looked at at all. */
 int pp_is_trapped(int number);
+
+/* What a system call's arguments are; NULL if it is not looked at. */
+const struct pp_spec *pp_spec_of(int number);
 
 #endif

@@ -132,56 +132,57 @@ void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found)
     found->hash = snapshot->root->header->root_hash;
 }
 
+/* Whether it is certain that a name is not in the directory whose path is the first `length` bytes.
+ * Called in place of pp_find, whose frame has gone by then: stacks can be tiny. */
+static __attribute__((noinline)) int find_nothing(const struct pp_snapshot *snapshot,
+                                                  const struct pp_found *start, const char *path,
+                                                  size_t length, struct pp_found *directory)
+{
+    while (length > 0 && path[length - 1] == '/')
+        length--;
+    if (pp_find(snapshot, start, path, length, directory) != PP_FOUND ||
+        !is_directory(directory->record))
+        return -1;
+    return directory->record->flags & PP_NESTED && !pp_snapshot_find(snapshot, directory->hash)
+               ? -1
+               : PP_ERROR;
+}
+
 int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
             size_t length, struct pp_found *found)
 {
-    const struct pp_index *index = start->index, *above_index = index, *nested = NULL;
-    struct component parent = {.hash = start->hash}, last = parent;
-    uint64_t above = 0;
-    size_t i = 0;
+    const struct pp_index *index = start->index;
+    uint64_t hash = start->hash, parent = 0;
+    size_t begin = 0, size = 0;
 
-    for (;;) {
+    for (size_t i = 0;;) {
         while (i < length && path[i] == '/')
             i++;
         if (i == length)
             break;
-        const size_t begin = i;
+        begin = i;
         while (i < length && path[i] != '/')
             i++;
-        if (is_dots(path + begin, i - begin))
+        size = i - begin;
+        if (is_dots(path + begin, size))
             return -1;
-        above_index = index;
-        nested = pp_snapshot_find(snapshot, last.hash);
+        const struct pp_index *nested = pp_snapshot_find(snapshot, hash);
         if (nested)
             index = nested;
-        above = parent.hash;
-        parent = last;
-        last.name = path + begin;
-        last.length = i - begin;
-        last.hash = pp_hash_child(parent.hash, pp_hash_name(last.name, last.length));
+        parent = hash;
+        hash = pp_hash_child(parent, pp_hash_name(path + begin, size));
     }
-    if (!last.name) {
+    if (size == 0) {
         *found = *start;
         return PP_FOUND;
     }
-    if (path[length - 1] == '/')
+    if (path[length - 1] == '/' || size > PP_NAME_MAX)
         return -1; /* a slash at the end says more than the name before it */
-    const struct pp_record *record =
-        pp_index_find(index, last.hash, parent.hash, last.name, last.length);
-    if (record) {
-        *found = (struct pp_found){index, record, last.hash};
-        return PP_FOUND;
-    }
-    if (last.length > PP_NAME_MAX)
-        return -1;
-    if (nested)
-        return PP_ERROR;
-    const struct pp_record *directory =
-        parent.name ? pp_index_find(above_index, parent.hash, above, parent.name, parent.length)
-                    : start->record;
-    if (!directory || !is_directory(directory) || directory->flags & PP_NESTED)
-        return -1;
-    return PP_ERROR;
+    const struct pp_record *record = pp_index_find(index, hash, parent, path + begin, size);
+    if (!record)
+        return find_nothing(snapshot, start, path, begin, found);
+    *found = (struct pp_found){index, record, hash};
+    return PP_FOUND;
 }
 
 /* Most paths are real already. Gives -1 if the path needs more than that. */

@@ -208,17 +208,27 @@ class Node(NamedTuple):
 
 
 class Index:
-    """An index file, mapped. It stays mapped as long as anything refers to it."""
+    """An index file, mapped. It stays mapped as long as anything refers to it.
 
-    def __init__(self, file: str) -> None:
+    *file* is a name by which other processes can open it, as long as this one lives.
+    """
+
+    def __init__(self, file: str, keep: bool = False) -> None:
+        """With *keep* the file may be unlinked afterwards."""
         with open(file, "rb") as opened:
             size = os.fstat(opened.fileno()).st_size
             # Nothing can't be mapped.
             self._mapped = mmap.mmap(opened.fileno(), size, prot=mmap.PROT_READ) if size else b""
+            self._kept = os.dup(opened.fileno()) if keep else -1
+        self.file = f"/proc/{os.getpid()}/fd/{self._kept}" if keep else os.path.abspath(file)
         self._buffer = ffi.from_buffer(self._mapped)
         self.pointer = ffi.new("struct pp_index *")
         if lib.pp_index_open(self.pointer, self._buffer, len(self._mapped)) != 0:
             raise BadCatalogError(f"{file}: not an index of this version, or damaged")
+
+    def __del__(self) -> None:
+        if getattr(self, "_kept", -1) >= 0:
+            os.close(self._kept)
 
     @property
     def root_hash(self) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyparrot._core import ffi, lib
+from pyparrot.shim.board import Board, Refusal, Shown
 
 if TYPE_CHECKING:
     from pyparrot.repository.base import Repository
@@ -19,21 +22,26 @@ class Mount(NamedTuple):
     """A repository at a mount point: what C knows of it is *record*, a ``struct pp_mount``.
 
     Without a repository the mount point is reserved: who touches it asks for what belongs there.
+    *number* is another one for each.
     """
 
     path: bytes
     repository: Repository | None
     view: str
     record: Any
+    number: int
 
 
 class MountTable:
     """All mounts of a session. Any thread may change it while others look paths up.
 
     *views* is the directory of views. `namespace` is the ``struct pp_namespace`` for the engine.
+    What changes is told to the *board*, if there is one.
     """
 
-    def __init__(self, views: str) -> None:
+    def __init__(self, views: str, board: Board | None = None) -> None:
+        self._board = board
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._mounts: dict[bytes, Mount] = {}
         # Mounts that others have replaced: what is open in their views stays what it is.
@@ -57,7 +65,7 @@ class MountTable:
         record.path, record.path_length = self._text(path), len(path)
         record.view = self._text(b"")
         with self._lock:
-            self._enter(Mount(path, None, "", record))
+            self._enter(Mount(path, None, "", record, next(self._numbers)))
 
     def mount(
         self, path: bytes, repository: Repository, *, size: int = 0, automount: bool = False
@@ -76,7 +84,7 @@ class MountTable:
         record.device = repository.device
         record.blocks = size // BLOCK_SIZE
         record.flags = lib.PP_AUTOMOUNT if automount else 0
-        mount = Mount(path, repository, view, record)
+        mount = Mount(path, repository, view, record, next(self._numbers))
         with self._lock:
             before = self._mounts.get(path)
             if before is not None and before.repository is not None and before.view != view:
@@ -114,6 +122,8 @@ class MountTable:
         """A catalog was added to a mounted repository."""
         assert mount.repository is not None
         mount.record.snapshot = mount.repository.snapshot.pointer
+        if self._board is not None:
+            self._board.tell(_shown(mount, 0))
 
     def find(self, record: Any) -> Mount:
         """The mount of a ``struct pp_mount *``."""
@@ -127,16 +137,18 @@ class MountTable:
         return iter(list(self._mounts.values()))
 
     def _publish(self) -> None:
-        entries = [(path, mount.record, 0) for path, mount in self._mounts.items()]
-        entries += [(path, ffi.NULL, until) for path, until in self._refused.items()]
+        shown = [_shown(mount, _hash(path)) for path, mount in self._mounts.items()]
         # No path has these hashes, but for views they count.
-        entries += [(b"/" + m.view.encode(), m.record, 0) for m in self._former]
+        shown += [_shown(mount, _hash(b"/" + mount.view.encode())) for mount in self._former]
+        refused = [Refusal(_hash(path), until) for path, until in self._refused.items()]
+        entries = [(each.hash, each.record, 0) for each in shown]
+        entries += [(each.hash, ffi.NULL, each.until) for each in refused]
         capacity = 8
         while capacity < 2 * len(entries) + 1:
             capacity *= 2
         slots = ffi.new("struct pp_mount_slot[]", capacity)
-        for path, record, until in entries:
-            place = path_hash = lib.pp_path_hash(lib.PP_HASH_ROOT, path, len(path))
+        for path_hash, record, until in entries:
+            place = path_hash
             while slots[place & capacity - 1].hash:
                 place += 1
             slot = slots[place & capacity - 1]
@@ -146,6 +158,19 @@ class MountTable:
         table.depth = max((path.count(b"/") for path in self._mounts), default=0)
         self._kept += (slots, table)
         self.namespace.mounts = table
+        if self._board is not None:
+            covers = any(os.path.lexists(path) for path in self._mounts)
+            self._board.show(shown, refused, table.depth, covers)
+
+
+def _shown(mount: Mount, path_hash: int) -> Shown:
+    snapshot = None if mount.repository is None else mount.repository.snapshot
+    return Shown(path_hash, mount.record, mount.number, snapshot)
+
+
+def _hash(path: bytes) -> int:
+    value: int = lib.pp_path_hash(lib.PP_HASH_ROOT, path, len(path))
+    return value
 
 
 def _address(record: Any) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyparrot.mounts import Mount
     from pyparrot.repository.base import Repository
     from pyparrot.repository.cvmfs.remote import RemoteRepository
+    from pyparrot.shim.loading import Shim
 
     from .session import MountOption, Options
 
@@ -50,12 +51,28 @@ class Supervisor:
         directory = options.cache or self._parameter("CVMFS_CACHE_DIR") or default_directory()
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
-        self._table = MountTable(views.directory(self._store))
+        self._shim = self._make_shim() if options.shim else None
+        board = None if self._shim is None else self._shim.board
+        self._table = MountTable(views.directory(self._store), board)
         if os.statvfs(directory).f_flag & os.ST_NOEXEC:
             self._complain(
                 f"warning: {directory}: mounted without exec: no program can run from a repository"
                 " (choose another place with --cache)"
             )
+
+    def _make_shim(self) -> Shim | None:
+        from pyparrot.shim.loading import Shim
+
+        try:
+            shim = Shim(
+                self._store, self._cookie, MARK // 1_000_000_000, views.directory(self._store)
+            )
+        except (OSError, ValueError) as error:
+            self._say(1, f"programs run without the shim: {error}")
+            return None
+        if self._options.stats:
+            shim.board.count()
+        return shim
 
     def _parameter(self, name: str) -> str | None:
         """A parameter that concerns all repositories."""
@@ -207,13 +224,17 @@ class Supervisor:
             self._mount_automatically,
             self._complain,
             lambda text: self._say(2, text),
+            None if self._shim is None else self._shim.libraries,
         )
+        if self._shim is not None:
+            self._shim.prepare(int(message[1:]), lambda error: self._say(1, f"shim: {error}"))
         engine = NotifyEngine(
             self._listener,
             self._table.namespace,
             self._cookie,
             MARK // 1_000_000_000,
             self._supplier,
+            self._shim,
         )
         engine.start()
         return engine
@@ -286,10 +307,20 @@ class Supervisor:
         line = (
             f"{seconds:.2f} s; system calls: {calls.calls} trapped = {calls.ran} let run"
             f" + {calls.answered} answered + {calls.opened} opened + {calls.changed} changed;"
+            f"{self._shim_statistics()}"
             f" fetched: {requests} requests, {size / 1e6:.3f} MB;"
             f" waited for what was missing: {self._supplier.waited:.2f} s in {calls.asked} calls"
         )
         self._say(0, line)
+
+
+    def _shim_statistics(self) -> str:
+        if self._shim is None:
+            return ""
+        shared = self._shim.shared.pointer
+        return (
+            f" shim: {shared.answered} answered, {shared.ran} let through, {shared.left} left;"
+        )
 
 
 def _get_ready() -> None:

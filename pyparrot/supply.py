@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
     from pyparrot.mounts import Mount
     from pyparrot.repository.base import Repository
+    from pyparrot.shim.libraries import Libraries
     from pyparrot.transport import SingleFlight
 
 REFUSED_SECONDS = 60
@@ -36,7 +37,8 @@ class Supplier:
     """Answers an engine's needs from the mounts of *table*.
 
     *mount* is called for names that are missing in a directory where mounts come by themselves;
-    *complain* gets one line about each failure, *detail* one about each thing that was got.
+    *complain* gets one line about each failure, *detail* one about each thing that was got;
+    *libraries* are patched for the shim.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Supplier:
         mount: Mounter,
         complain: Callable[[str], None],
         detail: Callable[[bytes], None],
+        libraries: Libraries | None = None,
     ) -> None:
         self._table = table
         self._store = store
         self._mount = mount
         self._complain = complain
         self._detail = detail
+        self._libraries = libraries
         self.waited = 0.0
         """Seconds that calls have waited for something, all together."""
         self._needs = {
@@ -60,6 +64,7 @@ class Supplier:
             lib.PP_NEEDS_VIEW: self._view,
             lib.PP_NEEDS_PROGRAM: self._program,
             lib.PP_NEEDS_XATTR: self._attribute,
+            lib.PP_NEEDS_PATCHING: self._patch,
         }
 
     def __call__(self, call: Any, need: int) -> None:
@@ -154,6 +159,16 @@ class Supplier:
             size = min(len(value), len(call.buffer))
             ffi.memmove(call.buffer, value, size)
             call.answer = size
+
+
+    def _patch(self, call: Any) -> None:
+        """Make a patched copy of the library that ``answer`` has open, for who loads it next."""
+        call.asked = 1
+        descriptor = call.answer
+        if self._libraries is None:
+            os.close(descriptor)
+        else:
+            self._libraries.add_later(descriptor, lambda error: self._detail(str(error).encode()))
 
 
 def _line(error: OSError) -> str:

@@ -70,7 +70,11 @@ class Snapshot:
         self._addresses = {int(ffi.cast("uintptr_t", root.pointer)): root}
         self._mountpoint = ffi.new("char[]", mountpoint)
         variables = os.environb if environment is None else environment
-        self._variables = [ffi.new("char[]", k + b"=" + v) for k, v in variables.items()]
+        self.variables = [k + b"=" + v for k, v in variables.items()]
+        """What variant symlinks refer to: ``NAME=value``."""
+        self.covered: list[int] = []
+        """The hashes of the paths that are covered."""
+        self._variables = [ffi.new("char[]", variable) for variable in self.variables]
         self._environment = ffi.new("char *[]", [*self._variables, ffi.NULL])
         self._pointer = ffi.new("struct pp_snapshot *")
         self._pointer.root = root.pointer
@@ -95,12 +99,16 @@ class Snapshot:
         """
         with self._lock:
             root = self._pointer.root.header.root_hash
-            hashes = [lib.pp_path_hash(root, path, len(path)) for path in paths]
-            covered = ffi.new("uint64_t[]", [*hashes, 0])
+            self.covered = [lib.pp_path_hash(root, path, len(path)) for path in paths]
+            covered = ffi.new("uint64_t[]", [*self.covered, 0])
             changed = ffi.new("struct pp_snapshot *", self._pointer[0])
             changed.covered = covered
             self._tables += (covered, self._pointer)
             self._pointer = changed
+
+    def indexes(self) -> list[Index]:
+        """The indexes at hand, the root's first."""
+        return list(self._indexes.values())
 
     def mount(self, index: Index) -> None:
         """Put the index of a nested catalog at hand; nothing happens if it is already."""

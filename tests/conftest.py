@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support import Publish, run_publish
+from support import Publish, run_publish, runs
 
 # Users have output buffered, and what is left in a buffer at the end is a case of its own.
 os.environ.pop("PYTHONUNBUFFERED", None)
@@ -37,3 +37,11 @@ def fixtures_directory() -> Path:
     if not directory.is_dir():
         pytest.skip("the official sample repositories are not here (set PYPARROT_FIXTURES)")
     return directory
+
+
+@pytest.fixture(params=runs.SHIMS, ids=lambda choice: f"shim={choice}")
+def shim(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes two tests of one: in runs, programs answer for themselves what they can, and never."""
+    choice: str = request.param
+    monkeypatch.setattr(runs, "shim", choice)
+    return choice

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyparrot._core import ffi, lib
+
+if TYPE_CHECKING:
+    from pyparrot.shim.loading import Shim
 
 WORKERS_AT_FIRST = 2
 WORKERS_AT_MOST = 768
@@ -61,11 +64,18 @@ class NotifyEngine:
     """Serves the notifications of one *listener* until `stop`.
 
     *namespace* is the mount table's; calls with *cookie* pass the filter; *mark* is when objects
-    were modified, as their files say (unix seconds); *supply* is called from any thread.
+    were modified, as their files say (unix seconds); *supply* is called from any thread; *shim* is
+    what goes into programs, if anything.
     """
 
     def __init__(
-        self, listener: int, namespace: Any, cookie: int, mark: int, supply: Supply
+        self,
+        listener: int,
+        namespace: Any,
+        cookie: int,
+        mark: int,
+        supply: Supply,
+        shim: Shim | None = None,
     ) -> None:
         self._supply = supply
         self._lock = threading.Lock()
@@ -77,6 +87,10 @@ class NotifyEngine:
         self._engine.mark = mark
         self._scratches = ffi.gc(lib.pp_scratches_new(), lib.pp_scratches_free)
         self._engine.scratches = self._scratches
+        self._shim = shim
+        self._no_shim = ffi.new("struct pp_preload *"), ffi.new("struct pp_board *")
+        self._engine.preload = shim.pointer if shim else self._no_shim[0]
+        self._engine.board = shim.board.pointer if shim else self._no_shim[1]
         lib.pp_listener_prepare(listener)
 
     def start(self) -> None:

@@ -113,7 +113,7 @@ def index_listing(store: ObjectStore, listing: Listing, root_hash: int) -> Index
     file = store.temporary_file()
     try:
         build(listing, _name_of(b""), b"", root_hash, file)
-        return Index(file)
+        return Index(file, keep=True)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)

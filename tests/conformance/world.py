@@ -63,12 +63,14 @@ class World(NamedTuple):
         return self._run([*words, "--"], cases)
 
     def under_pyparrot(self, cases: list[Case], engine: str) -> dict[str, list[str]]:
-        """What they give under pyparrot."""
+        """What they give under pyparrot; *engine* is its name, perhaps with ``+shim``."""
         shutil.rmtree(self.top / "at")
         (self.top / "at" / "a").mkdir(parents=True)
         (self.top / "at" / "a" / "file").write_text("what lies below a mount point")
         (self.top / "at" / "a" / "below").write_text("")
-        words = [sys.executable, "-m", "pyparrot", "run", "--engine", engine]
+        name, shim, _ = engine.partition("+shim")
+        words = [sys.executable, "-m", "pyparrot", "run", "--engine", name]
+        words += ["--shim", "auto" if shim else "off"]
         words += ["--cache", str(self.top / "cache"), *self.options(), "--"]
         return self._run(words, cases)
 

@@ -136,7 +136,7 @@ timeout 5 sleep 0.1
 echo $?
 timeout 0.2 tail -f @@/data/text/lines > /dev/null
 echo $?
-coproc cat @@/data/text/no*
+coproc { cat @@/data/text/no*; exec >&-; read -r; } # whose descriptors are gone once it ends
 read -u ${COPROC[0]} line
 echo $line
 

@@ -13,6 +13,8 @@ import pytest
 from support import installations, software
 from support.runs import EVERYTHING, World, assert_same, world
 
+pytestmark = pytest.mark.usefixtures("shim")
+
 everything = pytest.mark.skipif(not EVERYTHING, reason="takes long: PYPARROT_TESTS=all")
 
 # CPython

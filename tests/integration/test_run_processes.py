@@ -22,6 +22,8 @@ from typing import Callable
 import pytest
 from support.runs import PYPARROT, World, processes_with, started, world
 
+pytestmark = pytest.mark.usefixtures("shim")
+
 FQRN = "sw.example.org"
 LIMIT = 60.0
 

@@ -15,6 +15,8 @@ import pytest
 from support import software
 from support.runs import World, assert_same, world
 
+pytestmark = pytest.mark.usefixtures("shim")
+
 FQRN = "sw.example.org"
 HERE = Path(__file__).parent
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.runs import PYPARROT, World, started, world
 
+pytestmark = pytest.mark.usefixtures("shim")
+
 FQRN = "moving.example.org"
 
 

@@ -38,6 +38,8 @@ from support.runs import EVERYTHING, LIMIT, World, started, world
 from support.servers import Site
 from support.software import compile_c
 
+pytestmark = pytest.mark.usefixtures("shim")
+
 FQRN = "stress.example.org"
 HAMMER = Path(__file__).parents[1] / "support" / "hammer.c"
 DIRECTORIES, FILES = 10, 300  # as in hammer.c

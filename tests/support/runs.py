@@ -31,6 +31,10 @@ TREE = "@@"
 LIMIT = 300.0
 PYPARROT = (sys.executable, "-m", "pyparrot")
 
+SHIMS = ("auto", "off")
+shim = "auto"
+"""With which of them runs are started; the fixture of the same name tries all."""
+
 
 class Outcome(NamedTuple):
     """How a command ended, and what it wrote."""
@@ -118,7 +122,7 @@ class World(NamedTuple):
 
     def prefix(self, *options: str, cache: Path | None = None) -> list[str]:
         """The words before a command that is to run under pyparrot."""
-        words = [*PYPARROT, "run", "--server", self.url, "--key", str(self.key)]
+        words = [*PYPARROT, "run", "--shim", shim, "--server", self.url, "--key", str(self.key)]
         return [*words, "--cache", str(cache or self.home / "user" / "cache"), *options, "--"]
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * System calls without a libc.
+ */
+#ifndef PYPARROT_GATE_H
+#define PYPARROT_GATE_H
+
+#include <stdint.h>
+
+static inline int64_t pp_system_call(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                                     uint64_t e, uint64_t f)
+{
+    register uint64_t r10 __asm__("r10") = d;
+    register uint64_t r8 __asm__("r8") = e;
+    register uint64_t r9 __asm__("r9") = f;
+    int64_t result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+/* What a patched site leaves on the stack: see entry.S. */
+struct pp_entry {
+    uint64_t number;
+    uint64_t args[6];
+};
+
+/* Run on another stack. */
+int64_t pp_on_stack(void *top, int64_t (*run)(void *), void *argument);
+
+/* Where patched sites come in, one for each comparison that they have had behind them. */
+void pp_enter_0(void), pp_enter_1(void), pp_enter_2(void), pp_enter_3(void);
+
+#endif

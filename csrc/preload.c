@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "preload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "proc.h"
+#include "worker.h"
+
+#define LIST "/etc/ld.so.preload"
+#define LINKER_SIZE 0x30000u /* the code of a dynamic linker is no larger */
+#define LINKER_FLAGS (O_RDONLY | O_CLOEXEC)
+
+static int ends_with(const char *text, const char *end)
+{
+    const size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && strcmp(text + length - wanted, end) == 0;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int64_t read_path(struct pp_worker *worker, int argument)
+{
+    struct pp_call *call = &worker->call;
+    return call->task->operations->read_text(call->task, call->args[argument], call->given[0],
+                                             PP_PATH_MAX);
+}
+
+/* Processes that start */
+
+static struct pp_start *start_of(const struct pp_worker *worker)
+{
+    return &worker->engine->preload->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
+}
+
+static void begin(const struct pp_worker *worker)
+{
+    struct pp_start *start = start_of(worker);
+    __atomic_store_n(&start->address, worker->notification.data.instruction_pointer,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&start->task, (uint64_t)pp_task_number(worker), __ATOMIC_RELEASE);
+}
+
+/* Whether the call comes from the code of a dynamic linker that has begun. */
+static int is_linker(const struct pp_worker *worker)
+{
+    const struct pp_start *start = start_of(worker);
+    const uint64_t address = worker->notification.data.instruction_pointer;
+
+    return __atomic_load_n(&start->task, __ATOMIC_ACQUIRE) ==
+               (uint64_t)pp_task_number(worker) &&
+           address - __atomic_load_n(&start->address, __ATOMIC_RELAXED) + LINKER_SIZE <
+               2 * LINKER_SIZE;
+}
+
+/* Whether the program may have a shim at all: with little memory it shall not find less of it than
+ * without us, and a filter of its own may not allow what a shim does. */
+static int is_fit(const struct pp_worker *worker)
+{
+    const struct pp_engine *engine = worker->engine;
+    const pid_t task = pp_task_number(worker);
+    struct rlimit limit;
+
+    if (prlimit(task, RLIMIT_AS, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY)
+        return 0;
+    if (!__atomic_load_n(&engine->filters_differ, __ATOMIC_RELAXED))
+        return 1;
+    char status[4096];
+    pp_proc_read(task, "status", status, sizeof status);
+    const char *filters = strstr(status, "\nSeccomp_filters:");
+    return filters && strtoul(filters + 17, NULL, 10) <= engine->preload->filters;
+}
+
+/* Files */
+
+/* Give the task a new open file of one that we have open. */
+static enum pp_serving give_again(struct pp_worker *worker, int descriptor)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+    const int opened = open(path, LINKER_FLAGS);
+    if (opened < 0)
+        return PP_NOT_SERVED;
+    worker->counters.opened++;
+    pp_worker_give_file(worker, opened, LINKER_FLAGS);
+    return PP_SERVED;
+}
+
+static int is_patchable(const char *path)
+{
+    const char *base = base_name(path);
+    return strncmp(base, "libc.so.", 8) == 0 || strncmp(base, "libpthread.so.", 14) == 0;
+}
+
+static int64_t nanoseconds(const struct timespec *time)
+{
+    return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
+}
+
+static const struct pp_copy *find_copy(const struct pp_preload *preload, const struct stat *status)
+{
+    const uint32_t count = __atomic_load_n(&preload->copies_count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pp_copy *copy = &preload->copies[i];
+        if (copy->inode == status->st_ino && copy->device == status->st_dev &&
+            copy->size == (uint64_t)status->st_size &&
+            copy->modified == nanoseconds(&status->st_mtim) &&
+            copy->changed == nanoseconds(&status->st_ctim))
+            return copy;
+    }
+    return NULL;
+}
+
+static enum pp_serving serve_library(struct pp_worker *worker)
+{
+    struct pp_call *call = &worker->call;
+    struct pp_preload *preload = worker->engine->preload;
+    struct stat status;
+
+    const int real = pp_remote_open(call->task, call->given[0], O_RDONLY, 0);
+    if (real < 0)
+        return PP_NOT_SERVED;
+    enum pp_serving serving = PP_NOT_SERVED;
+    if (fstat(real, &status) == 0 && S_ISREG(status.st_mode)) {
+        const struct pp_copy *copy = find_copy(preload, &status);
+        const int opened = copy && copy->file ? open(copy->file, LINKER_FLAGS) : -1;
+        if (opened >= 0) {
+            worker->counters.opened++;
+            pp_worker_give_file(worker, opened, LINKER_FLAGS);
+            serving = PP_SERVED;
+        } else if (!copy && preload->copies_count < PP_COPIES_MAX && !call->asked) {
+            /* Whoever looks at it has it through us: the task's root may be another one. */
+            call->answer = real;
+            return PP_UNPATCHED;
+        }
+    }
+    close(real);
+    return serving;
+}
+
+static enum pp_serving serve_open(struct pp_worker *worker)
+{
+    const struct pp_preload *preload = worker->engine->preload;
+    const struct pp_call *call = &worker->call;
+    const char *path = call->given[0];
+    const int is_at = call->number == SYS_openat;
+
+    if ((is_at && (int)call->args[0] != AT_FDCWD) || call->args[is_at + 1] != LINKER_FLAGS ||
+        !is_linker(worker) || read_path(worker, is_at) < 0 || path[0] != '/')
+        return PP_NOT_SERVED;
+    if (ends_with(path, LIST))
+        return give_again(worker, preload->list);
+    if (strcmp(path, preload->library) == 0)
+        return give_again(worker, preload->shim);
+    return is_patchable(path) ? serve_library(worker) : PP_NOT_SERVED;
+}
+
+static enum pp_serving serve_access(struct pp_worker *worker)
+{
+    if (worker->call.args[1] != R_OK || read_path(worker, 0) < 0 ||
+        !ends_with(worker->call.given[0], LIST) || !is_fit(worker))
+        return PP_NOT_SERVED;
+    begin(worker);
+    pp_worker_give(worker, 0);
+    return PP_SERVED;
+}
+
+enum pp_serving pp_preload_serve(struct pp_worker *worker)
+{
+    if (!worker->engine->preload->library)
+        return PP_NOT_SERVED;
+    switch (worker->call.number) {
+    case SYS_access:
+        return serve_access(worker);
+    case SYS_open:
+    case SYS_openat:
+        return serve_open(worker);
+    default:
+        return PP_NOT_SERVED;
+    }
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The board: what the supervisor tells all shims of a session.
+ *
+ * It lies in a page of the shim's own file, which the supervisor serves to the dynamic linker: loading
+ * the shim maps it, and no process needs a call of its own for it. Rules that hold here:
+ *  - The supervisor alone writes. What is in `room` is appended and never changes; what is new is
+ *    written first and then named by one word, which is stored last.
+ *  - No pointers: offsets from the board's beginning, 0 for none.
+ *  - If the room is used up nothing new is told. A shim that does not know something leaves the call
+ *    to the supervisor.
+ */
+#ifndef PYPARROT_BOARD_H
+#define PYPARROT_BOARD_H
+
+#include <stdint.h>
+
+#define PP_BOARD_MAGIC "pyparrot's board"
+#define PP_BOARD_SIZE (512u << 10)
+#define PP_LIBRARIES_MAX 16u
+
+enum {
+    PP_BOARD_COVERS = 1, /* a mount point is the path of something real, too */
+    PP_BOARD_COUNTS = 2, /* what is answered where is to be counted */
+    PP_BOARD_APART = 4,  /* some thread may have a working directory of its own */
+};
+
+/* A patched copy of a library, and where its slots are: see pyparrot/shim/patched.py. */
+struct pp_board_library {
+    uint64_t phoff, shoff;
+    uint64_t slots;
+};
+
+struct pp_board_mount {
+    uint64_t hash; /* its place in the table, as in struct pp_mount_slot */
+    uint64_t device;
+    uint64_t blocks;
+    uint32_t id;
+    uint32_t flags;
+    uint32_t path, path_length;
+    uint32_t view, view_length;
+    uint32_t environment; /* "NAME=value" texts, an empty one behind the last */
+    uint32_t covered;     /* as in struct pp_snapshot */
+};
+
+struct pp_board_refusal {
+    uint64_t hash;
+    int64_t until;
+};
+
+struct pp_board_table {
+    uint32_t depth;
+    uint32_t mounts;   /* struct pp_board_mount follow, */
+    uint32_t refusals; /* then struct pp_board_refusal */
+    uint32_t padding;
+};
+
+/* A catalog that is at hand. */
+struct pp_board_catalog {
+    uint32_t next;  /* the one before it */
+    uint32_t mount; /* whose it is: the mount's id */
+    uint64_t root_hash;
+    uint64_t touched; /* its first word in the touch map; 0 if it has none */
+    uint32_t file;    /* its index file */
+    uint32_t padding;
+};
+
+struct pp_board {
+    char magic[16];
+    uint64_t cookie;
+    int64_t mark;          /* seconds of unix time when all views were modified */
+    uint64_t views_device; /* st_dev of the directory of views */
+    uint32_t flags;
+    uint32_t generation;  /* of the table: another one each time; 0 if there is none yet */
+    uint32_t directories; /* counts working directories that changed behind the shims' backs */
+    uint32_t table;
+    uint32_t catalogs;      /* the newest */
+    uint32_t shared;        /* the file of struct pp_board_shared; 0 if there is none */
+    uint32_t views, views_length;
+    uint32_t used; /* of the board, the header included */
+    uint32_t libraries_count;
+    struct pp_board_library libraries[PP_LIBRARIES_MAX];
+};
+
+/* What all shims write: counters, and behind them the touch map. A word for each record, at its
+ * offset / PP_TOUCH_UNIT: the order of its first use (from 1 on), PP_TOUCH_OPENED if it was opened. */
+#define PP_SHARED_SIZE (UINT64_C(256) << 20)
+#define PP_TOUCH_UNIT 112u /* no record is smaller */
+#define PP_TOUCH_OPENED UINT32_C(0x80000000)
+
+struct pp_board_shared {
+    uint32_t order; /* how many records were touched */
+    uint32_t padding[15];
+    uint64_t answered; /* calls that the shims have answered, */
+    uint64_t ran;      /* let run as they were, */
+    uint64_t left;     /* left to the supervisor */
+    uint64_t padding_too[5];
+    uint32_t words[];
+};
+
+#endif

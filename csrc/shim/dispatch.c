@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A call comes in from a patched site: who makes it, and what comes of it.
+ */
+#include <asm/unistd.h>
+#include <linux/fcntl.h>
+#include <linux/prctl.h>
+#include <linux/seccomp.h>
+
+#include "../calls.h"
+#include "shim.h"
+
+struct pp_shim pp_shim;
+
+/* The call as the program makes it. What is looked at is trapped, and the supervisor does it. */
+static int64_t make(const struct pp_entry *entry)
+{
+    const uint64_t *args = entry->args;
+    return pp_system_call((int64_t)entry->number, args[0], args[1], args[2], args[3], args[4],
+                          args[5]);
+}
+
+static void count(uint64_t *counter)
+{
+    if (pp_shim.board->flags & PP_BOARD_COUNTS)
+        __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+}
+
+/* Leave the call to the supervisor. If it is about something virtual it never waits for the program, and
+ * so it is not interrupted in the program's eyes, whatever handler has run meanwhile. */
+static int64_t leave(const struct pp_entry *entry, int is_virtual)
+{
+    int64_t value;
+    do
+        value = make(entry);
+    while (value == -EINTR && is_virtual);
+    if (pp_shim.shared)
+        count(&pp_shim.shared->left);
+    return value;
+}
+
+/* From the moment on when the program has a filter of its own, only its own calls are made: what it
+ * allows is made for them. */
+static int64_t watch_filter(const struct pp_entry *entry)
+{
+    const int is_prctl = (int)entry->number == __NR_prctl;
+    const int before = pp_shim.is_quiet;
+
+    if (is_prctl ? entry->args[0] == PR_SET_SECCOMP
+                 : entry->args[0] == SECCOMP_SET_MODE_FILTER ||
+                       entry->args[0] == SECCOMP_SET_MODE_STRICT)
+        __atomic_store_n(&pp_shim.is_quiet, 1, __ATOMIC_SEQ_CST);
+    const int64_t value = make(entry);
+    if (value < 0)
+        __atomic_store_n(&pp_shim.is_quiet, before, __ATOMIC_SEQ_CST);
+    return value;
+}
+
+/* Calls that the brain does not look at. */
+static int64_t run_other(const struct pp_entry *entry)
+{
+    int64_t value;
+
+    switch ((int)entry->number) {
+    case __NR_prctl:
+    case __NR_seccomp:
+        return watch_filter(entry);
+    case __NR_fchdir:
+        value = pp_shim.is_quiet ? make(entry) : pp_gate_entry(entry);
+        pp_cwd_forget();
+        return value;
+    default:
+        return make(entry);
+    }
+}
+
+/* Whether a call that failed with this may have come upon a symlink that leads to something virtual. */
+static int is_suspect(const struct pp_entry *entry, int64_t value)
+{
+    const struct pp_spec *spec = pp_spec_of((int)entry->number);
+    return (value == -ENOENT || value == -ENOTDIR) && spec->path != PP_NONE &&
+           entry->args[spec->path];
+}
+
+static int64_t run_native(const struct pp_entry *entry, int has_thought)
+{
+    int64_t value = pp_gate_entry(entry), other = 0;
+    int again;
+
+    if (has_thought || !is_suspect(entry, value)) {
+        if (pp_shim.shared)
+            count(&pp_shim.shared->ran);
+        return value;
+    }
+    switch (pp_think(entry, PP_NOTHING_TO_LEARN, &other, &again)) {
+    case PP_DONE:
+        return other;
+    case PP_NATIVE:
+        if (pp_shim.shared)
+            count(&pp_shim.shared->ran);
+        return value;
+    default:
+        return leave(entry, other != 0);
+    }
+}
+
+/* What the first look has not settled. A function of its own: the first look is to find much stack. */
+static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry, enum pp_verdict verdict,
+                                               int32_t learn)
+{
+    struct pp_glance glance;
+    int again = 1, has_thought = 0;
+
+    glance.value = 0;
+    for (int tries = 0; verdict == PP_UNKNOWN && again && tries < 3; tries++) {
+        verdict = pp_think(entry, learn, &glance.value, &again);
+        has_thought = !again;
+        if (again) {
+            verdict = pp_look(entry, &glance);
+            learn = glance.learn;
+        }
+    }
+    switch (verdict) {
+    case PP_DONE:
+        if (pp_shim.shared)
+            count(&pp_shim.shared->answered);
+        return glance.value;
+    case PP_NATIVE:
+        return run_native(entry, has_thought);
+    default:
+        return leave(entry, glance.value == 1);
+    }
+}
+
+static __attribute__((noinline)) int64_t decide(const struct pp_entry *entry)
+{
+    struct pp_glance glance;
+    const enum pp_verdict verdict = pp_look(entry, &glance);
+
+    if (verdict != PP_DONE)
+        return go_on(entry, verdict, glance.learn);
+    if (pp_shim.shared)
+        count(&pp_shim.shared->answered);
+    return glance.value;
+}
+
+static __attribute__((noinline)) int64_t change_directory(const struct pp_entry *entry)
+{
+    const int64_t value = decide(entry);
+    pp_cwd_forget();
+    return value;
+}
+
+int64_t pp_dispatch(const struct pp_entry *entry)
+{
+    const int number = (int)entry->number;
+
+    if (!pp_spec_of(number))
+        return run_other(entry);
+    if (pp_shim.is_quiet)
+        return make(entry);
+    if (number == __NR_chdir || number == __NR_chroot)
+        return change_directory(entry);
+    return decide(entry);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The shim: answers system calls inside of the process that makes them.
+ *
+ * The dynamic linker loads it into every program. Sites in libc jump to it instead of into the kernel.
+ * What it knows it answers; what is not virtual it lets run; all else it leaves to the supervisor, by
+ * making the call as the program would have made it: the filter traps it. So it may give up anywhere,
+ * and nothing depends on it but speed.
+ *
+ * Rules that hold here:
+ *  - No libc, no thread-local storage, no vector registers, no descriptor that stays open.
+ *  - A site may be reached anywhere: in signal handlers, between fork and exec, on a stack with 1 KiB
+ *    left, while other threads fork or exit. So there is no lock that anybody waits for: what is busy
+ *    is not had, and the call is left to the supervisor.
+ *  - On the program's own stack at most 512 bytes are used (the red zone included). What needs more
+ *    runs on a stack of ours, with all signals held back: a handler that never returns must
+ *    not leave it, and who suspends threads must not find one there.
+ *  - Calls that may wait are made on the program's stack, with its own signal mask.
+ *  - Descriptors and working directories are known by what they are (a file's inode and ctime), never
+ *    by their number: other threads, and code that does not come by here, may change them.
+ *  - A vfork child runs on its parent's memory, but has its own working directory and descriptors.
+ *  - The program's pointers are followed as it gave them. NULL and what can't be an address is left to
+ *    the kernel, which says EFAULT; any other bad pointer faults, as in the vDSO.
+ *  - A call that the shim makes for itself carries the cookie in its sixth argument: the filter lets it
+ *    pass. Once the program has a filter of its own the shim makes no calls but the program's.
+ */
+#ifndef PYPARROT_SHIM_H
+#define PYPARROT_SHIM_H
+
+#include <asm/stat.h>
+
+#include "../arch/x86_64/gate.h"
+#include "../syscalls.h"
+#include "board.h"
+
+#define HIDDEN __attribute__((visibility("hidden")))
+#define PP_STACK_SIZE 32768u
+#define PP_DESKS 6u
+#define PP_NOTES 16u
+
+/* What the first look at a call says. */
+enum pp_verdict {
+    PP_DONE,    /* it returns `value` */
+    PP_NATIVE,  /* it is not about anything virtual */
+    PP_UNKNOWN, /* it takes the whole brain to say */
+    PP_LEFT,    /* the supervisor has to do it */
+    PP_EXECUTE, /* the program in the desk's call.file is to be run */
+};
+
+/* Where a path leads, or what a descriptor is. */
+struct pp_spot {
+    const struct pp_mount *mount; /* NULL: something real */
+    struct pp_found found;
+};
+
+/* Room for a quick call that needs a buffer. */
+struct pp_note {
+    struct stat status;
+    char path[PP_PATH_MAX + 64];
+};
+
+/* All that the brain needs for one call, with a stack of its own. */
+struct pp_desk {
+    struct pp_task task; /* first: the operations get the desk by it */
+    int unsure;          /* the brain was not told all that it asked for */
+    int32_t *busy;
+    const struct pp_entry *entry;
+    int64_t value;
+    enum pp_verdict verdict;
+    int learn; /* the descriptor that is to be learnt first; PP_NOTHING_TO_LEARN if none */
+    struct pp_call call;
+    char stack[PP_STACK_SIZE] __attribute__((aligned(16)));
+};
+
+#define PP_NOTHING_TO_LEARN INT32_MIN
+
+/* When the working directory was looked at: what it was then may be kept until one of them changes. */
+struct pp_cwd_epoch {
+    uint32_t forgotten;
+    uint32_t directories; /* the board's */
+};
+
+/* What a fork shall not copy: whoever was busy is not there any more. */
+struct pp_wiped {
+    int32_t owner;    /* the process that all this belongs to; 0 until it has said so */
+    int32_t building; /* somebody changes the tables */
+    int32_t desks[PP_DESKS];
+    int32_t notes[PP_NOTES];
+    uint32_t cwd_forgotten; /* counts changes of the working directory */
+    uint32_t cwd_version;   /* odd while what follows is written; 0 if it never was */
+    struct pp_cwd_epoch cwd_epoch;
+    struct pp_spot cwd;
+};
+
+struct pp_shim {
+    const struct pp_board *board;
+    struct pp_namespace space; /* .mounts is NULL until the tables are built */
+    uint32_t generation;       /* of the board that they were built of */
+    int is_quiet;              /* the program has a filter of its own */
+    struct pp_board_shared *shared;
+    struct pp_wiped *wiped;
+    struct pp_note *notes;
+};
+
+extern HIDDEN struct pp_shim pp_shim;
+
+/* A call that the filter lets pass. */
+static inline int64_t pp_gate(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                              uint64_t e)
+{
+    return pp_system_call(number, a, b, c, d, e, pp_shim.board->cookie);
+}
+
+static inline int64_t pp_gate_entry(const struct pp_entry *entry)
+{
+    const uint64_t *args = entry->args;
+    return pp_gate((int)entry->number, args[0], args[1], args[2], args[3], args[4]);
+}
+
+/* An address that the kernel would take, as far as one can see. */
+static inline int pp_is_address(uint64_t address)
+{
+    return address - 4096 < UINT64_C(0x7fffffffe000);
+}
+
+/* Take one of `count` things that may be busy: which, or -1. */
+static inline int pp_take(int32_t *busy, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        int32_t free = 0;
+        if (__atomic_load_n(&busy[i], __ATOMIC_RELAXED) == 0 &&
+            __atomic_compare_exchange_n(&busy[i], &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return (int)i;
+    }
+    return -1;
+}
+
+static inline void pp_release(int32_t *busy)
+{
+    __atomic_store_n(busy, 0, __ATOMIC_RELEASE);
+}
+
+/* entry.S comes in here. */
+int64_t pp_dispatch(const struct pp_entry *entry);
+
+/* What a look at a call has brought. */
+struct pp_glance {
+    int64_t value;
+    int32_t learn; /* the descriptor that is to be learnt first; PP_NOTHING_TO_LEARN if none */
+    struct pp_spot spot;
+};
+
+/* look.c: the first look, on the program's stack. */
+enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance);
+
+/* The view of `spot` was opened: -1 if it is not what it was made as, and closed again. Fills `status`. */
+int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct stat *status);
+
+/* think.c: the whole brain. `learn` is what pp_look has left; if `*again` is set something was learnt, and
+ * the first look is to be made again. With PP_LEFT, `*value` is 1 if the call is about something virtual. */
+enum pp_verdict pp_think(const struct pp_entry *entry, int learn, int64_t *value, int *again);
+
+/* tables.c: bring the tables up to date; -1 if somebody else is at it. */
+int pp_tables_update(void);
+/* Put at hand what the board has: a mount's root catalog, or a nested one; -1 if it has not. */
+int pp_tables_mount(const struct pp_mount *mount);
+int pp_tables_catalog(const struct pp_mount *mount, uint64_t hash);
+
+/* identity.c: what is known of the file with this status; 0 if nothing. */
+int pp_identity_find(const struct stat *status, struct pp_spot *spot);
+void pp_identity_keep(const struct stat *status, const struct pp_spot *spot);
+/* Whether this process is the one that all this belongs to, and no vfork child of it. */
+int pp_is_owner(void);
+/* What the working directory is; 0 if that is not known. */
+int pp_cwd_find(struct pp_spot *spot);
+struct pp_cwd_epoch pp_cwd_now(void);
+void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot);
+void pp_cwd_forget(void);
+
+/* self.c */
+extern HIDDEN const struct pp_task_operations pp_self_operations;
+
+/* Remember that a record was used. */
+static inline void pp_touch(const struct pp_found *found, uint32_t opened)
+{
+    if (!found->index->touched)
+        return;
+    uint32_t *word =
+        &found->index->touched[(uint64_t)pp_index_offset(found->index, found->record) * 8 /
+                               PP_TOUCH_UNIT];
+    const uint32_t now = __atomic_load_n(word, __ATOMIC_RELAXED);
+    if (now == 0) {
+        const uint32_t order = __atomic_add_fetch(&pp_shim.shared->order, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(word, order | opened, __ATOMIC_RELAXED);
+    } else if (opened & ~now) {
+        __atomic_or_fetch(word, opened, __ATOMIC_RELAXED);
+    }
+}
+
+#endif
