@@ -19,7 +19,7 @@
 #endif
 
 #define NUMBERS 512
-#define LENGTH_MAX 256
+#define LENGTH_MAX 400
 
 #define LOAD(field) (offsetof(struct seccomp_data, field))
 
@@ -64,10 +64,53 @@ static int is_noticed(int number)
            number == __NR_seccomp;
 }
 
-/* The numbers are compared one by one: the kernel remembers those that always pass, so that only
- * the others get here. */
+/* Numbers that follow one another and are treated alike; those between the runs pass. */
+struct run {
+    int first, end;
+    int is_asked; /* asked about unless the call has the cookie; else always */
+};
+
+static int runs_of(struct run *runs)
+{
+    int count = 0;
+    for (int number = 0; number < NUMBERS; number++) {
+        const int asked = pp_is_trapped(number);
+        if (!asked && !is_noticed(number))
+            continue;
+        if (count && runs[count - 1].end == number && runs[count - 1].is_asked == asked)
+            runs[count - 1].end++;
+        else
+            runs[count++] = (struct run){number, number + 1, asked};
+    }
+    return count;
+}
+
+/* A tree of comparisons with a leaf for each run. What is in a run goes on behind the tree: where that is
+ * is filled in at the end. */
+static void search(struct program *program, const struct run *runs, int count)
+{
+    if (count == 1) {
+        skip_unless(program, BPF_JGE, (uint32_t)runs->first, 2);
+        skip_if(program, BPF_JGE, (uint32_t)runs->end, 1);
+        add(program, BPF_JMP | BPF_JA, (uint32_t)runs->is_asked);
+        answer(program, SECCOMP_RET_ALLOW);
+        return;
+    }
+    const int half = count / 2;
+    const unsigned short test = program->length;
+    skip_if(program, BPF_JGE, (uint32_t)runs[half].first, 0);
+    search(program, runs, half);
+    program->code[test].jt = (uint8_t)(program->length - test - 1);
+    search(program, runs + half, count - half);
+}
+
+/* The kernel remembers the numbers that always pass, whatever the arguments; only the others get here,
+ * the shim's among them, and so they are found in a few steps. */
 static void build(struct program *program, uint64_t cookie)
 {
+    struct run runs[NUMBERS];
+    const int count = runs_of(runs);
+
     load(program, LOAD(arch));
     skip_if(program, BPF_JEQ, PP_AUDIT_ARCH, 1);
     answer(program, SECCOMP_RET_ALLOW);
@@ -85,36 +128,21 @@ static void build(struct program *program, uint64_t cookie)
     skip_unless(program, BPF_JEQ, PR_SET_SECCOMP, 1);
     answer(program, SECCOMP_RET_USER_NOTIF);
     answer(program, SECCOMP_RET_ALLOW);
-    for (int number = 0; number < NUMBERS; number++) {
-        if (is_noticed(number)) {
-            skip_unless(program, BPF_JEQ, (uint32_t)number, 1);
-            answer(program, SECCOMP_RET_USER_NOTIF);
-        }
-    }
-    /* Runs of numbers that follow one another are tested at once: 1 + 2 instructions each. */
-    for (int number = 0; number < NUMBERS;) {
-        if (!pp_is_trapped(number)) {
-            number++;
-            continue;
-        }
-        const int first = number;
-        while (pp_is_trapped(number))
-            number++;
-        const uint8_t length = 6; /* of what asks, below */
-        if (number - first == 1) {
-            skip_unless(program, BPF_JEQ, (uint32_t)first, length);
-        } else {
-            skip_unless(program, BPF_JGE, (uint32_t)first, length + 1);
-            skip_if(program, BPF_JGE, (uint32_t)number, length);
-        }
-        load(program, LOAD(args[5]));
-        skip_unless(program, BPF_JEQ, (uint32_t)cookie, 3);
-        load(program, LOAD(args[5]) + 4);
-        skip_unless(program, BPF_JEQ, (uint32_t)(cookie >> 32), 1);
-        answer(program, SECCOMP_RET_ALLOW);
-        answer(program, SECCOMP_RET_USER_NOTIF);
-    }
+    const unsigned short tree = program->length;
+    search(program, runs, count);
+    const unsigned short asks = program->length;
+    load(program, LOAD(args[5]));
+    skip_unless(program, BPF_JEQ, (uint32_t)cookie, 3);
+    load(program, LOAD(args[5]) + 4);
+    skip_unless(program, BPF_JEQ, (uint32_t)(cookie >> 32), 1);
     answer(program, SECCOMP_RET_ALLOW);
+    const unsigned short notices = program->length;
+    answer(program, SECCOMP_RET_USER_NOTIF);
+    for (unsigned short i = tree; i < asks; i++) {
+        struct sock_filter *jump = &program->code[i];
+        if (jump->code == (BPF_JMP | BPF_JA))
+            jump->k = (uint32_t)((jump->k ? asks : notices) - i - 1);
+    }
 }
 
 int pp_filter_install(uint64_t cookie, int wait_killable)

@@ -58,13 +58,13 @@ int pp_mounts_refused(const struct pp_mounts *mounts, uint64_t hash, int64_t now
     return slot && !slot->mount && now < slot->until;
 }
 
-const struct pp_mount *pp_view_match(const struct pp_namespace *space, const char *path,
+const struct pp_mount *pp_view_named(const struct pp_namespace *space, const char *path,
                                      size_t *end)
 {
     const struct pp_mounts *mounts = __atomic_load_n(&space->mounts, __ATOMIC_ACQUIRE);
     const size_t start = space->views_length + 1;
 
-    if (!pp_starts_with(path, space->views, space->views_length) || path[start - 1] != '/')
+    if (path[start - 1] != '/')
         return NULL;
     for (uint64_t slot = 0; slot <= mounts->mask; slot++) {
         const struct pp_mount *mount = mounts->slots[slot].mount;
@@ -79,4 +79,12 @@ const struct pp_mount *pp_view_match(const struct pp_namespace *space, const cha
         }
     }
     return NULL;
+}
+
+const struct pp_mount *pp_view_match(const struct pp_namespace *space, const char *path,
+                                     size_t *end)
+{
+    return pp_starts_with(path, space->views, space->views_length)
+               ? pp_view_named(space, path, end)
+               : NULL;
 }

@@ -66,4 +66,8 @@ int pp_mounts_refused(const struct pp_mounts *mounts, uint64_t hash, int64_t now
 const struct pp_mount *pp_view_match(const struct pp_namespace *space, const char *path,
                                      size_t *end);
 
+/* The same of a path that is known to begin with the directory of views. */
+const struct pp_mount *pp_view_named(const struct pp_namespace *space, const char *path,
+                                     size_t *end);
+
 #endif

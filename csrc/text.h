@@ -15,6 +15,21 @@ static inline size_t pp_length(const char *text)
     return length;
 }
 
+/* Whether two texts are the same, both of which are so long. */
+static inline int pp_is_same(const char *a, const char *b, size_t length)
+{
+    unsigned long x, y;
+    for (; length >= sizeof x; length -= sizeof x, a += sizeof x, b += sizeof x) {
+        __builtin_memcpy(&x, a, sizeof x);
+        __builtin_memcpy(&y, b, sizeof y);
+        if (x != y)
+            return 0;
+    }
+    while (length > 0 && *a == *b)
+        a++, b++, length--;
+    return length == 0;
+}
+
 static inline int pp_starts_with(const char *text, const char *start, size_t length)
 {
     for (size_t i = 0; i < length; i++)

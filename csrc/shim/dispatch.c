@@ -4,6 +4,7 @@
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
+#include <linux/openat2.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
 
@@ -74,12 +75,32 @@ static int64_t run_other(const struct pp_entry *entry)
     }
 }
 
-/* Whether a call that failed with this may have come upon a symlink that leads to something virtual. */
-static int is_suspect(const struct pp_entry *entry, int64_t value)
+static int has_dots(const char *path)
+{
+    for (; *path; path++)
+        if (path[0] == '.' && path[1] == '.')
+            return 1;
+    return 0;
+}
+
+/* Whether a call that failed may have come upon a symlink that leads to something virtual. */
+static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
-    return (value == -ENOENT || value == -ENOTDIR) && spec->path != PP_NONE &&
-           entry->args[spec->path];
+    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+
+    if (spec->path == PP_NONE || !entry->args[spec->path])
+        return 0;
+    const char *path = (const char *)entry->args[spec->path];
+    if (pp_names_two((int)entry->number) || has_dots(path))
+        return 1;
+    const int descriptor =
+        spec->descriptor == PP_NONE ? AT_FDCWD : (int)entry->args[spec->descriptor];
+    const int64_t value = pp_gate(__NR_openat2, (uint64_t)descriptor, (uint64_t)path,
+                                  (uint64_t)&how, sizeof how, 0);
+    if (value >= 0)
+        pp_gate(__NR_close, (uint64_t)value, 0, 0, 0, 0);
+    return value != -ENOENT && value != -ENOTDIR;
 }
 
 static int64_t run_native(const struct pp_entry *entry, int has_thought)
@@ -87,7 +108,7 @@ static int64_t run_native(const struct pp_entry *entry, int has_thought)
     int64_t value = pp_gate_entry(entry), other = 0;
     int again;
 
-    if (has_thought || !is_suspect(entry, value)) {
+    if (has_thought || (value != -ENOENT && value != -ENOTDIR) || !is_suspect(entry)) {
         if (pp_shim.shared)
             count(&pp_shim.shared->ran);
         return value;

@@ -19,6 +19,7 @@
 #define EACCESS_FLAG 0x200u
 #define ACCESS_MODES 7u
 #define FACCESSAT2 439
+#define VERIFIED 256u
 #define UNIX_FAMILY 1
 #define UNIX_PATH_OFFSET 2
 #define PLAIN_OPEN_FLAGS \
@@ -254,12 +255,14 @@ static __attribute__((noinline)) enum pp_verdict look_getcwd(uint64_t output, ui
     char *path = (char *)output;
     size_t end;
 
+    const struct pp_namespace *space = &pp_shim.space;
     const int64_t size = glance->value = pp_gate(__NR_getcwd, output, capacity, 0, 0, 0);
     if (size == -ERANGE || size == -ENOENT)
         return PP_UNKNOWN;
-    if (size <= 0 || !pp_starts_with(path, pp_shim.space.views, pp_shim.space.views_length))
+    if (size <= (int64_t)space->views_length ||
+        !pp_is_same(path, space->views, space->views_length))
         return PP_DONE;
-    const struct pp_mount *mount = pp_view_match(&pp_shim.space, path, &end);
+    const struct pp_mount *mount = pp_view_named(space, path, &end);
     if (!mount || mount->path_length + (uint64_t)size - end > capacity)
         return PP_UNKNOWN;
     __builtin_memmove(path + mount->path_length, path + end, (uint64_t)size - end);
@@ -287,10 +290,21 @@ static int write_view(struct pp_note *note, const struct pp_spot *spot, const ch
                : 0;
 }
 
+/* Records whose views were verified lately, by their addresses. */
+static const struct pp_record *verified[VERIFIED];
+
+static const struct pp_record **verified_place(const struct pp_record *record)
+{
+    return &verified[((uint64_t)record >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 56];
+}
+
 int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct stat *status)
 {
+    const struct pp_record **place = verified_place(spot->found.record);
     const uint32_t type = type_of(spot->found.record);
 
+    if (__atomic_load_n(place, __ATOMIC_RELAXED) == spot->found.record)
+        return 0;
     if (get_status((int)descriptor, status) < 0)
         return 0;
     if (type == PP_TYPE_REGULAR &&
@@ -302,6 +316,7 @@ int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct st
     }
     if (type == PP_TYPE_DIRECTORY || status->st_nlink <= 2)
         pp_identity_keep(status, spot);
+    __atomic_store_n(place, spot->found.record, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -350,20 +365,6 @@ look_open(int descriptor, uint64_t path, uint32_t flags, struct pp_glance *glanc
 
 /* Everything else */
 
-static int names_two(int number)
-{
-    switch (number) {
-    case __NR_rename:
-    case __NR_renameat:
-    case __NR_renameat2:
-    case __NR_link:
-    case __NR_linkat:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
 /* A call's second path. */
 static __attribute__((noinline)) enum pp_verdict look_second(const struct pp_entry *entry,
                                                              struct pp_glance *glance)
@@ -389,7 +390,7 @@ static __attribute__((noinline)) enum pp_verdict look_other(const struct pp_entr
             ? locate(entry->args[spec->path], &glance->spot) != WAY_REAL
             : glance->spot.mount != NULL)
         return PP_UNKNOWN;
-    return names_two((int)entry->number) ? look_second(entry, glance) : PP_NATIVE;
+    return pp_names_two((int)entry->number) ? look_second(entry, glance) : PP_NATIVE;
 }
 
 /* Sockets are ours only if they have a path. */

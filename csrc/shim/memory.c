@@ -11,8 +11,41 @@ HIDDEN void *memmove(void *to, const void *from, size_t size);
 HIDDEN void *memset(void *at, int value, size_t size);
 HIDDEN int memcmp(const void *a, const void *b, size_t size);
 
+/* Most copies are of a few words, for which the string instructions take too long to begin. The words
+ * are marked as volatile: or the compiler would see what this is, and call it. */
+#define WORDS_MAX 256u
+
+static void copy_up(char *to, const char *from, size_t size)
+{
+    for (; size >= 8; size -= 8, to += 8, from += 8) {
+        unsigned long word;
+        __builtin_memcpy(&word, from, 8);
+        *(volatile unsigned long __attribute__((aligned(1))) *)to = word;
+    }
+    for (; size; size--)
+        *(volatile char *)to++ = *from++;
+}
+
+static void copy_down(char *to, const char *from, size_t size)
+{
+    while (size >= 8) {
+        unsigned long word;
+        size -= 8;
+        __builtin_memcpy(&word, from + size, 8);
+        *(volatile unsigned long __attribute__((aligned(1))) *)(to + size) = word;
+    }
+    while (size) {
+        size--;
+        *(volatile char *)(to + size) = from[size];
+    }
+}
+
 void *memcpy(void *restrict to, const void *restrict from, size_t size)
 {
+    if (size <= WORDS_MAX) {
+        copy_up(to, from, size);
+        return to;
+    }
     void *at = to;
     __asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
     return to;
@@ -21,10 +54,9 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
 void *memmove(void *to, const void *from, size_t size)
 {
     if ((size_t)((char *)to - (const char *)from) >= size)
-        return memcpy(to, from, size);
-    void *at = (char *)to + size - 1;
-    const void *source = (const char *)from + size - 1;
-    __asm__ volatile("std\n\trep movsb\n\tcld" : "+D"(at), "+S"(source), "+c"(size) : : "memory");
+        copy_up(to, from, size);
+    else
+        copy_down((char *)to, from, size);
     return to;
 }
 

@@ -28,6 +28,7 @@
 #define PYPARROT_SHIM_H
 
 #include <asm/stat.h>
+#include <asm/unistd.h>
 
 #include "../arch/x86_64/gate.h"
 #include "../syscalls.h"
@@ -138,6 +139,21 @@ static inline int pp_take(int32_t *busy, unsigned count)
 static inline void pp_release(int32_t *busy)
 {
     __atomic_store_n(busy, 0, __ATOMIC_RELEASE);
+}
+
+/* Whether a call has two paths. */
+static inline int pp_names_two(int number)
+{
+    switch (number) {
+    case __NR_rename:
+    case __NR_renameat:
+    case __NR_renameat2:
+    case __NR_link:
+    case __NR_linkat:
+        return 1;
+    default:
+        return 0;
+    }
 }
 
 /* entry.S comes in here. */

@@ -28,7 +28,7 @@ static uint64_t arena_left;
 
 static void *at(uint32_t offset)
 {
-    return offset < PP_BOARD_SIZE ? (char *)(uintptr_t)pp_shim.board + offset : NULL;
+    return offset && offset < PP_BOARD_SIZE ? (char *)(uintptr_t)pp_shim.board + offset : NULL;
 }
 
 static int begin(void)
@@ -203,7 +203,7 @@ static const struct pp_board_catalog *find_catalog(uint32_t mount, uint64_t hash
 {
     const struct pp_board_catalog *catalog =
         at(__atomic_load_n(&pp_shim.board->catalogs, __ATOMIC_ACQUIRE));
-    while (catalog && (const void *)catalog != pp_shim.board) {
+    while (catalog) {
         if (catalog->mount == mount && catalog->root_hash == hash)
             return catalog;
         catalog = at(catalog->next);
@@ -256,6 +256,8 @@ static int mount_root(struct local_mount *local)
 
     if (local->mount.snapshot)
         return 0;
+    if (!given)
+        return -1;
     while (i < given->mounts && mounts[i].id != local->id)
         i++;
     if (i == given->mounts)
@@ -264,16 +266,14 @@ static int mount_root(struct local_mount *local)
     struct pp_mounted *mounted = get(FIRST_CAPACITY * sizeof *mounted);
     const char **environment = NULL;
     uint64_t count = 0;
-    for (const char *text = at(mounts[i].environment); mounts[i].environment && *text;
-         text += pp_length(text) + 1)
+    for (const char *text = at(mounts[i].environment); text && *text; text += pp_length(text) + 1)
         count++;
     environment = get((count + 1) * sizeof *environment);
     const struct pp_index *root = map_index(local->id, PP_HASH_ROOT);
     if (!snapshot || !mounted || !environment || !root)
         return -1;
     count = 0;
-    for (const char *text = at(mounts[i].environment); mounts[i].environment && *text;
-         text += pp_length(text) + 1)
+    for (const char *text = at(mounts[i].environment); text && *text; text += pp_length(text) + 1)
         environment[count++] = text;
     *snapshot = (struct pp_snapshot){
         .root = root,

@@ -34,9 +34,27 @@ static int supply(const struct pp_place *place)
 
 /* Learning what a descriptor, or the working directory, is */
 
-static int is_hidden(const char *path)
+/* Whether real paths from a directory on may lead to what only the brain understands: through /proc, or
+ * to a mount point in it. */
+static int is_devious(const struct pp_mounts *mounts, const char *path)
 {
-    return pp_starts_with(path, "/proc", 5) || pp_starts_with(path, "/dev", 4);
+    if (pp_starts_with(path, "/proc", 5) || pp_starts_with(path, "/dev", 4))
+        return 1;
+    const size_t length = path[1] ? pp_length(path) : 0;
+    for (uint64_t slot = 0; slot <= mounts->mask; slot++) {
+        const struct pp_mount *mount = mounts->slots[slot].mount;
+        if (mount && mount->path_length > length && pp_starts_with(mount->path, path, length) &&
+            mount->path[length] == '/')
+            return 1;
+    }
+    return 0;
+}
+
+/* Whether a file with this status is the view of one path only. */
+static int is_one(const struct stat *status)
+{
+    const uint32_t type = status->st_mode & PP_TYPE_MASK;
+    return type == PP_TYPE_DIRECTORY || (type == PP_TYPE_REGULAR && status->st_nlink <= 2);
 }
 
 /* Whether it is known from now on. */
@@ -48,7 +66,8 @@ static int learn(struct pp_desk *desk, int descriptor)
     struct pp_spot spot = {0};
 
     if (descriptor != PP_CWD &&
-        pp_gate(__NR_fstat, (uint64_t)descriptor, (uint64_t)status, 0, 0, 0) < 0)
+        (pp_gate(__NR_fstat, (uint64_t)descriptor, (uint64_t)status, 0, 0, 0) < 0 ||
+         !is_one(status)))
         return 0;
     for (int i = 0; i < TRIES; i++) {
         pp_resolve(place, desk->call.space, &desk->task, descriptor, "", PP_NOFOLLOW);
@@ -60,7 +79,8 @@ static int learn(struct pp_desk *desk, int descriptor)
     if (place->where == PP_VIRTUAL) {
         const struct pp_walk *walk = &place->walk;
         spot = (struct pp_spot){place->mount, {walk->index, walk->record, walk->hash}};
-    } else if (place->where != PP_REAL || place->path[0] != '/' || is_hidden(place->path)) {
+    } else if (place->where != PP_REAL || place->path[0] != '/' ||
+               is_devious(desk->call.space->mounts, place->path)) {
         return 0;
     }
     if (descriptor == PP_CWD) {
@@ -69,9 +89,6 @@ static int learn(struct pp_desk *desk, int descriptor)
         pp_cwd_keep(epoch, &spot);
         return 1;
     }
-    const uint32_t type = status->st_mode & PP_TYPE_MASK;
-    if (type != PP_TYPE_DIRECTORY && (type != PP_TYPE_REGULAR || status->st_nlink > 2))
-        return 0;
     pp_identity_keep(status, &spot);
     return 1;
 }

@@ -21,6 +21,7 @@ DIRECTORY = "views"
 
 _NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _TRIES = 20
+_SMALL = 16384
 
 
 def directory(store: ObjectStore) -> str:
@@ -98,14 +99,17 @@ def _link(store: ObjectStore, body: Callable[[], str], view: bytes) -> None:
     for _ in range(_TRIES):
         source = body()
         try:
-            os.link(os.fsencode(source), view)
-            return
+            status = os.stat(source)
+            if status.st_nlink == 1 or status.st_size > _SMALL:
+                os.link(os.fsencode(source), view)
+                return
         except FileNotFoundError:
             continue  # evicted in this very moment
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
-        # A file system without hard links, or a body that too many files share.
+        # A body that other views have, and that costs little: an inode of its own tells at once which
+        # view it is. Or a file system without hard links, or a body that too many files share.
         make_file(store, view, lambda name, source=source: _copy(source, name))  # type: ignore[misc]
         return
     raise OSError(errno.EIO, "the object is evicted as soon as it is there")

@@ -1,0 +1,196 @@
+"""Random system calls, natively and in a run: what they give has to be the same, call by call.
+
+    tools/fuzz calls [--minutes N] [--shim off] [SEED]
+
+The tree and the calls are those of ``tests/conformance``; the program is ``calls.c``. With a SEED it
+makes the calls of that one, and says how the first that differs came about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "conformance")]
+
+import world as conformance  # noqa: E402
+from support.runs import PYPARROT, User, ordinary_user  # noqa: E402
+
+FINDINGS = HERE.parents[1] / ".fuzz" / "findings"
+BATCH, STEPS = 40, 400
+BEFORE = 12
+LIMIT = 600
+
+
+class Setting(NamedTuple):
+    """Where it all is: the world of the conformance suite, and who makes the calls."""
+
+    world: conformance.World
+    user: User
+    shim: str
+
+    @property
+    def _covering(self) -> Path:
+        """What is seen above the mounts; it is a mount, too, so that nothing can be made there."""
+        return self.world.top / "published" / "W"
+
+    def prepare(self) -> None:
+        """Make what the conformance suite does not have."""
+        top = self.world.top
+        for name in ("a", "b/nested/deep"):
+            (self._covering / name).mkdir(parents=True)
+        conformance.make_real(top / "real.new", self.world.places)
+        for name in ("noaccess", "locked"):
+            (top / "real.new" / name).chmod(0o755)
+        (top / "real").mkdir()
+        (top / "user").mkdir()
+        if os.geteuid() == 0:
+            owner = f"{self.user.uid}:{self.user.gid}"
+            places = [top / name for name in ("real", "real.new", "user")]
+            subprocess.run(["chown", "-Rh", owner, *places], check=True)
+        sources = [HERE / "calls.c", HERE / "calls_made.c"]
+        flags = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-pthread")
+        subprocess.run(["cc", *flags, "-o", top / "calls", *sources], check=True)
+        words = sorted({*self._words()})
+        (top / "words").write_bytes(b"\0".join(words) + b"\0")
+
+    def _words(self) -> Iterator[bytes]:
+        top = os.fsencode(self.world.top)
+        for number, place in enumerate(("real.new", "published/A", "published/B", "published/I")):
+            start = os.path.join(top, os.fsencode(place))
+            for directory, directories, files in os.walk(start):
+                is_large = len(files) > 100
+                names = [*directories, *(sorted(files)[:2] if is_large else files)]
+                for name in names:
+                    yield b"%d%s" % (number, os.path.relpath(os.path.join(directory, name), start))
+
+    def command(self, first: int, count: int) -> list[str]:
+        """The program that makes the calls of so many seeds."""
+        top, places = self.world.top, self.world.places
+        numbers = [str(number) for number in (first, count, STEPS)]
+        shown = [os.fsdecode(places[name]) for name in "RABIPW"]
+        return [str(top / "calls"), *numbers, str(top / "words"), *shown]
+
+    def native(self, first: int, count: int) -> list[str]:
+        """What they give on real file systems."""
+        top = self.world.top
+        words = [str(top / "cover"), str(top / "at")]
+        for name, at in self.world.mounts.items():
+            words += [str(top / "published" / name), str(at)]
+        words.append("--")
+        options = {}
+        if os.geteuid() == 0:
+            ids = [f"--reuid={self.user.uid}", f"--regid={self.user.gid}", "--clear-groups"]
+            words += [shutil.which("setpriv") or "setpriv", *ids, "--"]
+        return self._run([*words, *self.command(first, count)], **options)
+
+    def under_pyparrot(self, first: int, count: int) -> list[str]:
+        """What they give in a run."""
+        cache = str(self.world.top / "user" / "cache")
+        words = [*PYPARROT, "run", "--shim", self.shim, "--cache", cache, *self.world.options()]
+        words += ["-M", f"{self.world.top / 'at'}={self._covering}", "--"]
+        return self._run([*words, *self.command(first, count)], **self.user.options())
+
+    def _run(self, command: list[str], **options: object) -> list[str]:
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C",
+            "HOME": str(self.world.top / "user"),
+            "XDG_CONFIG_HOME": str(self.world.top / "user" / "config"),
+        }
+        with tempfile.TemporaryFile() as said:
+            done = subprocess.run(  # type: ignore[call-overload]
+                command,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.PIPE,
+                env=environment,
+                timeout=LIMIT,
+                check=False,
+                **options,
+            )
+            said.seek(0)
+            lines = said.read().decode("ascii").splitlines()
+        errors = done.stderr.decode(errors="replace")
+        if done.returncode or errors:
+            lines.append(f"ended with {done.returncode}: {errors}")
+        return lines
+
+
+def differences(native: list[str], run: list[str]) -> Iterator[str]:
+    """For each seed a report of the first line that is not the same, if there is one."""
+    for wanted, found in itertools.zip_longest(_by_seed(native), _by_seed(run), fillvalue=[""]):
+        for number, pair in enumerate(itertools.zip_longest(wanted, found)):
+            if pair[0] != pair[1]:
+                said = [f"natively: {pair[0]}", f"in a run: {pair[1]}", ""]
+                yield "\n".join([wanted[0], *wanted[1:number][-BEFORE:], *said])
+                break
+
+
+def _by_seed(lines: list[str]) -> list[list[str]]:
+    """The lines of each seed; what comes before the first is one, too."""
+    starts = [0, *(n for n, line in enumerate(lines) if n and line.startswith("seed "))]
+    return [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)])]
+
+
+def search(setting: Setting, first: int, minutes: float) -> list[str]:
+    """Compare seed after seed until the time is over, or something differs."""
+    ends = time.monotonic() + 60 * minutes
+    calls = 0
+    while time.monotonic() < ends:
+        native = setting.native(first, BATCH)
+        found = list(differences(native, setting.under_pyparrot(first, BATCH)))
+        if found:
+            return found
+        calls += len(native)
+        first += BATCH
+    print(f"Done {calls} runs in {60 * minutes:.0f} second(s); the next seed is {first}")
+    return []
+
+
+def main() -> int:
+    """Search, or make the calls of one seed."""
+    parser = argparse.ArgumentParser(prog="tools/fuzz calls", description=__doc__)
+    add = parser.add_argument
+    add("seed", nargs="?", type=int, help="make the calls of this seed")
+    add("--first", type=int, default=int(time.time()) * 1000, help="the seed to begin with")
+    add("--minutes", type=float, default=10)
+    add("--shim", choices=("auto", "off"), default="auto")
+    arguments = parser.parse_args()
+    top = Path(tempfile.mkdtemp(prefix="pyparrot-fuzz-"))
+    top.chmod(0o755)
+    try:
+        inner = top / "some" / "levels" / "below"  # not every ".." shall lead to /
+        inner.mkdir(parents=True)
+        with conformance.make_world(inner) as world:
+            setting = Setting(world, ordinary_user(), arguments.shim)
+            setting.prepare()
+            if arguments.seed is None:
+                found = search(setting, arguments.first, arguments.minutes)
+            else:
+                native = setting.native(arguments.seed, 1)
+                found = list(differences(native, setting.under_pyparrot(arguments.seed, 1)))
+    finally:
+        subprocess.run(["chmod", "-R", "u+rwX", top], check=False)
+        shutil.rmtree(top)
+    for report in found:
+        seed = report.split()[1]
+        FINDINGS.mkdir(parents=True, exist_ok=True)
+        (FINDINGS / f"calls-{seed}").write_text(report)
+        print(f"{report}again: tools/fuzz calls {seed}\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
