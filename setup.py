@@ -12,7 +12,8 @@ FLAGS = [
     *("-std=c11", "-O2", "-fPIC", "-Icsrc"),
     # It runs in other people's processes: no libc, no vector registers, nothing exported, and
     # frames that can be unwound.
-    *("-ffreestanding", "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-mgeneral-regs-only"),
+    *("-ffreestanding", "-fno-stack-protector", "-U_FORTIFY_SOURCE"),
+    *("-mgeneral-regs-only", "-mpreferred-stack-boundary=3"),
     *("-fvisibility=hidden", "-fomit-frame-pointer", "-fasynchronous-unwind-tables"),
     *("-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra"),
     *("-shared", "-nostdlib", "-Wl,-z,now,-z,noexecstack,-z,initfirst", "-Wl,-Bsymbolic"),

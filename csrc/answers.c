@@ -122,7 +122,7 @@ void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount)
 #define OLD_HEAD 18 /* d_ino, d_off, d_reclen; the type is the last byte */
 #define NEW_HEAD 19 /* with d_type before the name */
 
-static size_t put_entry(char *output, size_t capacity, enum pp_entries form, uint64_t inode,
+static inline __attribute__((always_inline)) size_t put_entry(char *output, size_t capacity, enum pp_entries form, uint64_t inode,
                         int64_t next, uint32_t mode, const char *name, size_t name_length)
 {
     const size_t head = form == PP_ENTRIES_64 ? NEW_HEAD : OLD_HEAD;
@@ -172,16 +172,15 @@ static const struct pp_record *record_at(const struct pp_found *found, int64_t c
     return record && record->parent_hash == found->hash ? record : NULL;
 }
 
-int64_t pp_list(const struct pp_directory *listed, enum pp_entries form, int64_t *cursor,
-                char *output, size_t capacity)
+int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_entries form,
+                int64_t *cursor, char *output, size_t capacity)
 {
-    const struct pp_found *found = &listed->found;
     const struct pp_record *directory = found->record;
     size_t written = 0;
     int64_t position = *cursor < 0 ? 0 : *cursor;
 
     while (position < 2) {
-        const uint64_t inode = position ? listed->parent_inode : directory->inode;
+        const uint64_t inode = position ? parent_inode : directory->inode;
         const size_t size = put_entry(output + written, capacity - written, form, inode,
                                       position + 1, directory->mode, "..", (size_t)position + 1);
         if (size == 0)

@@ -29,15 +29,9 @@ int64_t pp_access(const struct pp_record *record, uint32_t mode);
 /* The inode of the directory above: what ".." has. The record is the one in the catalog above. */
 uint64_t pp_parent_inode(const struct pp_snapshot *snapshot, const struct pp_record *directory);
 
-/* A directory to list: the record is that of the catalog that lists it. */
-struct pp_directory {
-    struct pp_found found;
-    uint64_t parent_inode;
-};
-
-/* List a directory from `*cursor` on (0, or where the last call ended). Gives the bytes written to
- * `output`; -EINVAL if not even one entry fits. */
-int64_t pp_list(const struct pp_directory *directory, enum pp_entries form, int64_t *cursor,
-                char *output, size_t capacity);
+/* List a directory, of which `found` has the record of the catalog that lists it, from `*cursor` on (0, or
+ * where the last call ended). Gives the bytes written to `output`; -EINVAL if not even one entry fits. */
+int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_entries form,
+                int64_t *cursor, char *output, size_t capacity);
 
 #endif

@@ -123,10 +123,11 @@ enum pp_action pp_decide_entries(struct pp_call *call, const struct pp_spec *spe
         return pp_return(call, cursor);
     if (capacity > sizeof call->buffer)
         capacity = sizeof call->buffer;
-    const struct pp_directory directory = {{walk->index, walk->record, walk->hash}, parent_inode};
+    const struct pp_found directory = {walk->index, walk->record, walk->hash};
     const int64_t size =
-        pp_list(&directory, call->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
-                &cursor, call->buffer, capacity);
+        pp_list(&directory, parent_inode,
+                call->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD, &cursor,
+                call->buffer, capacity);
     if (size <= 0)
         return pp_return(call, size);
     const int error = call->task->operations->write(call->task, call->args[spec->result],

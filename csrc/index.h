@@ -210,7 +210,7 @@ static inline int pp_is_named(const struct pp_record *record, const char *name, 
 }
 
 /* The record of `name` whose path has `hash` and whose parent's has `parent_hash`; NULL if none. */
-static inline const struct pp_record *pp_index_find(const struct pp_index *index, uint64_t hash,
+static inline __attribute__((always_inline)) const struct pp_record *pp_index_find(const struct pp_index *index, uint64_t hash,
                                       uint64_t parent_hash, const char *name, size_t length)
 {
     const uint32_t tag = (uint32_t)(hash >> 32);

@@ -11,6 +11,8 @@
 #include "../calls.h"
 #include "shim.h"
 
+#define TRIES 3
+
 struct pp_shim pp_shim;
 
 /* The call as the program makes it. What is looked at is trapped, and the supervisor does it. */
@@ -103,66 +105,66 @@ static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
     return value != -ENOENT && value != -ENOTDIR;
 }
 
-static int64_t run_native(const struct pp_entry *entry, int has_thought)
+static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry, int has_thought)
 {
-    int64_t value = pp_gate_entry(entry), other = 0;
-    int again;
+    const int64_t value = pp_gate_entry(entry);
 
-    if (has_thought || (value != -ENOENT && value != -ENOTDIR) || !is_suspect(entry)) {
-        if (pp_shim.shared)
-            count(&pp_shim.shared->ran);
-        return value;
+    if (!has_thought && (value == -ENOENT || value == -ENOTDIR) && is_suspect(entry)) {
+        const struct pp_result result = pp_think(entry, PP_NOTHING_TO_LEARN);
+        if (result.verdict == PP_LEFT)
+            return leave(entry, result.value == 1);
+        if (result.verdict == PP_DONE)
+            return result.value;
     }
-    switch (pp_think(entry, PP_NOTHING_TO_LEARN, &other, &again)) {
-    case PP_DONE:
-        return other;
-    case PP_NATIVE:
-        if (pp_shim.shared)
-            count(&pp_shim.shared->ran);
-        return value;
-    default:
-        return leave(entry, other != 0);
-    }
+    if (pp_shim.shared)
+        count(&pp_shim.shared->ran);
+    return value;
 }
 
-/* What the first look has not settled. A function of its own: the first look is to find much stack. */
-static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry, enum pp_verdict verdict,
-                                               int32_t learn)
-{
-    struct pp_glance glance;
-    int again = 1, has_thought = 0;
-
-    glance.value = 0;
-    for (int tries = 0; verdict == PP_UNKNOWN && again && tries < 3; tries++) {
-        verdict = pp_think(entry, learn, &glance.value, &again);
-        has_thought = !again;
-        if (again) {
-            verdict = pp_look(entry, &glance);
-            learn = glance.learn;
-        }
-    }
-    switch (verdict) {
-    case PP_DONE:
-        if (pp_shim.shared)
-            count(&pp_shim.shared->answered);
-        return glance.value;
-    case PP_NATIVE:
-        return run_native(entry, has_thought);
-    default:
-        return leave(entry, glance.value == 1);
-    }
-}
-
-static __attribute__((noinline)) int64_t decide(const struct pp_entry *entry)
+/* What was seen stands in registers only, so that its stack is free again. */
+static __attribute__((noinline)) struct pp_result look(const struct pp_entry *entry)
 {
     struct pp_glance glance;
     const enum pp_verdict verdict = pp_look(entry, &glance);
+    return (struct pp_result){glance.value, (int32_t)verdict, glance.learn};
+}
 
-    if (verdict != PP_DONE)
-        return go_on(entry, verdict, glance.learn);
+/* What the first look has not settled. */
+static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
+                                               struct pp_result result)
+{
+    int has_thought = 0;
+
+    for (int tries = 0; result.verdict == PP_UNKNOWN && tries < TRIES; tries++) {
+        result = pp_think(entry, result.learn);
+        has_thought = result.learn == PP_NOTHING_TO_LEARN;
+        if (has_thought)
+            break;
+        result = look(entry);
+    }
+    switch (result.verdict) {
+    case PP_DONE:
+        if (pp_shim.shared)
+            count(&pp_shim.shared->answered);
+        return result.value;
+    case PP_NATIVE:
+        return run_native(entry, has_thought);
+    default:
+        return leave(entry, result.value == 1);
+    }
+}
+
+static inline __attribute__((always_inline)) int64_t decide(const struct pp_entry *entry)
+{
+    const struct pp_result result = look(entry);
+
+    if (result.verdict == PP_NATIVE)
+        return run_native(entry, 0);
+    if (result.verdict != PP_DONE)
+        return go_on(entry, result);
     if (pp_shim.shared)
         count(&pp_shim.shared->answered);
-    return glance.value;
+    return result.value;
 }
 
 static __attribute__((noinline)) int64_t change_directory(const struct pp_entry *entry)

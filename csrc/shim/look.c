@@ -218,22 +218,20 @@ static __attribute__((noinline)) enum pp_verdict look_entries(const struct pp_en
                                                               struct pp_glance *glance)
 {
     const uint64_t *args = entry->args;
-    const struct pp_spot *spot = &glance->spot;
-    struct pp_directory directory;
+    struct pp_spot *spot = &glance->spot;
 
     if (!spot->mount)
         return PP_NATIVE;
     const struct pp_snapshot *snapshot = snapshot_of(spot);
     if (type_of(spot->found.record) != PP_TYPE_DIRECTORY || !pp_is_address(args[1]))
         return PP_UNKNOWN;
-    directory.parent_inode = pp_parent_inode(snapshot, spot->found.record);
-    directory.found = spot->found;
+    const uint64_t parent_inode = pp_parent_inode(snapshot, spot->found.record);
     if (spot->found.record->flags & PP_NESTED) {
         const struct pp_index *nested = pp_snapshot_find(snapshot, spot->found.hash);
         if (!nested)
             return PP_UNKNOWN;
-        directory.found.index = nested;
-        directory.found.record = pp_index_root(nested);
+        spot->found.index = nested;
+        spot->found.record = pp_index_root(nested);
     }
     int64_t cursor = pp_gate(__NR_lseek, args[0], 0, 1 /* SEEK_CUR */, 0, 0);
     const int64_t before = cursor;
@@ -241,8 +239,9 @@ static __attribute__((noinline)) enum pp_verdict look_entries(const struct pp_en
     if (cursor < 0)
         return PP_DONE;
     glance->value =
-        pp_list(&directory, (int)entry->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
-                &cursor, (char *)args[1], (uint32_t)args[2]);
+        pp_list(&spot->found, parent_inode,
+                (int)entry->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD, &cursor,
+                (char *)args[1], (uint32_t)args[2]);
     if (cursor != before)
         pp_gate(__NR_lseek, args[0], (uint64_t)cursor, 0 /* SEEK_SET */, 0, 0);
     return PP_DONE;

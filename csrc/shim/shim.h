@@ -38,6 +38,7 @@
 #define PP_STACK_SIZE 32768u
 #define PP_DESKS 6u
 #define PP_NOTES 16u
+#define PP_NOTHING_TO_LEARN INT32_MIN
 
 /* What the first look at a call says. */
 enum pp_verdict {
@@ -68,12 +69,10 @@ struct pp_desk {
     const struct pp_entry *entry;
     int64_t value;
     enum pp_verdict verdict;
-    int learn; /* the descriptor that is to be learnt first; PP_NOTHING_TO_LEARN if none */
+    int32_t learn; /* as in struct pp_result */
     struct pp_call call;
     char stack[PP_STACK_SIZE] __attribute__((aligned(16)));
 };
-
-#define PP_NOTHING_TO_LEARN INT32_MIN
 
 /* When the working directory was looked at: what it was then may be kept until one of them changes. */
 struct pp_cwd_epoch {
@@ -159,10 +158,18 @@ static inline int pp_names_two(int number)
 /* entry.S comes in here. */
 int64_t pp_dispatch(const struct pp_entry *entry);
 
-/* What a look at a call has brought. */
+/* What a look at a call has brought. Returned in registers: what has a place on the stack keeps it for as
+ * long as its function goes on. */
+struct pp_result {
+    int64_t value;
+    int32_t verdict; /* enum pp_verdict */
+    int32_t learn;   /* the descriptor that is to be learnt first; PP_NOTHING_TO_LEARN if none */
+};
+
+/* The first look's notes. */
 struct pp_glance {
     int64_t value;
-    int32_t learn; /* the descriptor that is to be learnt first; PP_NOTHING_TO_LEARN if none */
+    int32_t learn;
     struct pp_spot spot;
 };
 
@@ -172,9 +179,10 @@ enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance);
 /* The view of `spot` was opened: -1 if it is not what it was made as, and closed again. Fills `status`. */
 int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct stat *status);
 
-/* think.c: the whole brain. `learn` is what pp_look has left; if `*again` is set something was learnt, and
- * the first look is to be made again. With PP_LEFT, `*value` is 1 if the call is about something virtual. */
-enum pp_verdict pp_think(const struct pp_entry *entry, int learn, int64_t *value, int *again);
+/* think.c: the whole brain. `learn` is what the first look has left. If the result's is anything else but
+ * PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again. With PP_LEFT, the value is 1
+ * if the call is about something virtual. */
+struct pp_result pp_think(const struct pp_entry *entry, int32_t learn);
 
 /* tables.c: bring the tables up to date; -1 if somebody else is at it. */
 int pp_tables_update(void);

@@ -148,14 +148,9 @@ static int64_t run(void *argument)
     desk->verdict = PP_LEFT;
     if (pp_tables_update())
         return 0;
-    if (desk->learn != PP_NOTHING_TO_LEARN) {
-        const int descriptor = desk->learn;
-        desk->learn = learn(desk, descriptor);
-        if (desk->learn)
-            return 0;
-    } else {
-        desk->learn = 0;
-    }
+    if (desk->learn != PP_NOTHING_TO_LEARN && learn(desk, desk->learn))
+        return 0;
+    desk->learn = PP_NOTHING_TO_LEARN;
     for (int i = 0; i < TRIES; i++) {
         const enum pp_action action = pp_decide(call);
         if (desk->unsure)
@@ -196,7 +191,7 @@ static void set_mask(const uint64_t *mask, uint64_t *before)
 
 /* Run the program in call.file. The desk has its name, and is not needed any more once it runs: of a
  * vfork child that has succeeded the kernel itself says so, to the parent. */
-static enum pp_verdict execute(struct pp_desk *desk, const struct pp_entry *entry, int64_t *value)
+static __attribute__((noinline)) int64_t execute(struct pp_desk *desk, const struct pp_entry *entry)
 {
     const int is_at = (int)entry->number == __NR_execveat;
     const uint64_t *args = entry->args + is_at;
@@ -204,22 +199,27 @@ static enum pp_verdict execute(struct pp_desk *desk, const struct pp_entry *entr
 
     if (is_borrowed)
         pp_gate(__NR_set_tid_address, (uint64_t)desk->busy, 0, 0, 0, 0);
-    *value = pp_gate(__NR_execve, (uint64_t)desk->call.file, args[1], args[2], 0, 0);
+    const int64_t value =
+        pp_gate(__NR_execve, (uint64_t)desk->call.file, args[1], args[2], 0, 0);
     if (is_borrowed)
         pp_gate(__NR_set_tid_address, 0, 0, 0, 0, 0);
-    return *value == -ENOENT ? PP_LEFT : PP_DONE;
+    return value;
 }
 
-enum pp_verdict pp_think(const struct pp_entry *entry, int learned, int64_t *value, int *again)
+static struct pp_result leave(int is_virtual)
+{
+    return (struct pp_result){is_virtual, PP_LEFT, PP_NOTHING_TO_LEARN};
+}
+
+struct pp_result pp_think(const struct pp_entry *entry, int32_t learned)
 {
     /* What a bad pointer of the program's leads to is the program's. */
     const uint64_t held = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1));
     uint64_t before;
 
-    *again = 0;
     const int which = pp_take(pp_shim.wiped->desks, PP_DESKS);
     if (which < 0)
-        return PP_LEFT;
+        return leave(0);
     struct pp_desk *desk = &desks[which];
     set_mask(&held, &before);
     desk->task.operations = &pp_self_operations;
@@ -233,14 +233,14 @@ enum pp_verdict pp_think(const struct pp_entry *entry, int learned, int64_t *val
     desk->call.asked = 0;
     desk->call.places[0].where = PP_REAL;
     pp_on_stack(desk->stack + PP_STACK_SIZE, run, desk);
-    *again = desk->learn;
-    enum pp_verdict verdict = desk->verdict;
-    *value = desk->value;
-    if (verdict == PP_LEFT)
-        *value = desk->call.places[0].where == PP_VIRTUAL;
+    struct pp_result result = {desk->value, (int32_t)desk->verdict, desk->learn};
+    if (desk->verdict == PP_LEFT)
+        result.value = desk->call.places[0].where == PP_VIRTUAL;
     set_mask(&before, NULL);
-    if (verdict == PP_EXECUTE)
-        verdict = execute(desk, entry, value);
+    if (desk->verdict == PP_EXECUTE) {
+        result.value = execute(desk, entry);
+        result.verdict = result.value == -ENOENT ? PP_LEFT : PP_DONE;
+    }
     pp_release(desk->busy);
-    return verdict;
+    return result;
 }

@@ -8,8 +8,8 @@
  * follow from the seed and from what earlier calls gave. WORDS is a file of paths, each with the
  * number of the place that it is in (a digit) before it and a NUL behind.
  * The first place is the directory that calls may change; before each seed it is filled from the
- * directory beside it whose name has ".new" at the end. The last place is the topmost one that paths
- * start from; a working directory outside of all places is left at once.
+ * directory beside it whose name has ".new" at the end. A working directory outside of all places is
+ * left at once for the second.
  *
  * What need not be equal is not printed: inodes and devices are numbered as they come, directories
  * have no size, times of access and all that is recent count for nothing, names are sorted.
@@ -122,9 +122,9 @@ const char *any_path(void)
     return path;
 }
 
-const char *change_place(void)
+const char *safe_place(void)
 {
-    return places[0];
+    return places[1];
 }
 
 int is_inside(const char *path)
@@ -274,7 +274,7 @@ static void run_seed(uint64_t seed, unsigned steps)
     state = seed * 0xd1342543de82ef95u + 1;
     for (int i = 0; i < 4; i++)
         roll();
-    alarm(60);
+    alarm(20);
     umask(022);
     if (chdir(places[below((unsigned)place_count)]))
         _exit(97);
@@ -289,6 +289,8 @@ static void refill(void)
              "cd / && chmod -R u+rwX '%s' && find '%s' -mindepth 1 -delete &&"
              " cp -a '%s.new/.' '%s' && chmod 0 '%s/noaccess' '%s/locked'",
              places[0], places[0], places[0], places[0], places[0], places[0]);
+    removexattr(places[0], "user.one"), removexattr(places[0], "user.second");
+    removexattr(places[0], "user.directory"), removexattr(places[0], "user.absent");
     if (system(command)) {
         fprintf(stderr, "calls: could not fill %s\n", places[0]);
         exit(96);

@@ -28,7 +28,7 @@ uint64_t roll(void);
 unsigned below(unsigned end);
 int once_in(unsigned times);
 const char *any_path(void);
-const char *change_place(void);
+const char *safe_place(void);
 int is_inside(const char *path);
 
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);

@@ -27,9 +27,6 @@
     push %r11
     .cfi_adjust_cfa_offset 8
     .cfi_offset %rip, -136
-    push %rbp
-    .cfi_adjust_cfa_offset 8
-    .cfi_offset %rbp, -144
     push %r9
     .cfi_adjust_cfa_offset 8
     push %r8
@@ -45,12 +42,7 @@
     push %rax
     .cfi_adjust_cfa_offset 8
     mov %rsp, %rdi
-    mov %rsp, %rbp
-    .cfi_def_cfa_register %rbp
-    and $-16, %rsp
     call pp_dispatch
-    mov %rbp, %rsp
-    .cfi_def_cfa_register %rsp
     add $8, %rsp
     .cfi_adjust_cfa_offset -8
     pop %rdi
@@ -65,9 +57,6 @@
     .cfi_adjust_cfa_offset -8
     pop %r9
     .cfi_adjust_cfa_offset -8
-    pop %rbp
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore %rbp
     pop %r11
     .cfi_adjust_cfa_offset -8
     .cfi_register %rip, %r11
