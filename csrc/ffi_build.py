@@ -255,7 +255,7 @@ ffibuilder.cdef("""
         struct pp_scratches *scratches;
         int64_t mark;
         int roots_differ;
-        int filters_differ;
+        int tasks_differ;
         int idle;
         struct pp_preload *preload;
         struct pp_board *board;

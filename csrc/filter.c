@@ -4,6 +4,7 @@
 #include <asm/unistd.h>
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -126,6 +127,13 @@ static void build(struct program *program, uint64_t cookie)
     skip_unless(program, BPF_JEQ, __NR_prctl, 4);
     load(program, LOAD(args[0]));
     skip_unless(program, BPF_JEQ, PR_SET_SECCOMP, 1);
+    answer(program, SECCOMP_RET_USER_NOTIF);
+    answer(program, SECCOMP_RET_ALLOW);
+    skip_unless(program, BPF_JEQ, __NR_ptrace, 6);
+    load(program, LOAD(args[0]));
+    skip_if(program, BPF_JEQ, PTRACE_TRACEME, 2);
+    skip_if(program, BPF_JEQ, PTRACE_ATTACH, 1);
+    skip_unless(program, BPF_JEQ, PTRACE_SEIZE, 1);
     answer(program, SECCOMP_RET_USER_NOTIF);
     answer(program, SECCOMP_RET_ALLOW);
     const unsigned short tree = program->length;

@@ -272,7 +272,8 @@ static void take_notice(struct pp_worker *worker)
         break;
     case SYS_prctl:
     case SYS_seccomp:
-        __atomic_store_n(&engine->filters_differ, 1, __ATOMIC_RELAXED);
+    case SYS_ptrace:
+        __atomic_store_n(&engine->tasks_differ, 1, __ATOMIC_RELAXED);
         break;
     }
 }

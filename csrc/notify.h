@@ -34,7 +34,7 @@ struct pp_engine {
     struct pp_scratches *scratches;
     int64_t mark;        /* seconds of unix time when all objects were modified, as their files say */
     int roots_differ;    /* some task may have another root or mount namespace than we have */
-    int filters_differ; /* some task may have a filter of its own */
+    int tasks_differ;    /* some task may have a filter of its own, or a tracer */
     int idle;            /* workers that wait for a notification */
     struct pp_preload *preload;
     struct pp_board *board; /* what shims are told */

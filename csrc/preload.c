@@ -64,22 +64,30 @@ static int is_linker(const struct pp_worker *worker)
                2 * LINKER_SIZE;
 }
 
+static int is_limited(pid_t task, int resource)
+{
+    struct rlimit limit;
+    return prlimit(task, (__rlimit_resource_t)resource, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY;
+}
+
 /* Whether the program may have a shim at all: with little memory it shall not find less of it than
- * without us, and a filter of its own may not allow what a shim does. */
+ * without us; a filter of its own may not allow what a shim does; and who traces it wants to see its
+ * calls. */
 static int is_fit(const struct pp_worker *worker)
 {
     const struct pp_engine *engine = worker->engine;
     const pid_t task = pp_task_number(worker);
-    struct rlimit limit;
 
-    if (prlimit(task, RLIMIT_AS, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY)
+    if (is_limited(task, RLIMIT_AS) || is_limited(task, RLIMIT_DATA))
         return 0;
-    if (!__atomic_load_n(&engine->filters_differ, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(&engine->tasks_differ, __ATOMIC_RELAXED))
         return 1;
     char status[4096];
     pp_proc_read(task, "status", status, sizeof status);
     const char *filters = strstr(status, "\nSeccomp_filters:");
-    return filters && strtoul(filters + 17, NULL, 10) <= engine->preload->filters;
+    const char *tracer = strstr(status, "\nTracerPid:");
+    return filters && strtoul(filters + 17, NULL, 10) <= engine->preload->filters && tracer &&
+           strtoul(tracer + 11, NULL, 10) == 0;
 }
 
 /* Files */

@@ -10,3 +10,13 @@ KNOWN_DIFFERENCES = {
     "d=open %A/dir O_PATH; openat2 $d ../file O_RDONLY,0,RESOLVE_IN_ROOT": _BOUNDED,
     "d=open %A O_PATH; openat2 $d etc O_RDONLY,0,RESOLVE_IN_ROOT": _BOUNDED,
 }
+
+_FAULT = "in the program's own process a bad pointer is followed, as in the vDSO: no EFAULT"
+
+WITH_SHIM = {
+    "stat %A/file &RO": _FAULT,
+    "stat OPEN:%A/file": _FAULT,
+    "stat OPEN:%R/file": _FAULT,
+    "readlink %A/link 100&RO": _FAULT,
+}
+"""The same, where the shim answers."""

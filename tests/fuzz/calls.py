@@ -36,6 +36,8 @@ EXPLAINED = (
     (r"fstatfs -100", "EBADF", ".*"),  # 10
     (r" execve", "EACCES", "EISDIR"),  # 11
     (r"open.* 0x2[0-9a-f]{5}", ".*", "ENOENT"),  # 14
+    (r"at -?\d+ \"[^ ]*/at(/a|/a/inner|/b/nested/deep)?/*\"", "EACCES", "EBUSY"),
+    (r"at \d+ \"[^/]", "ENOTDIR", "ENOENT"),  # 16
     (r" more>", ".*", "ENAMETOOLONG"),  # 15
     (r" execve", "0xd00 said 0 0", "0x1500 said 0 0"),  # 11
     (r"/fd/", "ENOTDIR", "ENOENT"),  # 9

@@ -40,6 +40,12 @@ static unsigned any_of(const unsigned *flags, unsigned count, unsigned chance)
 #define ANY_OF(chance, ...)                                                                      \
     any_of((const unsigned[]){__VA_ARGS__}, sizeof((const unsigned[]){__VA_ARGS__}) / sizeof(unsigned), chance)
 
+static int ends_with_slash(const char *path)
+{
+    const size_t length = strlen(path);
+    return length && path[length - 1] == '/';
+}
+
 /* Where a result goes: usually to memory. */
 static void *any_memory(void *memory)
 {
@@ -310,7 +316,7 @@ static void call_open(void)
     if (flags & O_CREAT && flags & O_DIRECTORY)
         flags &= ~(unsigned)O_CREAT;
     /* "missingdir/": known_differences.py. */
-    if (flags & O_CREAT && path && (intptr_t)path > 0 && *path && path[strlen(path) - 1] == '/')
+    if (flags & O_CREAT && (intptr_t)path > 4096 && ends_with_slash(path))
         flags &= ~(unsigned)O_CREAT;
     switch (below(4)) {
     case 0:
@@ -623,8 +629,10 @@ static void call_change(void)
         break;
     }
     case 11:
-        /* A FIFO waits for its other end. */
-        result = syscall(SYS_creat, (intptr_t)path > 4096 && strstr(path, "fifo") ? "" : path, 0644);
+        /* A FIFO waits for its other end; and "missingdir/", as in call_open. */
+        if ((intptr_t)path > 4096 && (strstr(path, "fifo") || ends_with_slash(path)))
+            path = "";
+        result = syscall(SYS_creat, path, 0644);
         if (result >= 0) {
             close((int)result);
             result = 0;
