@@ -175,10 +175,10 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
     char head[PP_SHEBANG_MAX + 1];
     char *interpreter, *argument;
 
+    if (pp_has_other_flags(call, spec, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+        return PP_RUN;
     if (pp_look_up(call, spec, &action) && (action == PP_ASK || action == PP_RETURN))
         return action;
-    if (pp_flags(call, spec) & ~(uint32_t)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
-        return place->where == PP_VIRTUAL ? pp_return(call, -EINVAL) : PP_RUN;
     if (place->path[0] != '/' && place->where != PP_VIRTUAL)
         return PP_RUN; /* no path at all, or no way to know */
     call->change_count = 0;
@@ -203,7 +203,7 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
         if (size == -ENOENT && !real)
             return pp_ask(call, place, PP_NEEDS_VIEW);
         if (size < 0)
-            return ours ? pp_return(call, size) : PP_RUN;
+            return ours ? pp_return(call, size == -EISDIR ? -EACCES : size) : PP_RUN;
         if (size < 2 || head[0] != '#' || head[1] != '!') {
             struct pp_place *loader = place == &call->places[0] ? &call->places[1]
                                                                 : &call->places[0];

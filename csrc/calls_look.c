@@ -294,6 +294,8 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
         return pp_return(call, length == -ENAMETOOLONG ? -ERANGE : length);
     if (length == 0)
         return pp_return(call, -ERANGE);
+    if (pp_equal(call->text, "user."))
+        return pp_return(call, -EINVAL);
     if (value_arguments(call, spec, &address, &capacity))
         return pp_return(call, -EINVAL);
     for (struct attributes all = attributes_of(&place->walk); next_attribute(&all, &attribute);)

@@ -79,7 +79,8 @@ static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, u
 {
     enum pp_action action;
     struct pp_place *place = &call->places[0];
-    const int nofollow = flags & O_NOFOLLOW || (flags & O_CREAT && flags & O_EXCL);
+    const int nofollow =
+        flags & O_NOFOLLOW || (flags & O_CREAT && flags & O_EXCL && !(flags & O_PATH));
 
     if (pp_read_path(call, 0, spec->path) || !call->given[0][0])
         return PP_RUN;

@@ -153,6 +153,8 @@ static int walk_real(struct pp_place *place, const struct pp_namespace *space,
         const size_t length = end - start;
         const int last = path[end] == 0;
         if (length == 1 && path[start] == '.') {
+            if (last)
+                return 0; /* what is before it has to be a directory: the kernel looks */
             __builtin_memmove(path + done, path + end, pp_length(path + end) + 1);
             continue;
         }

@@ -163,6 +163,16 @@ int pp_look_up_path(struct pp_call *call, int which, int descriptor, int path_ar
     return -1;
 }
 
+/* Whether the call has no path, and takes that for the file that the descriptor is. */
+static int takes_nothing(const struct pp_call *call, const struct pp_spec *spec, uint32_t flags)
+{
+    if (call->args[spec->path])
+        return 0;
+    return call->number == __NR_utimensat || call->number == __NR_futimesat ||
+           (flags & AT_EMPTY_PATH &&
+            (call->number == __NR_newfstatat || call->number == __NR_statx));
+}
+
 int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action *action)
 {
     const uint32_t flags = pp_flags(call, spec);
@@ -173,13 +183,13 @@ int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action 
     call->given[0][0] = 0;
     call->places[0].where = PP_REAL; /* and nothing that an earlier call has left there */
     call->places[0].path[0] = 0;
-    if (spec->path != PP_NONE) {
-        /* Some calls take NULL for the file that the descriptor is. */
-        if (call->args[spec->path] != 0 && pp_read_path(call, 0, spec->path))
+    if (spec->path == PP_NONE || takes_nothing(call, spec, flags)) {
+        if (descriptor < 0 && !(flags & AT_EMPTY_PATH))
             return -1;
-        const int may_be_empty = call->args[spec->path] == 0 || flags & AT_EMPTY_PATH ||
-                                 call->number == __NR_readlinkat;
-        if (!call->given[0][0] && !may_be_empty)
+    } else {
+        if (pp_read_path(call, 0, spec->path))
+            return -1;
+        if (!call->given[0][0] && !(flags & AT_EMPTY_PATH) && call->number != __NR_readlinkat)
             return -1;
     }
     return pp_look_up_path(call, 0, descriptor, spec->path, call->given[0][0] ? walk : PP_NOFOLLOW,

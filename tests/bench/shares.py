@@ -6,8 +6,9 @@ paths); "trapped" are those that the supervisor had to look at: where no shim is
 being loaded, in static programs), and what it leaves. All others are untouched. Everything is warm:
 what is counted is the second run.
 
-root-like is a generated program as those of experiments are: 200 shared libraries that depend on each
-other, searched for in six directories, each with files of its own that are looked for at the start.
+root-like is a generated program as those of experiments are: 200 shared libraries that depend on
+each other, searched for in six directories, each with files of its own that are looked for at the
+start.
 """
 
 from __future__ import annotations
@@ -85,19 +86,19 @@ def make_root(place: Path) -> None:
         (work / "place.c").write_text(PLACE_C)
         base = place / "lib5" / "libPlace.so"
         shared = ["cc", "-O1", "-shared", "-fPIC"]
-        subprocess.run([*shared, "-o", base, work / "place.c"], check=True)
+        subprocess.run([*shared, "-o", str(base), str(work / "place.c")], check=True)
         libraries: list[Path] = []
         for number in range(LIBRARIES):
             library = place / f"lib{number % DIRECTORIES}" / f"libR{number}.so"
             needed = [base, *libraries[-3:]]
-            words = [*shared, f'-DNAME="R{number}"', "-o", library, work / "library.c"]
+            words = [*shared, f'-DNAME="R{number}"', "-o", str(library), str(work / "library.c")]
             subprocess.run([*words, "-Wl,--no-as-needed", *linked(needed)], check=True)
             library.with_name(f"libR{number}_rdict.pcm").write_bytes(b"pcm" * 500)
             if number % 3 == 0:
                 library.with_name(f"libR{number}.rootmap").write_text("{ decls }\n" * 20)
             libraries.append(library)
         (work / "main.c").write_text("int main(void) { return 0; }\n")
-        words = ["cc", "-o", place / "bin" / "root", work / "main.c", "-Wl,--no-as-needed"]
+        words = ["cc", "-o", str(place / "bin" / "root"), str(work / "main.c"), "-Wl,--no-as-needed"]
         subprocess.run([*words, *linked([base, *libraries])], check=True)
 
 
