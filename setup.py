@@ -16,13 +16,14 @@ FLAGS = [
     *("-mgeneral-regs-only", "-mpreferred-stack-boundary=3"),
     *("-fvisibility=hidden", "-fomit-frame-pointer", "-fasynchronous-unwind-tables"),
     *("-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra"),
-    *("-shared", "-nostdlib", "-Wl,-z,now,-z,noexecstack,-z,initfirst", "-Wl,-Bsymbolic"),
-    *("-Wl,--hash-style=gnu", "-Wl,--build-id", "-Wl,-soname,libpyparrot.so"),
+    # It becomes a part of another library: one segment of code, one of zeros, nothing to relocate.
+    *("-shared", "-nostdlib", "-Wl,-z,noseparate-code,-z,norelro,-z,noexecstack"),
+    "-Wl,-Bsymbolic,--hash-style=gnu,--build-id=none,-soname,libpyparrot.so",
 ]
 
 
 class BuildWithShim(build_ext):
-    """Build the extension, and the shim: a library of its own, which no Python ever loads."""
+    """Build the extension, and the shim: a library that nobody ever loads as it is."""
 
     def run(self) -> None:
         """Build both."""

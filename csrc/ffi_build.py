@@ -145,7 +145,7 @@ ffibuilder.cdef("""
 
     enum {
         PP_NEEDS_NOTHING, PP_NEEDS_CATALOG, PP_NEEDS_MOUNT, PP_NEEDS_VIEW, PP_NEEDS_PROGRAM,
-        PP_NEEDS_XATTR, PP_NEEDS_PATCHING, ...
+        PP_NEEDS_XATTR, PP_NEEDS_PATCHING, PP_NEEDS_TELLING, ...
     };
     struct pp_place {
         const struct pp_mount *mount;
@@ -178,8 +178,6 @@ ffibuilder.cdef("""
     #define PP_TOUCH_UNIT ...
     #define PP_TOUCH_OPENED ...
     #define PP_COPIES_MAX ...
-    #define PP_LIBRARIES_MAX ...
-    struct pp_board_library { uint64_t phoff, shoff, slots; };
     struct pp_board_mount {
         uint64_t hash;
         uint64_t device;
@@ -202,6 +200,7 @@ ffibuilder.cdef("""
         uint32_t padding;
     };
     struct pp_board {
+        char magic[16];
         uint64_t cookie;
         int64_t mark;
         uint64_t views_device;
@@ -213,8 +212,6 @@ ffibuilder.cdef("""
         uint32_t shared;
         uint32_t views, views_length;
         uint32_t used;
-        uint32_t libraries_count;
-        struct pp_board_library libraries[...];
         ...;
     };
     struct pp_board_shared {
@@ -230,10 +227,9 @@ ffibuilder.cdef("""
         int64_t modified, changed;
         const char *file;
     };
-    struct pp_preload {
-        const char *library;
-        int list;
-        int shim;
+    struct pp_linker {
+        int board;
+        int tells;
         uint32_t filters;
         uint32_t copies_count;
         struct pp_copy copies[...];
@@ -257,7 +253,7 @@ ffibuilder.cdef("""
         int roots_differ;
         int tasks_differ;
         int idle;
-        struct pp_preload *preload;
+        struct pp_linker *linker;
         struct pp_board *board;
     };
     struct pp_worker;

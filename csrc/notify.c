@@ -287,7 +287,7 @@ int pp_worker_serve(struct pp_worker *worker)
             worker->waiting = 1;
             take_notice(worker);
         }
-        switch (pp_preload_serve(worker)) {
+        switch (pp_linker_serve(worker)) {
         case PP_NOT_SERVED:
             break;
         case PP_SERVED:
@@ -295,6 +295,8 @@ int pp_worker_serve(struct pp_worker *worker)
             continue;
         case PP_UNPATCHED:
             return PP_NEEDS_PATCHING;
+        case PP_UNFIT:
+            return PP_NEEDS_TELLING;
         }
         const enum pp_need need = carry_out(worker, pp_decide(&worker->call));
         if (need != PP_NEEDS_NOTHING) {

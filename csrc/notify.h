@@ -14,7 +14,7 @@
 #ifndef PYPARROT_NOTIFY_H
 #define PYPARROT_NOTIFY_H
 
-#include "preload.h"
+#include "linker.h"
 #include "shim/board.h"
 #include "surgery.h"
 
@@ -36,7 +36,7 @@ struct pp_engine {
     int roots_differ;    /* some task may have another root or mount namespace than we have */
     int tasks_differ;    /* some task may have a filter of its own, or a tracer */
     int idle;            /* workers that wait for a notification */
-    struct pp_preload *preload;
+    struct pp_linker *linker;
     struct pp_board *board; /* what shims are told */
 };
 

@@ -27,7 +27,8 @@ enum pp_need {
     PP_NEEDS_VIEW,    /* the file, directory or symlink at `walk` of `mount` has no view yet */
     PP_NEEDS_PROGRAM, /* a copy of a program with another interpreter: see calls_exec.c */
     PP_NEEDS_XATTR,   /* the value of an attribute of what `walk` found */
-    PP_NEEDS_PATCHING, /* a library that the dynamic linker opens: see preload.h */
+    PP_NEEDS_PATCHING, /* a libc that the dynamic linker opens: see linker.h */
+    PP_NEEDS_TELLING,  /* that a program has to go without a shim: the same */
 };
 
 struct pp_place {

@@ -19,89 +19,101 @@ enum {
 
 #define NO PP_NONE
 
+/* The table names deciders by number: the shim is loaded without anybody to relocate addresses in it. */
+#define DECIDERS \
+    DECIDER(stat) DECIDER(statx) DECIDER(access) DECIDER(readlink) DECIDER(entries) \
+    DECIDER(getcwd) DECIDER(chdir) DECIDER(statfs) DECIDER(getxattr) DECIDER(listxattr) \
+    DECIDER(watch) DECIDER(unsupported) DECIDER(open) DECIDER(creat) DECIDER(openat2) \
+    DECIDER(exec) DECIDER(modify) DECIDER(truncate) DECIDER(create) DECIDER(remove) \
+    DECIDER(rename) DECIDER(link) DECIDER(bind) DECIDER(connect)
+#define BY(name) DECIDER_##name
+#define DECIDER(name) BY(name),
+enum { NOBODY, DECIDERS };
+#undef DECIDER
+
 /* Every call that names a file, or whose answer depends on which file a descriptor is. What only
  * uses a descriptor (read, mmap, lseek, fchdir, …) is not here: a view is a real file. */
 static const struct pp_spec specs[SYS_END] = {
-    /*                          decide               dir path flags result walk */
-    [__NR_stat] = {pp_decide_stat, NO, 0, NO, 1, 0},
-    [__NR_lstat] = {pp_decide_stat, NO, 0, NO, 1, PP_NOFOLLOW},
-    [__NR_fstat] = {pp_decide_stat, 0, NO, NO, 1, 0},
-    [__NR_newfstatat] = {pp_decide_stat, 0, 1, 3, 2, 0},
-    [__NR_statx] = {pp_decide_statx, 0, 1, 2, 4, 0},
-    [__NR_access] = {pp_decide_access, NO, 0, NO, 1, 0},
-    [__NR_faccessat] = {pp_decide_access, 0, 1, NO, 2, 0},
-    [SYS_FACCESSAT2] = {pp_decide_access, 0, 1, 3, 2, 0},
-    [__NR_readlink] = {pp_decide_readlink, NO, 0, NO, 1, PP_NOFOLLOW},
-    [__NR_readlinkat] = {pp_decide_readlink, 0, 1, NO, 2, PP_NOFOLLOW},
-    [__NR_getdents] = {pp_decide_entries, 0, NO, NO, 1, 0},
-    [__NR_getdents64] = {pp_decide_entries, 0, NO, NO, 1, 0},
-    [__NR_getcwd] = {pp_decide_getcwd, NO, NO, NO, 0, 0},
-    [__NR_chdir] = {pp_decide_chdir, NO, 0, NO, NO, 0},
-    [__NR_statfs] = {pp_decide_statfs, NO, 0, NO, 1, 0},
-    [__NR_fstatfs] = {pp_decide_statfs, 0, NO, NO, 1, 0},
-    [__NR_getxattr] = {pp_decide_getxattr, NO, 0, NO, 1, 0},
-    [__NR_lgetxattr] = {pp_decide_getxattr, NO, 0, NO, 1, PP_NOFOLLOW},
-    [__NR_fgetxattr] = {pp_decide_getxattr, 0, NO, NO, 1, 0},
-    [SYS_GETXATTRAT] = {pp_decide_getxattr, 0, 1, 2, 3, 0},
-    [__NR_listxattr] = {pp_decide_listxattr, NO, 0, NO, 1, 0},
-    [__NR_llistxattr] = {pp_decide_listxattr, NO, 0, NO, 1, PP_NOFOLLOW},
-    [__NR_flistxattr] = {pp_decide_listxattr, 0, NO, NO, 1, 0},
-    [SYS_LISTXATTRAT] = {pp_decide_listxattr, 0, 1, 2, 3, 0},
-    [__NR_inotify_add_watch] = {pp_decide_watch, NO, 1, NO, NO, 0},
-    [__NR_fanotify_mark] = {pp_decide_watch, 3, 4, NO, NO, 0},
-    [__NR_name_to_handle_at] = {pp_decide_unsupported, 0, 1, 4, EOPNOTSUPP, PP_NOFOLLOW},
-    [__NR_chroot] = {pp_decide_unsupported, NO, 0, NO, EPERM, 0},
+    /*                   decider      dir path flags result walk */
+    [__NR_stat] = {BY(stat), NO, 0, NO, 1, 0},
+    [__NR_lstat] = {BY(stat), NO, 0, NO, 1, PP_NOFOLLOW},
+    [__NR_fstat] = {BY(stat), 0, NO, NO, 1, 0},
+    [__NR_newfstatat] = {BY(stat), 0, 1, 3, 2, 0},
+    [__NR_statx] = {BY(statx), 0, 1, 2, 4, 0},
+    [__NR_access] = {BY(access), NO, 0, NO, 1, 0},
+    [__NR_faccessat] = {BY(access), 0, 1, NO, 2, 0},
+    [SYS_FACCESSAT2] = {BY(access), 0, 1, 3, 2, 0},
+    [__NR_readlink] = {BY(readlink), NO, 0, NO, 1, PP_NOFOLLOW},
+    [__NR_readlinkat] = {BY(readlink), 0, 1, NO, 2, PP_NOFOLLOW},
+    [__NR_getdents] = {BY(entries), 0, NO, NO, 1, 0},
+    [__NR_getdents64] = {BY(entries), 0, NO, NO, 1, 0},
+    [__NR_getcwd] = {BY(getcwd), NO, NO, NO, 0, 0},
+    [__NR_chdir] = {BY(chdir), NO, 0, NO, NO, 0},
+    [__NR_statfs] = {BY(statfs), NO, 0, NO, 1, 0},
+    [__NR_fstatfs] = {BY(statfs), 0, NO, NO, 1, 0},
+    [__NR_getxattr] = {BY(getxattr), NO, 0, NO, 1, 0},
+    [__NR_lgetxattr] = {BY(getxattr), NO, 0, NO, 1, PP_NOFOLLOW},
+    [__NR_fgetxattr] = {BY(getxattr), 0, NO, NO, 1, 0},
+    [SYS_GETXATTRAT] = {BY(getxattr), 0, 1, 2, 3, 0},
+    [__NR_listxattr] = {BY(listxattr), NO, 0, NO, 1, 0},
+    [__NR_llistxattr] = {BY(listxattr), NO, 0, NO, 1, PP_NOFOLLOW},
+    [__NR_flistxattr] = {BY(listxattr), 0, NO, NO, 1, 0},
+    [SYS_LISTXATTRAT] = {BY(listxattr), 0, 1, 2, 3, 0},
+    [__NR_inotify_add_watch] = {BY(watch), NO, 1, NO, NO, 0},
+    [__NR_fanotify_mark] = {BY(watch), 3, 4, NO, NO, 0},
+    [__NR_name_to_handle_at] = {BY(unsupported), 0, 1, 4, EOPNOTSUPP, PP_NOFOLLOW},
+    [__NR_chroot] = {BY(unsupported), NO, 0, NO, EPERM, 0},
 
-    [__NR_open] = {pp_decide_open, NO, 0, 1, NO, 0},
-    [__NR_openat] = {pp_decide_open, 0, 1, 2, NO, 0},
-    [__NR_openat2] = {pp_decide_openat2, 0, 1, NO, 2, 0},
-    [__NR_creat] = {pp_decide_creat, NO, 0, NO, NO, 0},
-    [__NR_execve] = {pp_decide_exec, NO, 0, NO, 1, 0},
-    [__NR_execveat] = {pp_decide_exec, 0, 1, 4, 2, 0},
+    [__NR_open] = {BY(open), NO, 0, 1, NO, 0},
+    [__NR_openat] = {BY(open), 0, 1, 2, NO, 0},
+    [__NR_openat2] = {BY(openat2), 0, 1, NO, 2, 0},
+    [__NR_creat] = {BY(creat), NO, 0, NO, NO, 0},
+    [__NR_execve] = {BY(exec), NO, 0, NO, 1, 0},
+    [__NR_execveat] = {BY(exec), 0, 1, 4, 2, 0},
 
-    [__NR_chmod] = {pp_decide_modify, NO, 0, NO, NO, 0},
-    [__NR_fchmod] = {pp_decide_modify, 0, NO, NO, NO, 0},
-    [__NR_fchmodat] = {pp_decide_modify, 0, 1, NO, NO, 0},
-    [SYS_FCHMODAT2] = {pp_decide_modify, 0, 1, 3, NO, 0},
-    [__NR_chown] = {pp_decide_modify, NO, 0, NO, NO, 0},
-    [__NR_lchown] = {pp_decide_modify, NO, 0, NO, NO, PP_NOFOLLOW},
-    [__NR_fchown] = {pp_decide_modify, 0, NO, NO, NO, 0},
-    [__NR_fchownat] = {pp_decide_modify, 0, 1, 4, NO, 0},
-    [__NR_utime] = {pp_decide_modify, NO, 0, NO, NO, 0},
-    [__NR_utimes] = {pp_decide_modify, NO, 0, NO, NO, 0},
-    [__NR_futimesat] = {pp_decide_modify, 0, 1, NO, NO, 0},
-    [__NR_utimensat] = {pp_decide_modify, 0, 1, 3, NO, 0},
-    [__NR_setxattr] = {pp_decide_modify, NO, 0, NO, NO, 0},
-    [__NR_lsetxattr] = {pp_decide_modify, NO, 0, NO, NO, PP_NOFOLLOW},
-    [__NR_fsetxattr] = {pp_decide_modify, 0, NO, NO, NO, 0},
-    [SYS_SETXATTRAT] = {pp_decide_modify, 0, 1, 2, NO, 0},
-    [__NR_removexattr] = {pp_decide_modify, NO, 0, NO, NO, 0},
-    [__NR_lremovexattr] = {pp_decide_modify, NO, 0, NO, NO, PP_NOFOLLOW},
-    [__NR_fremovexattr] = {pp_decide_modify, 0, NO, NO, NO, 0},
-    [SYS_REMOVEXATTRAT] = {pp_decide_modify, 0, 1, 2, NO, 0},
-    [__NR_truncate] = {pp_decide_truncate, NO, 0, NO, NO, 0},
+    [__NR_chmod] = {BY(modify), NO, 0, NO, NO, 0},
+    [__NR_fchmod] = {BY(modify), 0, NO, NO, NO, 0},
+    [__NR_fchmodat] = {BY(modify), 0, 1, NO, NO, 0},
+    [SYS_FCHMODAT2] = {BY(modify), 0, 1, 3, NO, 0},
+    [__NR_chown] = {BY(modify), NO, 0, NO, NO, 0},
+    [__NR_lchown] = {BY(modify), NO, 0, NO, NO, PP_NOFOLLOW},
+    [__NR_fchown] = {BY(modify), 0, NO, NO, NO, 0},
+    [__NR_fchownat] = {BY(modify), 0, 1, 4, NO, 0},
+    [__NR_utime] = {BY(modify), NO, 0, NO, NO, 0},
+    [__NR_utimes] = {BY(modify), NO, 0, NO, NO, 0},
+    [__NR_futimesat] = {BY(modify), 0, 1, NO, NO, 0},
+    [__NR_utimensat] = {BY(modify), 0, 1, 3, NO, 0},
+    [__NR_setxattr] = {BY(modify), NO, 0, NO, NO, 0},
+    [__NR_lsetxattr] = {BY(modify), NO, 0, NO, NO, PP_NOFOLLOW},
+    [__NR_fsetxattr] = {BY(modify), 0, NO, NO, NO, 0},
+    [SYS_SETXATTRAT] = {BY(modify), 0, 1, 2, NO, 0},
+    [__NR_removexattr] = {BY(modify), NO, 0, NO, NO, 0},
+    [__NR_lremovexattr] = {BY(modify), NO, 0, NO, NO, PP_NOFOLLOW},
+    [__NR_fremovexattr] = {BY(modify), 0, NO, NO, NO, 0},
+    [SYS_REMOVEXATTRAT] = {BY(modify), 0, 1, 2, NO, 0},
+    [__NR_truncate] = {BY(truncate), NO, 0, NO, NO, 0},
 
-    [__NR_mkdir] = {pp_decide_create, NO, 0, NO, NO, 0},
-    [__NR_mkdirat] = {pp_decide_create, 0, 1, NO, NO, 0},
-    [__NR_mknod] = {pp_decide_create, NO, 0, NO, NO, 0},
-    [__NR_mknodat] = {pp_decide_create, 0, 1, NO, NO, 0},
-    [__NR_symlink] = {pp_decide_create, NO, 1, NO, NO, 0},
-    [__NR_symlinkat] = {pp_decide_create, 1, 2, NO, NO, 0},
-    [__NR_unlink] = {pp_decide_remove, NO, 0, NO, NO, 0},
-    [__NR_unlinkat] = {pp_decide_remove, 0, 1, NO, NO, 0},
-    [__NR_rmdir] = {pp_decide_remove, NO, 0, NO, NO, 0},
-    [__NR_rename] = {pp_decide_rename, NO, 0, NO, 1, 0},
-    [__NR_renameat] = {pp_decide_rename, 0, 1, NO, 3, 0},
-    [__NR_renameat2] = {pp_decide_rename, 0, 1, NO, 3, 0},
-    [__NR_link] = {pp_decide_link, NO, 0, NO, 1, PP_NOFOLLOW},
-    [__NR_linkat] = {pp_decide_link, 0, 1, 4, 3, PP_NOFOLLOW},
-    [__NR_bind] = {pp_decide_bind, NO, NO, NO, 1, 0},
-    [__NR_connect] = {pp_decide_connect, NO, NO, NO, 1, 0},
+    [__NR_mkdir] = {BY(create), NO, 0, NO, NO, 0},
+    [__NR_mkdirat] = {BY(create), 0, 1, NO, NO, 0},
+    [__NR_mknod] = {BY(create), NO, 0, NO, NO, 0},
+    [__NR_mknodat] = {BY(create), 0, 1, NO, NO, 0},
+    [__NR_symlink] = {BY(create), NO, 1, NO, NO, 0},
+    [__NR_symlinkat] = {BY(create), 1, 2, NO, NO, 0},
+    [__NR_unlink] = {BY(remove), NO, 0, NO, NO, 0},
+    [__NR_unlinkat] = {BY(remove), 0, 1, NO, NO, 0},
+    [__NR_rmdir] = {BY(remove), NO, 0, NO, NO, 0},
+    [__NR_rename] = {BY(rename), NO, 0, NO, 1, 0},
+    [__NR_renameat] = {BY(rename), 0, 1, NO, 3, 0},
+    [__NR_renameat2] = {BY(rename), 0, 1, NO, 3, 0},
+    [__NR_link] = {BY(link), NO, 0, NO, 1, PP_NOFOLLOW},
+    [__NR_linkat] = {BY(link), 0, 1, 4, 3, PP_NOFOLLOW},
+    [__NR_bind] = {BY(bind), NO, NO, NO, 1, 0},
+    [__NR_connect] = {BY(connect), NO, NO, NO, 1, 0},
 };
 
 const struct pp_spec *pp_spec_of(int number)
 {
-    return number >= 0 && number < SYS_END && specs[number].decide ? &specs[number] : NULL;
+    return number >= 0 && number < SYS_END && specs[number].decider ? &specs[number] : NULL;
 }
 
 int pp_is_trapped(int number)
@@ -114,7 +126,15 @@ enum pp_action pp_decide(struct pp_call *call)
     call->change_count = 0;
     call->asking = NULL;
     const struct pp_spec *spec = pp_spec_of(call->number);
-    return spec ? spec->decide(call, spec) : PP_RUN;
+    switch (spec ? spec->decider : NOBODY) {
+#define DECIDER(name)                                                                              \
+    case BY(name):                                                                                 \
+        return pp_decide_##name(call, spec);
+        DECIDERS
+#undef DECIDER
+    default:
+        return PP_RUN;
+    }
 }
 
 /* What the deciders share */

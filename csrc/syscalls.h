@@ -40,7 +40,6 @@ struct pp_change {
 /* What a program that runs from elsewhere has to be told. */
 struct pp_exec {
     const char *shown; /* the name that it was started by: AT_EXECFN, and its short name */
-    const char *loader; /* the real program that loads it (PT_INTERP), or NULL */
     /* The first words of its command line, a NUL behind each, instead of the first one that was
      * given; if there are none it stays as it is. */
     uint32_t words;
@@ -74,7 +73,7 @@ enum { PP_NONE = -1 };
 
 /* What a system call is to us: who decides, and which of its arguments are what (or PP_NONE). */
 struct pp_spec {
-    enum pp_action (*decide)(struct pp_call *call, const struct pp_spec *spec);
+    unsigned char decider;  /* see syscalls.c */
     signed char descriptor; /* where a relative path starts; without a path it is the file itself */
     signed char path;
     signed char flags;  /* AT_… */

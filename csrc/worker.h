@@ -37,8 +37,8 @@ int pp_remote_open(struct pp_task *task, const char *path, uint64_t flags, uint6
 /* The task's descriptor, as one of ours on the same open file; -errno if it can't be had. */
 int pp_remote_borrow(pid_t task, int descriptor);
 
-/* preload.c: answer the dynamic linker of a program that starts. */
-enum pp_serving pp_preload_serve(struct pp_worker *worker);
+/* linker.c: answer the dynamic linker of a program that starts, and shims. */
+enum pp_serving pp_linker_serve(struct pp_worker *worker);
 
 /* notify.c: the ends of a call. */
 void pp_worker_give(struct pp_worker *worker, int64_t value);

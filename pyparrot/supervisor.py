@@ -67,11 +67,12 @@ class Supervisor:
             shim = Shim(
                 self._store, self._cookie, MARK // 1_000_000_000, views.directory(self._store)
             )
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._say(1, f"programs run without the shim: {error}")
             return None
         if self._options.stats:
             shim.board.count()
+        shim.pointer.tells = self._options.verbosity > 0
         return shim
 
     def _parameter(self, name: str) -> str | None:
@@ -313,14 +314,11 @@ class Supervisor:
         )
         self._say(0, line)
 
-
     def _shim_statistics(self) -> str:
         if self._shim is None:
             return ""
         shared = self._shim.shared.pointer
-        return (
-            f" shim: {shared.answered} answered, {shared.ran} let through, {shared.left} left;"
-        )
+        return f" shim: {shared.answered} answered, {shared.ran} let through, {shared.left} left;"
 
 
 def _get_ready() -> None:

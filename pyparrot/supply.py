@@ -65,6 +65,7 @@ class Supplier:
             lib.PP_NEEDS_PROGRAM: self._program,
             lib.PP_NEEDS_XATTR: self._attribute,
             lib.PP_NEEDS_PATCHING: self._patch,
+            lib.PP_NEEDS_TELLING: self._tell,
         }
 
     def __call__(self, call: Any, need: int) -> None:
@@ -160,7 +161,6 @@ class Supplier:
             ffi.memmove(call.buffer, value, size)
             call.answer = size
 
-
     def _patch(self, call: Any) -> None:
         """Make a patched copy of the library that ``answer`` has open, for who loads it next."""
         call.asked = 1
@@ -169,6 +169,11 @@ class Supplier:
             os.close(descriptor)
         else:
             self._libraries.add_later(descriptor, lambda error: self._detail(str(error).encode()))
+
+    def _tell(self, call: Any) -> None:
+        call.asked = 1
+        why = ffi.string(call.text).decode()
+        self._detail(f"process {call.answer} runs without the shim: {why}".encode())
 
 
 def _line(error: OSError) -> str:

@@ -2,8 +2,8 @@
  *
  * The board: what the supervisor tells all shims of a session.
  *
- * It lies in a page of the shim's own file, which the supervisor serves to the dynamic linker: loading
- * the shim maps it, and no process needs a call of its own for it. Rules that hold here:
+ * It is a file of the session's own, which a shim asks for by PP_BOARD_PATH, and maps. Rules that hold
+ * here:
  *  - The supervisor alone writes. What is in `room` is appended and never changes; what is new is
  *    written first and then named by one word, which is stored last.
  *  - No pointers: offsets from the board's beginning, 0 for none.
@@ -16,19 +16,14 @@
 #include <stdint.h>
 
 #define PP_BOARD_MAGIC "pyparrot's board"
-#define PP_BOARD_SIZE (512u << 10)
-#define PP_LIBRARIES_MAX 16u
+#define PP_BOARD_SIZE (1u << 20)
+#define PP_BOARD_PATH "/proc/pyparrot/board"
+#define PP_BOARD_MODE 0x70617272u /* of the open: what nobody else would give */
 
 enum {
     PP_BOARD_COVERS = 1, /* a mount point is the path of something real, too */
     PP_BOARD_COUNTS = 2, /* what is answered where is to be counted */
     PP_BOARD_APART = 4,  /* some thread may have a working directory of its own */
-};
-
-/* A patched copy of a library, and where its slots are: see pyparrot/shim/patched.py. */
-struct pp_board_library {
-    uint64_t phoff, shoff;
-    uint64_t slots;
 };
 
 struct pp_board_mount {
@@ -78,8 +73,7 @@ struct pp_board {
     uint32_t shared;        /* the file of struct pp_board_shared; 0 if there is none */
     uint32_t views, views_length;
     uint32_t used; /* of the board, the header included */
-    uint32_t libraries_count;
-    struct pp_board_library libraries[PP_LIBRARIES_MAX];
+    uint32_t padding;
 };
 
 /* What all shims write: counters, and behind them the touch map. A word for each record, at its

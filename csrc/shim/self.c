@@ -145,14 +145,17 @@ static int64_t now(struct pp_task *task)
     return time.seconds;
 }
 
-const struct pp_task_operations pp_self_operations = {
-    .read = read_memory,
-    .write = write_memory,
-    .read_text = read_text,
-    .link = get_link,
-    .read_link = read_link,
-    .is_straight = is_straight,
-    .read_file = read_file,
-    .seek = seek,
-    .now = now,
-};
+void pp_self_operations(struct pp_task_operations *operations)
+{
+    *operations = (struct pp_task_operations){
+        .read = read_memory,
+        .write = write_memory,
+        .read_text = read_text,
+        .link = get_link,
+        .read_link = read_link,
+        .is_straight = is_straight,
+        .read_file = read_file,
+        .seek = seek,
+        .now = now,
+    };
+}

@@ -2,13 +2,14 @@
  *
  * The shim: answers system calls inside of the process that makes them.
  *
- * The dynamic linker loads it into every program. Sites in libc jump to it instead of into the kernel.
- * What it knows it answers; what is not virtual it lets run; all else it leaves to the supervisor, by
+ * It is a part of the patched copy of libc that the dynamic linker is given (pyparrot/shim/patched.py).
+ * Sites in libc jump to it instead of into the kernel. What it knows it answers; what is not virtual it lets run; all else it leaves to the supervisor, by
  * making the call as the program would have made it: the filter traps it. So it may give up anywhere,
  * and nothing depends on it but speed.
  *
  * Rules that hold here:
- *  - No libc, no thread-local storage, no vector registers, no descriptor that stays open.
+ *  - No libc, no thread-local storage, no vector registers, no descriptor that stays open. No
+ *    addresses in data: nobody relocates them.
  *  - A site may be reached anywhere: in signal handlers, between fork and exec, on a stack with 1 KiB
  *    left, while other threads fork or exit. So there is no lock that anybody waits for: what is busy
  *    is not had, and the call is left to the supervisor.
@@ -46,7 +47,6 @@ enum pp_verdict {
     PP_NATIVE,  /* it is not about anything virtual */
     PP_UNKNOWN, /* it takes the whole brain to say */
     PP_LEFT,    /* the supervisor has to do it */
-    PP_EXECUTE, /* the program in the desk's call.file is to be run */
 };
 
 /* Where a path leads, or what a descriptor is. */
@@ -64,6 +64,7 @@ struct pp_note {
 /* All that the brain needs for one call, with a stack of its own. */
 struct pp_desk {
     struct pp_task task; /* first: the operations get the desk by it */
+    struct pp_task_operations operations;
     int unsure;          /* the brain was not told all that it asked for */
     int32_t *busy;
     const struct pp_entry *entry;
@@ -201,8 +202,11 @@ struct pp_cwd_epoch pp_cwd_now(void);
 void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot);
 void pp_cwd_forget(void);
 
-/* self.c */
-extern HIDDEN const struct pp_task_operations pp_self_operations;
+/* self.c: how the brain looks at this very task. */
+void pp_self_operations(struct pp_task_operations *operations);
+
+/* start.c: whether there is a board. It is asked for when it is first needed. */
+int pp_begin(void);
 
 /* Remember that a record was used. */
 static inline void pp_touch(const struct pp_found *found, uint32_t opened)

@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What happens when the shim is loaded: it gets to know its board and the patched libraries, and tells
- * these where to jump to. From then on calls come in.
+ * Where the shim gets its board from: the supervisor, by a call that means nothing to the kernel. It is
+ * made when there is first something to be looked at; many programs never come to that.
  */
 #include <asm/unistd.h>
-#include <linux/auxvec.h>
-#include <linux/elf.h>
+#include <linux/fcntl.h>
 #include <linux/mman.h>
 
-#include "../resolve.h"
 #include "../text.h"
 #include "shim.h"
 
 #define PAGE 4096u
 #define WIPE_ON_FORK 18 /* MADV_WIPEONFORK, younger than some headers */
 
-/* The supervisor fills it in: see board.h. */
-__attribute__((section(".board"), aligned(PAGE), used)) static const char board_pages[PP_BOARD_SIZE] =
-    PP_BOARD_MAGIC;
+enum { FRESH, ASKING, READY, ALONE };
 
 static union {
     struct pp_wiped wiped;
@@ -25,97 +21,39 @@ static union {
 } wiped __attribute__((aligned(PAGE)));
 
 static struct pp_note notes[PP_NOTES];
+static int32_t state;
 
-/* What the dynamic linker says of a loaded object (<link.h>). */
-struct link_map {
-    uint64_t address;
-    const char *name;
-    void *dynamic;
-    struct link_map *next, *previous;
-};
-
-struct r_debug {
-    int version;
-    struct link_map *map;
-};
-
-extern struct r_debug _r_debug __attribute__((weak, visibility("default")));
-
-static int is_patchable(const char *name)
+static const struct pp_board *open_board(void)
 {
-    const char *base = name;
-    for (; *name; name++)
-        if (*name == '/')
-            base = name + 1;
-    return pp_starts_with(base, "libc.so.", 8) || pp_starts_with(base, "libpthread.so.", 14);
+    const int64_t descriptor =
+        pp_system_call(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)PP_BOARD_PATH,
+                       O_RDONLY | O_CLOEXEC, PP_BOARD_MODE, 0, 0);
+    if (descriptor < 0)
+        return NULL;
+    const int64_t address = pp_system_call(__NR_mmap, 0, PP_BOARD_SIZE, PROT_READ, MAP_SHARED,
+                                           (uint64_t)descriptor, 0);
+    pp_system_call(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0, 0);
+    const struct pp_board *board = (const void *)address;
+    return address > 0 && pp_is_same(board->magic, PP_BOARD_MAGIC, sizeof board->magic) ? board
+                                                                                       : NULL;
 }
 
-static int connect_library(const struct link_map *library)
+static __attribute__((noinline)) int begin(void)
 {
-    const struct pp_board *board = pp_shim.board;
-    const Elf64_Ehdr *header = (const void *)library->address;
+    int32_t fresh = FRESH;
 
-    for (uint32_t i = 0; i < board->libraries_count; i++) {
-        const struct pp_board_library *known = &board->libraries[i];
-        if (header->e_phoff != known->phoff || header->e_shoff != known->shoff)
-            continue;
-        void (**slots)(void) = (void *)(library->address + known->slots);
-        slots[0] = pp_enter_0;
-        slots[1] = pp_enter_1;
-        slots[2] = pp_enter_2;
-        slots[3] = pp_enter_3;
-        return 1;
-    }
-    return 0;
-}
-
-static int connect_libraries(void)
-{
-    int connected = 0;
-
-    if (!&_r_debug)
-        return 0;
-    for (const struct link_map *library = _r_debug.map; library; library = library->next)
-        if (library->name && is_patchable(library->name))
-            connected += connect_library(library);
-    return connected;
-}
-
-/* A program that runs from a view shall know itself by the path that it was started by. */
-static void show_name(char **environment)
-{
-    static char shown[PP_PATH_MAX];
-
-    while (*environment)
-        environment++;
-    for (uint64_t *pair = (uint64_t *)(environment + 1); pair[0] != AT_NULL; pair += 2) {
-        if (pair[0] != AT_EXECFN)
-            continue;
-        char *name = (char *)pair[1];
-        const struct pp_board *board = pp_shim.board;
-        const char *views = (const char *)board + board->views;
-        if (!pp_starts_with(name, views, board->views_length) || pp_tables_update())
-            return;
-        const int64_t length = pp_shown(&pp_shim.space, name, shown, sizeof shown);
-        if (length >= 0 && (uint64_t)length <= pp_length(name))
-            __builtin_memcpy(name, shown, (uint64_t)length + 1);
-        return;
-    }
-}
-
-__attribute__((constructor)) static void start(int count, char **arguments, char **environment)
-{
-    const struct pp_board *board = (const void *)board_pages;
-
-    (void)count, (void)arguments;
-    /* The compiler is not to know that it is constant. */
-    __asm__("" : "+r"(board));
-    if (!board->cookie)
-        return; /* nobody supervises this process */
-    pp_shim.board = board;
+    if (!__atomic_compare_exchange_n(&state, &fresh, ASKING, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        return fresh == READY;
     pp_shim.wiped = &wiped.wiped;
     pp_shim.notes = notes;
     pp_system_call(__NR_madvise, (uint64_t)&wiped, PAGE, WIPE_ON_FORK, 0, 0, 0);
-    show_name(environment);
-    connect_libraries();
+    pp_shim.board = open_board();
+    const int32_t now = pp_shim.board ? READY : ALONE;
+    __atomic_store_n(&state, now, __ATOMIC_RELEASE);
+    return now == READY;
+}
+
+int pp_begin(void)
+{
+    return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == READY || begin();
 }

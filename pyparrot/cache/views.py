@@ -108,8 +108,8 @@ def _link(store: ObjectStore, body: Callable[[], str], view: bytes) -> None:
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
-        # A body that other views have, and that costs little: an inode of its own tells at once which
-        # view it is. Or a file system without hard links, or a body that too many files share.
+        # A small body that other views have, too: an inode of its own tells at once which view it
+        # is. Or a file system without hard links, or a body that too many files share.
         make_file(store, view, lambda name, source=source: _copy(source, name))  # type: ignore[misc]
         return
     raise OSError(errno.EIO, "the object is evicted as soon as it is there")

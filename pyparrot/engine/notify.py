@@ -88,8 +88,8 @@ class NotifyEngine:
         self._scratches = ffi.gc(lib.pp_scratches_new(), lib.pp_scratches_free)
         self._engine.scratches = self._scratches
         self._shim = shim
-        self._no_shim = ffi.new("struct pp_preload *"), ffi.new("struct pp_board *")
-        self._engine.preload = shim.pointer if shim else self._no_shim[0]
+        self._no_shim = ffi.new("struct pp_linker *", {"board": -1}), ffi.new("struct pp_board *")
+        self._engine.linker = shim.pointer if shim else self._no_shim[0]
         self._engine.board = shim.board.pointer if shim else self._no_shim[1]
         lib.pp_listener_prepare(listener)
 

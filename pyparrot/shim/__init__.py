@@ -1,1 +1,1 @@
-"""The shim: a preloaded library that answers system calls without leaving the process."""
+"""The shim: what answers system calls without leaving the process, and how it gets there."""

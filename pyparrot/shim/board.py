@@ -12,7 +12,6 @@ from pyparrot._core import ffi, lib
 
 if TYPE_CHECKING:
     from pyparrot.index import Index
-    from pyparrot.shim.patched import Patched
     from pyparrot.walk import Snapshot
 
 _SIZE: int = lib.PP_BOARD_SIZE
@@ -41,20 +40,17 @@ class Refusal(NamedTuple):
 
 
 class Board:
-    """Writes the board of the shim's file *descriptor*, which is this session's own.
+    """A board, in memory that others can map: `descriptor`."""
 
-    `OSError` if that can't be mapped, `ValueError` if it is no shim.
-    """
-
-    def __init__(self, descriptor: int, content: bytes, cookie: int, mark: int, views: str) -> None:
-        start = content.find(ffi.string(lib.PP_BOARD_MAGIC))
-        if start < 0 or start % mmap.PAGESIZE or start + _SIZE > len(content):
-            raise ValueError("it has no board")
+    def __init__(self, cookie: int, mark: int, views: str) -> None:
+        self.descriptor = os.memfd_create("pyparrot-board")
+        os.ftruncate(self.descriptor, _SIZE)
         self._lock = threading.Lock()
-        self._memory = mmap.mmap(descriptor, _SIZE, offset=start)
+        self._memory = mmap.mmap(self.descriptor, _SIZE)
         self._buffer = ffi.from_buffer(self._memory, require_writable=True)
         self.pointer = ffi.cast("struct pp_board *", self._buffer)
         self.pointer.used = ffi.sizeof("struct pp_board")
+        self.pointer.magic = ffi.string(lib.PP_BOARD_MAGIC)
         self._texts: dict[bytes, int] = {}
         self._told: set[tuple[int, int]] = set()
         self._next_word = _FIRST_WORD
@@ -73,15 +69,6 @@ class Board:
     def count(self) -> None:
         """Have what is answered where counted."""
         self.pointer.flags |= lib.PP_BOARD_COUNTS
-
-    def know(self, library: Patched) -> None:
-        """Tell of the patched copy of a library."""
-        with self._lock:
-            number = self.pointer.libraries_count
-            if number < lib.PP_LIBRARIES_MAX:
-                known = self.pointer.libraries[number]
-                known.phoff, known.shoff, known.slots = library[:3]
-                self.pointer.libraries_count = number + 1
 
     def show(
         self, mounts: Sequence[Shown], refusals: Iterable[Refusal], depth: int, covers: bool

@@ -20,14 +20,17 @@ STUB = 64
 _COMMON = b"\x01zR\0\x01\x78\x10\x01\x1b" + b"\x0c\x07\x00"
 
 
-def frames(library: Image, address: int, stubs: list[tuple[int, int]]) -> tuple[bytes, int]:
+def frames(
+    library: Image, address: int, stubs: list[tuple[int, int]], shim: Image, base: int
+) -> tuple[bytes, int]:
     """Descriptions of *stubs* (address, where it returns to), then a table of all functions.
 
-    The bytes are to stand at *address*; the number is the address of the table, which takes the
-    place of the one that *library* has.
+    Those of *shim*, which is loaded at *base*, are among them. The bytes are to stand at *address*;
+    the number is the address of the table, which takes the place of the one that *library* has.
     """
     content = bytearray(_record(0, _COMMON))
     entries = list(library.frames.entries)
+    entries += [(base + start, base + description) for start, description in shim.frames.entries]
     for stub, back in stubs:
         description = address + len(content)
         entries.append((stub, description))

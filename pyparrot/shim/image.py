@@ -22,7 +22,7 @@ _DESCRIPTION = struct.Struct("<IIiI")
 
 LOAD, EH_FRAME, RELRO, PROGRAM_HEADERS = 1, 0x6474E550, 0x6474E552, 6  # PT_…
 EXECUTE, WRITE, READ = 1, 2, 4  # PF_…
-_RELOCATIONS, _DYNAMIC_SYMBOLS, _SYMBOLS = 4, 11, 2  # SHT_…
+_RELOCATIONS, _COMPACT, _DYNAMIC_SYMBOLS, _SYMBOLS = 4, 19, 11, 2  # SHT_…
 
 # .eh_frame_hdr: version 1; signed 32 bit offsets, the frames' from the field, the table's from its
 # beginning; the number of entries is 32 bits.
@@ -198,6 +198,11 @@ class Image:
                     value: int = symbol[4]
                     return value
         return None
+
+    @cached_property
+    def has_relocations(self) -> bool:
+        """Whether a loader would have anything to relocate."""
+        return any(section[1] in {_RELOCATIONS, _COMPACT} for section in self._sections)
 
     @cached_property
     def pointers(self) -> list[int]:

@@ -1,7 +1,8 @@
-"""Patched copies of libraries, in the cache: one for each build of a library."""
+"""Copies of C libraries with the shim in them, in the cache: one for each build of a library."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -13,14 +14,7 @@ from pyparrot._core import ffi, lib
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
-    from pyparrot.shim.board import Board
-    from pyparrot.shim.patched import Patched
 
-_FORMAT = 1
-"""Of the copies: another one when what is patched, or how, has changed."""
-
-_TRAILER = struct.Struct("<8sQQQQ")  # behind the end of a copy: magic, then `Patched`
-_MAGIC = b"PPPATCH\n"
 _HEAD = 65536
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -61,14 +55,18 @@ def _build_id_in(notes: bytes) -> bytes:
 
 
 class Libraries:
-    """The patched copies that a session serves: *preload* is its ``struct pp_preload *``."""
+    """The patched copies that a session serves, with the *shim* of that file in them.
 
-    def __init__(self, store: ObjectStore, board: Board, preload: Any) -> None:
+    *linker* is the session's ``struct pp_linker *``.
+    """
+
+    def __init__(self, store: ObjectStore, shim: str, linker: Any) -> None:
         self._store = store
-        self._board = board
-        self._preload = preload
+        self._shim = shim
+        self._linker = linker
         self._lock = threading.Lock()
-        self._known: set[str] = set()  # builds that the board has been told of
+        with open(shim, "rb") as file:
+            self._version = hashlib.sha1(file.read()).hexdigest()[:16]
         self._seen: set[tuple[int, ...]] = set()
         self._files: list[Any] = []
 
@@ -85,23 +83,17 @@ class Libraries:
             self._seen.add(key)
         head = os.pread(descriptor, _HEAD, 0)
         build = build_id(head) or self._digest(descriptor)
-        name = f"{build}P.{_FORMAT}"
-        path = self._store.find(name)
-        patched = _read_trailer(path) if path else None
-        if path is None or patched is None:
-            patched, path = self._make(descriptor, name)
+        name = f"{build}P.{self._version}"
+        path = self._store.find(name) or self._make(descriptor, name)
         with self._lock:
-            if build not in self._known and patched is not None:
-                self._known.add(build)
-                self._board.know(patched)
-            number = self._preload.copies_count
+            number = self._linker.copies_count
             if number < lib.PP_COPIES_MAX:
-                copy = self._preload.copies[number]
+                copy = self._linker.copies[number]
                 copy.device, copy.inode, copy.size, copy.modified, copy.changed = key
-                if patched is not None:
+                if path is not None:
                     self._files.append(ffi.new("char[]", os.fsencode(path)))
                     copy.file = self._files[-1]
-                self._preload.copies_count = number + 1
+                self._linker.copies_count = number + 1
 
     def add_later(self, descriptor: int, complain: Callable[[Exception], None]) -> None:
         """The same in a thread of its own; the descriptor is closed in the end."""
@@ -109,7 +101,7 @@ class Libraries:
         def work() -> None:
             try:
                 self.add(descriptor)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # nothing depends on it but speed
                 complain(error)
             finally:
                 os.close(descriptor)
@@ -120,35 +112,20 @@ class Libraries:
         with open(f"/proc/self/fd/{descriptor}", "rb") as file:
             return hashlib.sha1(file.read()).hexdigest()
 
-    def _make(self, descriptor: int, name: str) -> tuple[Patched | None, str]:
+    def _make(self, descriptor: int, name: str) -> str | None:
         from pyparrot.shim.patched import make_patched
 
-        def make() -> tuple[Patched | None, str]:
+        def make() -> str | None:
             output = self._store.temporary_file()
             try:
-                patched = make_patched(f"/proc/self/fd/{descriptor}", output)
-                if patched is None:
-                    return None, ""
-                with open(output, "ab") as file:
-                    file.write(_TRAILER.pack(_MAGIC, *patched))
-                    file.flush()
+                if not make_patched(f"/proc/self/fd/{descriptor}", self._shim, output):
+                    return None
+                with open(output, "rb") as file:
                     # Whoever loads it is not to find half of it after a crash.
                     os.fsync(file.fileno())
-                return patched, self._store.add(name, output)
+                return self._store.add(name, output)
             finally:
-                if os.path.exists(output):
+                with contextlib.suppress(FileNotFoundError):
                     os.unlink(output)
 
         return self._store.with_space(make)
-
-
-def _read_trailer(path: str) -> Patched | None:
-    from pyparrot.shim.patched import Patched
-
-    try:
-        with open(path, "rb") as file:
-            file.seek(-_TRAILER.size, os.SEEK_END)
-            magic, *fields = _TRAILER.unpack(file.read())
-    except (OSError, struct.error):
-        return None
-    return Patched(*fields) if magic == _MAGIC else None

@@ -1,8 +1,7 @@
-"""How the shim gets into programs: what their dynamic linker is told (``csrc/preload.h``)."""
+"""How the shim gets into programs: what their dynamic linker is given (``csrc/linker.h``)."""
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
 
 LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpyparrot.so")
-_LIST = "/etc/ld.so.preload"
-_LIST_MOST = 65536
-_MFD_EXEC = 0x10
 
 
 class Shared:
@@ -52,34 +48,20 @@ class Shared:
 
 
 class Shim:
-    """The shim of a session: its own file with its board, and the libraries that go with it.
+    """The shim of a session: its board, and the libraries that it is in.
 
-    *pointer* is the ``struct pp_preload *`` for the engine. `OSError` or `ValueError` if this host
-    does not allow it.
+    *pointer* is the ``struct pp_linker *`` for the engine. `OSError` if this host forbids it.
     """
 
     def __init__(self, store: ObjectStore, cookie: int, mark: int, views: str) -> None:
         if os.statvfs(store.directory).f_flag & os.ST_NOEXEC:
             raise OSError(f"{store.directory}: mounted without exec")
-        with open(LIBRARY, "rb") as file:
-            content = file.read()
-        self._file = _memory_file("pyparrot", content)
-        # ld.so would complain in every program.
-        mmap.mmap(
-            self._file, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC
-        ).close()
-        self.board = Board(self._file, content, cookie, mark, views)
+        self.board = Board(cookie, mark, views)
         self.shared = Shared()
         self.board.share(self.shared.file)
-        before = b""
-        with contextlib.suppress(OSError), open(_LIST, "rb") as others:
-            before = others.read(_LIST_MOST) + b"\n"
-        self._list = _memory_file("ld.so.preload", before + os.fsencode(LIBRARY) + b"\n")
-        self._library = ffi.new("char[]", os.fsencode(LIBRARY))
-        self.pointer = ffi.new("struct pp_preload *")
-        self.pointer.library = self._library
-        self.pointer.list, self.pointer.shim = self._list, self._file
-        self.libraries = Libraries(store, self.board, self.pointer)
+        self.pointer = ffi.new("struct pp_linker *")
+        self.pointer.board = self.board.descriptor
+        self.libraries = Libraries(store, LIBRARY, self.pointer)
 
     def prepare(self, task: int, complain: Callable[[Exception], None]) -> None:
         """Get ready before programs start: *task* is one of ours.
@@ -94,25 +76,8 @@ class Shim:
                     self.libraries.add(descriptor)
                 finally:
                     os.close(descriptor)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # nothing depends on it but speed
                 complain(error)
-
-
-def _memory_file(name: str, content: bytes) -> int:
-    flags = os.MFD_CLOEXEC
-    try:
-        descriptor = os.memfd_create(name, flags | _MFD_EXEC)
-    except OSError:  # before Linux 6.3 there is no such flag, and no need
-        descriptor = os.memfd_create(name, flags)
-    # Pages of zeros need not be written.
-    page = mmap.PAGESIZE
-    os.ftruncate(descriptor, len(content))
-    zeros = bytes(16 * page)
-    for position in range(0, len(content), len(zeros)):
-        piece = content[position : position + len(zeros)]
-        if piece != zeros:
-            os.pwrite(descriptor, piece, position)
-    return descriptor
 
 
 def _filters(task: int) -> int:
@@ -126,6 +91,4 @@ def _filters(task: int) -> int:
 def _own_libraries() -> set[str]:
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
         paths = {line.rstrip("\n").partition("/")[2] for line in maps}
-    names = ("libc.so.", "libpthread.so.")
-    return {f"/{path}" for path in paths if os.path.basename(path).startswith(names)}
-
+    return {f"/{path}" for path in paths if os.path.basename(path).startswith("libc.so.")}

@@ -1,8 +1,8 @@
-"""A copy of a library whose system calls go through the shim, if the shim is there.
+"""A copy of a C library with the shim in it.
 
-Each site jumps to a stub in a segment of its own at the end of the file. The stub jumps on to
-the address that stands in the slot of the site's comparison, and makes the system call itself as
-long as that is zero: the shim fills in the slots when it starts, and no code is ever written to.
+Behind all that is loaded of the library come a stub for each site, and the shim. A site jumps to
+its stub, and the stub to the shim, which returns behind the site. So nothing has to be loaded,
+relocated or written to when a program starts: the dynamic linker maps two segments more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pyparrot.shim.image import (
     LOAD,
     PROGRAM_HEADERS,
     READ,
-    RELRO,
     SEGMENT,
     WRITE,
     Image,
@@ -28,53 +27,53 @@ from pyparrot.shim.image import (
 from pyparrot.shim.sites import COMPARISONS, Site, find_sites
 
 _PAGE = 4096
-_SLOT = 8
-_SLOTS = _SLOT * len(COMPARISONS)
 _JUMP = struct.Struct("<Bi")
 _TRAP = b"\xcc"  # int3
 
 
-class Patched(NamedTuple):
-    """What tells the copy in memory from any other library, and where its slots are.
+class _Shim(NamedTuple):
+    """The shim as it was linked: its *code* to address 0, its memory, all zeros, behind it."""
 
-    *phoff* and *shoff* are the fields e_phoff and e_shoff of its header, *slots* the address of
-    its pointers (relative to where the library is loaded), one for each of `COMPARISONS`, and
-    *sites* the number of its sites.
+    image: Image
+    code: bytes
+    memory: int
+    end: int
+    entries: list[int]
+
+
+def make_patched(source: str, shim: str, target: str) -> int:
+    """Write the copy of the library *source* with *shim* in it to the new file *target*.
+
+    Gives the number of sites; with none there is no file. `ValueError` if *source* is not a shared
+    library for x86-64 or is broken, `OSError` if it cannot be read or *target* cannot be written.
     """
-
-    phoff: int
-    shoff: int
-    slots: int
-    sites: int
-
-
-def make_patched(source: str, target: str) -> Patched | None:
-    """Write the patched copy of the library *source* to the new file *target*.
-
-    None, and no file, if it has no sites. `ValueError` if *source* is not a shared library for
-    x86-64 or is broken, `OSError` if it cannot be read or *target* cannot be written.
-    """
-    with open(source, "rb") as file:
-        library = Image(file.read(LARGEST + 1))
+    library = _image(source)
     sites = find_sites(library)
     if not sites:
-        return None
-    segments, slots = _with_slots(library)
+        return 0
+    added = _shim(shim)
     # Offset and address are the same: above all that is loaded, behind all that is in the file.
-    loads = [segment for segment in segments if segment.type == LOAD]
-    address = _up(max(len(library.data), loads[-1].address + loads[-1].memory_size), _PAGE)
-    if address > LARGEST:
-        raise ValueError("no room for the stubs")
-    first = _up(address + (len(segments) + 1) * SEGMENT.size, STUB)
+    last = library.loads[-1]
+    address = _up(max(len(library.data), last.address + last.memory_size), _PAGE)
+    headers_size = (len(library.segments) + 2) * SEGMENT.size
+    first = _up(address + headers_size, STUB)
     stubs = range(first, first + len(sites) * STUB, STUB)
+    places = [(stub, site.address + site.length) for site, stub in zip(sites, stubs)]
+    unwinding_at = first + len(sites) * STUB
+    # How long it is does not depend on where the shim comes to lie.
+    unwinding, _ = frames(library, unwinding_at, places, added.image, 0)
+    base = _up(unwinding_at + len(unwinding), _PAGE)
+    unwinding, table = frames(library, unwinding_at, places, added.image, base)
+    if base + added.end > LARGEST:
+        raise ValueError("no room for the shim")
     code = b"".join(
-        _stub(site, stub, slots + site.comparison * _SLOT) for site, stub in zip(sites, stubs)
+        _stub(site, stub, base + added.entries[site.comparison]) for site, stub in zip(sites, stubs)
     )
-    behind = [site.address + site.length for site in sites]
-    unwinding, table = frames(library, first + len(code), list(zip(stubs, behind)))
-    end = first + len(code) + len(unwinding)
-    headers = _with_content(segments, address, end, end - table)
-
+    own = [
+        _load(READ | EXECUTE, address, base + len(added.code) - address),
+        _load(READ | WRITE, base + added.memory, 0, added.end - added.memory),
+    ]
+    headers = _headers(library, own, address, table, unwinding_at + len(unwinding) - table)
     fields = list(library.header)
     fields[5], fields[10] = address, len(headers)
     with open(target, "xb") as file:
@@ -87,71 +86,75 @@ def make_patched(source: str, target: str) -> Patched | None:
         file.write(b"".join(SEGMENT.pack(*header) for header in headers))
         file.seek(first)
         file.write(code + unwinding)
-    return Patched(address, library.shoff, slots, len(sites))
+        file.seek(base)
+        file.write(added.code)
+        file.truncate(_up(file.tell(), _PAGE))
+    return len(sites)
 
 
-def _with_slots(library: Image) -> tuple[list[Segment], int]:
-    """The segments with room for the slots, which are zero at first, and the slots' address.
-
-    The room is made behind the end of the last writable segment, out of the read-only part's reach.
-    """
-    segments = list(library.segments)
-    writable = [each for each in library.loads if each.flags & WRITE]
-    if not writable:
-        raise ValueError("no writable segment")
-    last = writable[-1]
-    end = last.address + last.memory_size
-    for each in segments:
-        if each.type == RELRO:
-            end = max(end, _up(each.address + each.memory_size, _PAGE))
-    slots = _up(end, _SLOT)
-    for each in library.loads:
-        if last.address < each.address and each.address - each.address % _PAGE < slots + _SLOTS:
-            raise ValueError("no room behind the writable segment")
-    size = slots + _SLOTS - last.address
-    segments[segments.index(last)] = last._replace(memory_size=size)
-    return segments, slots
+def _image(file: str) -> Image:
+    with open(file, "rb") as opened:
+        return Image(opened.read(LARGEST + 1))
 
 
-def _with_content(segments: list[Segment], start: int, end: int, table: int) -> list[Segment]:
-    """The program headers with a segment from *start* to *end* behind the others.
-
-    It begins with the program headers and ends with the unwinder's table of *table* bytes.
-    """
-    headers = []
-    for each in segments:
-        if each.type == PROGRAM_HEADERS:
-            headers.append(_at(each, start, (len(segments) + 1) * SEGMENT.size))
-        elif each.type == EH_FRAME:
-            headers.append(_at(each, end - table, table))
-        else:
-            headers.append(each)
-    last = max(index for index, each in enumerate(headers) if each.type == LOAD)
-    own = Segment(LOAD, READ | EXECUTE, 0, 0, 0, 0, 0, _PAGE)
-    headers.insert(last + 1, _at(own, start, end - start))
-    return headers
-
-
-def _at(segment: Segment, address: int, size: int) -> Segment:
-    return segment._replace(
-        offset=address, address=address, physical=address, file_size=size, memory_size=size
+def _shim(file: str) -> _Shim:
+    """`ValueError` if it is not linked as setup.py does it."""
+    image = _image(file)
+    if len(image.loads) != 2 or image.loads[0].address or image.has_relocations:
+        raise ValueError(f"{file}: no shim")
+    code, memory = image.loads
+    entries = [image.address_of(b"pp_enter_%d" % number) for number in range(len(COMPARISONS))]
+    start = memory.address - memory.address % _PAGE
+    if None in entries or start < code.memory_size:
+        raise ValueError(f"{file}: no shim")
+    return _Shim(
+        image,
+        image.read(0, code.file_size),
+        start,
+        memory.address + memory.memory_size,
+        [entry for entry in entries if entry is not None],
     )
 
 
-def _stub(site: Site, address: int, slot: int) -> bytes:
-    """The code at *address* that *site* jumps to.
+def _headers(
+    library: Image, own: list[Segment], start: int, table: int, table_size: int
+) -> list[Segment]:
+    """The program headers at *start*, with *own* segments and the unwinder's *table*."""
+    size = (len(library.segments) + len(own)) * SEGMENT.size
+    moved = {
+        PROGRAM_HEADERS: _extent(start, size),
+        EH_FRAME: _extent(table, table_size),
+    }
+    headers = [each._replace(**moved.get(each.type, {})) for each in library.segments]
+    last = max(index for index, each in enumerate(headers) if each.type == LOAD)
+    headers[last + 1 : last + 1] = own
+    return headers
 
-    It may use %rcx and %r11, which a system call overwrites, and the flags, which the comparison
-    sets. The shim finds in %r11 where to return to, after the same comparison.
+
+def _load(flags: int, address: int, size: int, memory_size: int = 0) -> Segment:
+    memory_size = memory_size or size
+    return Segment(LOAD, flags, address, address, address, size, memory_size, _PAGE)
+
+
+def _extent(address: int, size: int) -> dict[str, int]:
+    return {
+        "offset": address,
+        "address": address,
+        "physical": address,
+        "file_size": size,
+        "memory_size": size,
+    }
+
+
+def _stub(site: Site, address: int, entry: int) -> bytes:
+    """The code at *address* that *site* jumps to: on to the shim's *entry* for its comparison.
+
+    It may use %r11, which a system call overwrites. The shim finds in it where to return to, after
+    the same comparison.
     """
     back = site.address + site.length
-    code = b"\x48\x8b\x0d" + struct.pack("<i", slot - (address + 7))  # mov slot(%rip),%rcx
-    code += b"\x4c\x8d\x1d" + struct.pack("<i", back - (address + 14))  # lea back(%rip),%r11
-    code += b"\x48\x85\xc9"  # test %rcx,%rcx
-    code += b"\x74\x02"  # jz over the next
-    code += b"\xff\xe1"  # jmp *%rcx
-    code += b"\x0f\x05" + COMPARISONS[site.comparison]  # syscall, cmp
-    code += _jump(address + len(code), back)
+    code = b"\x4c\x8d\x1d" + struct.pack("<i", back - (address + 7))  # lea back(%rip),%r11
+    code += _jump(address + len(code), entry)
     return code.ljust(STUB, _TRAP)
 
 

@@ -98,7 +98,13 @@ def make_root(place: Path) -> None:
                 library.with_name(f"libR{number}.rootmap").write_text("{ decls }\n" * 20)
             libraries.append(library)
         (work / "main.c").write_text("int main(void) { return 0; }\n")
-        words = ["cc", "-o", str(place / "bin" / "root"), str(work / "main.c"), "-Wl,--no-as-needed"]
+        words = [
+            "cc",
+            "-o",
+            str(place / "bin" / "root"),
+            str(work / "main.c"),
+            "-Wl,--no-as-needed",
+        ]
         subprocess.run([*words, *linked([base, *libraries])], check=True)
 
 

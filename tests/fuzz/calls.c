@@ -110,7 +110,7 @@ const char *any_path(void)
         return path[0] ? path : ".";
     if (path[0])
         append(path, once_in(8) ? "//" : "/");
-    append(path, word + 1);
+    append(path, path[0] || once_in(2) ? word + 1 : component());
     while (once_in(4)) {
         append(path, once_in(6) ? "//" : "/");
         append(path, component());
@@ -133,6 +133,58 @@ int is_inside(const char *path)
         if (strncmp(path, places[i], strlen(places[i])) == 0)
             return 1;
     return 0;
+}
+
+/* Descriptors: small numbers, most of them open; AT_FDCWD; what is none at all. */
+
+int any_descriptor(void)
+{
+    if (once_in(12))
+        return -1 - (int)below(300);
+    int descriptor = 3 + (int)below(DESCRIPTORS);
+    for (int i = 0; i < 20 && fcntl(descriptor, F_GETFD) < 0; i++)
+        descriptor = 3 + (int)below(DESCRIPTORS);
+    return descriptor;
+}
+
+int any_directory(void)
+{
+    return once_in(2) ? AT_FDCWD : any_descriptor();
+}
+
+/* As the kernel gets it: of what is an int only the lower half counts. */
+long wide(int value)
+{
+    return once_in(6) ? (long)(uint32_t)value | (long)(roll() << 32) : value;
+}
+
+unsigned any_of(const unsigned *flags, unsigned count, unsigned chance)
+{
+    unsigned chosen = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (once_in(chance))
+            chosen |= flags[i];
+    return once_in(80) ? chosen | 1u << below(32) : chosen;
+}
+
+/* Or is a link that does. */
+int ends_with_slash(const char *path)
+{
+    const size_t length = strlen(path);
+    return (length && path[length - 1] == '/') || (length > 4 && strcmp(path + length - 5, "slash") == 0);
+}
+
+/* Where a result goes: usually to memory. */
+void *any_memory(void *memory)
+{
+    if (once_in(60))
+        return once_in(2) ? NULL : (void *)0x8000000000000000u;
+    return memory;
+}
+
+unsigned any_size(unsigned usual)
+{
+    return once_in(3) ? below(usual) : once_in(30) ? 0 : usual;
 }
 
 /* Output */
@@ -171,6 +223,19 @@ void say_path(const char *path)
             say("%c", c);
     }
     say("\"");
+}
+
+void say_text(const char *text, long size)
+{
+    char shown[PATH_SIZE];
+    int length;
+    memcpy(shown, text, (size_t)size);
+    shown[size] = 0;
+    /* Numbers of processes are nobody's business. */
+    if (sscanf(shown, "/proc/%*d%n", &length) == 0 && strncmp(shown, "/proc/", 6) == 0 && shown[6] <= '9')
+        memmove(shown + 6, shown + length, strlen(shown + length) + 1);
+    say(" ");
+    say_path(shown);
 }
 
 /* A result: a number, or an error's name. Gives whether the call was successful. */
@@ -218,6 +283,22 @@ unsigned number_of(uint64_t device, uint64_t inode)
     if (count < sizeof met / sizeof met[0])
         met[count].device = device, met[count++].inode = inode;
     return count;
+}
+
+/* Calls */
+
+static void make_call(void)
+{
+    static void (*const calls[])(void) = {
+        call_stat,  call_stat,     call_stat,       call_stat, call_statx,   call_fstat,  call_statfs,
+        call_access, call_access,  call_readlink,   call_getcwd, call_xattr, call_open,   call_open,
+        call_open,  call_open,     call_descriptor, call_seek, call_list,    call_list,   call_opendir,
+        call_chdir, call_realpath, call_change,     call_change,
+    };
+    if (once_in(40))
+        call_exec();
+    else
+        calls[below(sizeof calls / sizeof calls[0])]();
 }
 
 /* Seeds */

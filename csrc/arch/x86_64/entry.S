@@ -15,7 +15,6 @@
 
     .macro enter name, comparison:vararg
     .globl \name
-    .hidden \name
     .type \name, @function
     .balign 16
 \name:

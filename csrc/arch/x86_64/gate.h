@@ -30,7 +30,4 @@ struct pp_entry {
 /* Run on another stack. */
 int64_t pp_on_stack(void *top, int64_t (*run)(void *), void *argument);
 
-/* Where patched sites come in, one for each comparison that they have had behind them. */
-void pp_enter_0(void), pp_enter_1(void), pp_enter_2(void), pp_enter_3(void);
-
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "preload.h"
+#include "linker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +41,7 @@ static int64_t read_path(struct pp_worker *worker, int argument)
 
 static struct pp_start *start_of(const struct pp_worker *worker)
 {
-    return &worker->engine->preload->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
+    return &worker->engine->linker->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
 }
 
 static void begin(const struct pp_worker *worker)
@@ -70,24 +70,25 @@ static int is_limited(pid_t task, int resource)
     return prlimit(task, (__rlimit_resource_t)resource, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY;
 }
 
-/* Whether the program may have a shim at all: with little memory it shall not find less of it than
+/* Why the program may have no shim; NULL if it may. With little memory it shall not find less of it than
  * without us; a filter of its own may not allow what a shim does; and who traces it wants to see its
  * calls. */
-static int is_fit(const struct pp_worker *worker)
+static const char *unfitness(const struct pp_worker *worker)
 {
     const struct pp_engine *engine = worker->engine;
     const pid_t task = pp_task_number(worker);
 
     if (is_limited(task, RLIMIT_AS) || is_limited(task, RLIMIT_DATA))
-        return 0;
+        return "its memory is limited";
     if (!__atomic_load_n(&engine->tasks_differ, __ATOMIC_RELAXED))
-        return 1;
+        return NULL;
     char status[4096];
     pp_proc_read(task, "status", status, sizeof status);
     const char *filters = strstr(status, "\nSeccomp_filters:");
     const char *tracer = strstr(status, "\nTracerPid:");
-    return filters && strtoul(filters + 17, NULL, 10) <= engine->preload->filters && tracer &&
-           strtoul(tracer + 11, NULL, 10) == 0;
+    if (!filters || strtoul(filters + 17, NULL, 10) > engine->linker->filters)
+        return "it has a seccomp filter of its own";
+    return !tracer || strtoul(tracer + 11, NULL, 10) ? "it is traced" : NULL;
 }
 
 /* Files */
@@ -105,10 +106,9 @@ static enum pp_serving give_again(struct pp_worker *worker, int descriptor)
     return PP_SERVED;
 }
 
-static int is_patchable(const char *path)
+static int is_libc(const char *path)
 {
-    const char *base = base_name(path);
-    return strncmp(base, "libc.so.", 8) == 0 || strncmp(base, "libpthread.so.", 14) == 0;
+    return strncmp(base_name(path), "libc.so.", 8) == 0;
 }
 
 static int64_t nanoseconds(const struct timespec *time)
@@ -116,11 +116,11 @@ static int64_t nanoseconds(const struct timespec *time)
     return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
 }
 
-static const struct pp_copy *find_copy(const struct pp_preload *preload, const struct stat *status)
+static const struct pp_copy *find_copy(const struct pp_linker *linker, const struct stat *status)
 {
-    const uint32_t count = __atomic_load_n(&preload->copies_count, __ATOMIC_ACQUIRE);
+    const uint32_t count = __atomic_load_n(&linker->copies_count, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < count; i++) {
-        const struct pp_copy *copy = &preload->copies[i];
+        const struct pp_copy *copy = &linker->copies[i];
         if (copy->inode == status->st_ino && copy->device == status->st_dev &&
             copy->size == (uint64_t)status->st_size &&
             copy->modified == nanoseconds(&status->st_mtim) &&
@@ -130,67 +130,77 @@ static const struct pp_copy *find_copy(const struct pp_preload *preload, const s
     return NULL;
 }
 
+/* Once in a program: another libc in it (dlmopen) would not know what happens in the first. */
 static enum pp_serving serve_library(struct pp_worker *worker)
 {
     struct pp_call *call = &worker->call;
-    struct pp_preload *preload = worker->engine->preload;
+    struct pp_linker *linker = worker->engine->linker;
     struct stat status;
 
+    const char *why = unfitness(worker);
+    if (why) {
+        __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
+        if (!linker->tells || call->asked)
+            return PP_NOT_SERVED;
+        strcpy(call->text, why);
+        call->answer = pp_task_number(worker);
+        return PP_UNFIT;
+    }
     const int real = pp_remote_open(call->task, call->given[0], O_RDONLY, 0);
     if (real < 0)
         return PP_NOT_SERVED;
-    enum pp_serving serving = PP_NOT_SERVED;
     if (fstat(real, &status) == 0 && S_ISREG(status.st_mode)) {
-        const struct pp_copy *copy = find_copy(preload, &status);
+        const struct pp_copy *copy = find_copy(linker, &status);
         const int opened = copy && copy->file ? open(copy->file, LINKER_FLAGS) : -1;
         if (opened >= 0) {
+            close(real);
+            __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
             worker->counters.opened++;
             pp_worker_give_file(worker, opened, LINKER_FLAGS);
-            serving = PP_SERVED;
-        } else if (!copy && preload->copies_count < PP_COPIES_MAX && !call->asked) {
+            return PP_SERVED;
+        }
+        if (!copy && linker->copies_count < PP_COPIES_MAX && !call->asked) {
             /* Whoever looks at it has it through us: the task's root may be another one. */
             call->answer = real;
             return PP_UNPATCHED;
         }
     }
     close(real);
-    return serving;
+    return PP_NOT_SERVED;
 }
 
 static enum pp_serving serve_open(struct pp_worker *worker)
 {
-    const struct pp_preload *preload = worker->engine->preload;
     const struct pp_call *call = &worker->call;
     const char *path = call->given[0];
     const int is_at = call->number == SYS_openat;
 
-    if ((is_at && (int)call->args[0] != AT_FDCWD) || call->args[is_at + 1] != LINKER_FLAGS ||
-        !is_linker(worker) || read_path(worker, is_at) < 0 || path[0] != '/')
+    if (call->args[is_at + 1] != LINKER_FLAGS || (is_at && (int)call->args[0] != AT_FDCWD))
         return PP_NOT_SERVED;
-    if (ends_with(path, LIST))
-        return give_again(worker, preload->list);
-    if (strcmp(path, preload->library) == 0)
-        return give_again(worker, preload->shim);
-    return is_patchable(path) ? serve_library(worker) : PP_NOT_SERVED;
+    if (call->args[is_at + 2] == PP_BOARD_MODE && read_path(worker, is_at) >= 0 &&
+        strcmp(path, PP_BOARD_PATH) == 0)
+        return give_again(worker, worker->engine->linker->board);
+    if (!is_linker(worker) || read_path(worker, is_at) < 0 || path[0] != '/' || !is_libc(path))
+        return PP_NOT_SERVED;
+    return serve_library(worker);
 }
 
-static enum pp_serving serve_access(struct pp_worker *worker)
+/* It is answered like any other call. */
+static void notice_access(struct pp_worker *worker)
 {
-    if (worker->call.args[1] != R_OK || read_path(worker, 0) < 0 ||
-        !ends_with(worker->call.given[0], LIST) || !is_fit(worker))
-        return PP_NOT_SERVED;
-    begin(worker);
-    pp_worker_give(worker, 0);
-    return PP_SERVED;
+    if (worker->call.args[1] == R_OK && read_path(worker, 0) >= 0 &&
+        ends_with(worker->call.given[0], LIST))
+        begin(worker);
 }
 
-enum pp_serving pp_preload_serve(struct pp_worker *worker)
+enum pp_serving pp_linker_serve(struct pp_worker *worker)
 {
-    if (!worker->engine->preload->library)
+    if (worker->engine->linker->board < 0)
         return PP_NOT_SERVED;
     switch (worker->call.number) {
     case SYS_access:
-        return serve_access(worker);
+        notice_access(worker);
+        return PP_NOT_SERVED;
     case SYS_open:
     case SYS_openat:
         return serve_open(worker);
