@@ -20,7 +20,11 @@ enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
     enum pp_action action = PP_RUN;
     struct stat status;
 
-    if (pp_has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    /* Newer kernels do not look at other flags if there is no path, so that it is an fstat. */
+    if (spec->flags != PP_NONE && call->args[spec->flags] & AT_EMPTY_PATH)
+        call->args[spec->flags] &= LOOK_FLAGS;
+    if (pp_has_other_flags(call, spec, LOOK_FLAGS | STATX_SYNC_FLAGS) ||
+        pp_look_up(call, spec, &action))
         return action;
     const struct pp_walk *walk = &call->places[0].walk;
     pp_fill_stat(&status, call->places[0].mount, walk->snapshot, walk->record);

@@ -168,6 +168,10 @@ static int walk_real(struct pp_place *place, const struct pp_namespace *space,
             while (done > 0 && path[--done] != '/')
                 ;
             __builtin_memmove(path + done, path + end, pp_length(path + end) + 1);
+            if (!path[0]) {
+                path[0] = '/';
+                path[1] = 0;
+            }
             continue;
         }
         if (is_mount_point(mounts, path, end))
@@ -345,6 +349,6 @@ void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct
     if (pp_append(place->path, sizeof place->path, &length, path, pp_length(path)))
         return fail(place, ENAMETOOLONG);
     resolve_absolute(place, space, task, flags);
-    if (start > 0 && path[0] && place->walk.links > 0 && is_link(task, descriptor))
+    if (path[0] && path[0] != '/' && place->walk.links > 0 && is_link(task, descriptor))
         fail(place, ENOTDIR);
 }

@@ -193,6 +193,13 @@ static int takes_nothing(const struct pp_call *call, const struct pp_spec *spec,
             (call->number == __NR_newfstatat || call->number == __NR_statx));
 }
 
+/* Newer kernels take AT_FDCWD for the working directory in these. */
+static int takes_directory(int number)
+{
+    return number == __NR_fsetxattr || number == __NR_fgetxattr || number == __NR_flistxattr ||
+           number == __NR_fremovexattr;
+}
+
 int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action *action)
 {
     const uint32_t flags = pp_flags(call, spec);
@@ -204,7 +211,7 @@ int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action 
     call->places[0].where = PP_REAL; /* and nothing that an earlier call has left there */
     call->places[0].path[0] = 0;
     if (spec->path == PP_NONE || takes_nothing(call, spec, flags)) {
-        if (descriptor < 0 && !(flags & AT_EMPTY_PATH))
+        if (descriptor < 0 && !(flags & AT_EMPTY_PATH) && !takes_directory(call->number))
             return -1;
     } else {
         if (pp_read_path(call, 0, spec->path))

@@ -447,11 +447,13 @@ enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance)
         return look_getcwd(args[0], args[1], glance);
     case __NR_bind:
     case __NR_connect:
+        glance->value = 0;
         return look_socket(args);
-    case __NR_execve:
+    case __NR_execve: /* a new program may have to be dressed, and that takes somebody outside */
     case __NR_execveat:
     case __NR_fanotify_mark:
-        return PP_UNKNOWN;
+        glance->value = 0;
+        return PP_LEFT;
     }
     if (!find_start(pp_spec_of(number), entry, glance))
         return PP_UNKNOWN;

@@ -187,6 +187,8 @@ struct pp_result pp_think(const struct pp_entry *entry, int32_t learn);
 
 /* tables.c: bring the tables up to date; -1 if somebody else is at it. */
 int pp_tables_update(void);
+/* Map what all shims share. */
+void pp_tables_share(void);
 /* Put at hand what the board has: a mount's root catalog, or a nested one; -1 if it has not. */
 int pp_tables_mount(const struct pp_mount *mount);
 int pp_tables_catalog(const struct pp_mount *mount, uint64_t hash);

@@ -48,6 +48,8 @@ static __attribute__((noinline)) int begin(void)
     pp_shim.notes = notes;
     pp_system_call(__NR_madvise, (uint64_t)&wiped, PAGE, WIPE_ON_FORK, 0, 0, 0);
     pp_shim.board = open_board();
+    if (pp_shim.board && pp_shim.board->flags & PP_BOARD_COUNTS)
+        pp_tables_share();
     const int32_t now = pp_shim.board ? READY : ALONE;
     __atomic_store_n(&state, now, __ATOMIC_RELEASE);
     return now == READY;

@@ -90,7 +90,7 @@ static void *map_file(const char *file, int writable, uint64_t *size)
     return mapped;
 }
 
-static void map_shared(void)
+void pp_tables_share(void)
 {
     uint64_t size = PP_SHARED_SIZE;
     if (!pp_shim.shared && pp_shim.board->shared)
@@ -221,7 +221,7 @@ static struct pp_index *map_index(uint32_t mount, uint64_t hash)
     const void *file = index ? map_file(at(catalog->file), 0, &size) : NULL;
     if (!file || pp_index_open(index, file, size) || index->header->root_hash != hash)
         return NULL;
-    map_shared();
+    pp_tables_share();
     const uint64_t words = index->records_size / PP_TOUCH_UNIT + 1;
     const uint64_t room =
         (PP_SHARED_SIZE - sizeof(struct pp_board_shared)) / sizeof(uint32_t);

@@ -155,7 +155,7 @@ static int64_t run(void *argument)
         case PP_CHANGE:
             desk->verdict = change(desk);
             return 0;
-        case PP_EXEC: /* it takes somebody outside to dress the new program */
+        case PP_EXEC:
             return 0;
         case PP_ASK:
             if (supply(call->asking))

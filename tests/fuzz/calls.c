@@ -363,9 +363,10 @@ static void run_seed(uint64_t seed, unsigned steps)
     _exit(0);
 }
 
-static void refill(void)
+static void refill(const char *program)
 {
     char command[8192];
+    chmod(program, 0755); /* the calls may have reached it, through /proc/self/exe */
     snprintf(command, sizeof command,
              "cd / && chmod -R u+rwX '%s' && find '%s' -mindepth 1 -delete &&"
              " cp -a '%s.new/.' '%s' && chmod 0 '%s/noaccess' '%s/locked'",
@@ -402,7 +403,7 @@ int main(int count, char **arguments)
         places[place_count++] = arguments[i];
     for (uint64_t seed = first; seed < end; seed++) {
         int status;
-        refill();
+        refill(arguments[0]);
         say("seed %llu", (unsigned long long)seed);
         end_line();
         const pid_t child = fork();

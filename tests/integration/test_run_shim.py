@@ -7,6 +7,9 @@ made from it: with equal results.
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +21,8 @@ pytestmark = pytest.mark.usefixtures("shim")
 
 FQRN = "shim.example.org"
 SOURCES = Path(__file__).parent / "shim"
-SIGNALS = "100000" if EVERYTHING else "5000"
+SIGNALS = "20000" if EVERYTHING else "2000"
+JUMPS = "100000" if EVERYTHING else "10000"
 TIMES = "1000" if EVERYTHING else "300"
 LIBRARIES = tuple(f"@@/lib/{name}.so" for name in ("first", "second", "third"))
 
@@ -66,8 +70,8 @@ CASES = """
     signals interrupt SIGNALS
     signals nested SIGNALS
     signals small-stack SIGNALS
-    signals longjmp SIGNALS
-    signals setcontext SIGNALS
+    signals longjmp JUMPS
+    signals setcontext JUMPS
     signals cancel 200
     stack registers
     stack paint
@@ -92,7 +96,7 @@ CASES = """
     places mount
     places symlinks
 """
-PLACES = {"SIGNALS": [SIGNALS], "TIMES": [TIMES], "LIBRARIES": list(LIBRARIES)}
+PLACES = {"SIGNALS": [SIGNALS], "JUMPS": [JUMPS], "TIMES": [TIMES], "LIBRARIES": list(LIBRARIES)}
 
 
 @pytest.mark.parametrize("case", [line.strip() for line in CASES.strip().splitlines()])
@@ -103,6 +107,57 @@ def test_same_as_natively(sw: World, case: str) -> None:
     assert native.status == 0, native
     assert native.out.endswith(f"{name}: done\n")
     assert_same(run, native)
+
+
+WRAPPERS = """
+    env -i
+    env LD_BIND_NOW=1
+    nice
+    setsid -w
+    timeout 60
+    stdbuf -oL
+    fakeroot
+    setarch -R
+    setarch -L
+    unshare -Ur
+    strace -f -o /dev/null
+    valgrind -q
+    /lib64/ld-linux-x86-64.so.2
+    bash -c 'ulimit -s unlimited; exec "$@"' -
+    bash -c 'ulimit -s 128; exec "$@"' -
+    bash -c 'ulimit -v 60000; exec "$@"' -
+    bash -c 'ulimit -v 6000; exec "$@"' -
+    bash -c 'ulimit -n 10; exec "$@"' -
+    bash -c 'ulimit -c 0 -f 0 -l 0; exec "$@"' -
+    bash -c 'exec "$@" 0<&-' -
+"""
+
+
+@pytest.mark.parametrize("wrapper", [line.strip() for line in WRAPPERS.strip().splitlines()])
+def test_started_by_other_programs(sw: World, wrapper: str) -> None:
+    words = shlex.split(wrapper)
+    if not shutil.which(words[0]):
+        pytest.skip(f"no {words[0]} here")
+    native, run = sw.both(*words, str(sw.home / "programs" / "processes"), "look", "@@")
+    if native.status:
+        pytest.skip(f"it does not work here: {native}")
+    assert_same(run, native)
+    assert run.out == "look: done\n"
+
+
+@pytest.mark.parametrize("kind", ["address", "thread", "undefined"])
+def test_programs_with_sanitizers(sw: World, kind: str) -> None:
+    program = sw.home / "programs" / f"sanitized-{kind}"
+    source = (SOURCES / "processes.c").read_text()
+    options = ("-O1", "-pthread", f"-fsanitize={kind}", "-Wl,-z,now", f"-I{SOURCES}")
+    try:
+        compile_c(program, source, *options)
+    except subprocess.CalledProcessError:
+        pytest.skip(f"no -fsanitize={kind} here")
+    for case in ("look", "fork", "threads"):
+        native, run = sw.both(str(program), case, "@@")
+        assert_same(run, native)
+        assert run.out == f"{case}: done\n"
 
 
 # The environment
