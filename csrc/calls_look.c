@@ -20,8 +20,10 @@ enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
     enum pp_action action = PP_RUN;
     struct stat status;
 
-    /* Newer kernels do not look at other flags if there is no path, so that it is an fstat. */
-    if (spec->flags != PP_NONE && call->args[spec->flags] & AT_EMPTY_PATH)
+    /* The kernel does not look at other flags if there is no path, so that it is an fstat. */
+    if (pp_has_other_flags(call, spec, LOOK_FLAGS) && pp_flags(call, spec) & AT_EMPTY_PATH &&
+        (!call->args[spec->path] ||
+         (!pp_read_path(call, 0, spec->path) && !call->given[0][0])))
         call->args[spec->flags] &= LOOK_FLAGS;
     if (pp_has_other_flags(call, spec, LOOK_FLAGS | STATX_SYNC_FLAGS) ||
         pp_look_up(call, spec, &action))

@@ -200,7 +200,7 @@ static int walk_real(struct pp_place *place, const struct pp_namespace *space,
         } else {
             if (is_magic(path, target))
                 return 0;
-            char rest[PP_PATH_MAX];
+            char rest[2 * PP_PATH_MAX];
             size_t kept = 0;
             if (pp_append(rest, sizeof rest, &kept, path + end, pp_length(path + end)))
                 return -ENAMETOOLONG;
@@ -305,6 +305,7 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
         }
         if (walk_mount(place, mounts, task, end, flags))
             return;
+        flags |= PP_JOINED; /* a symlink's target and what was left: no program gave that path */
     }
 }
 

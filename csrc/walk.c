@@ -250,7 +250,7 @@ static enum pp_outcome leave(struct pp_walk *walk, const char *start, size_t sta
     size_t length = 0;
     while (rest[length])
         length++;
-    if (start_length + length >= PP_PATH_MAX)
+    if (start_length + length >= sizeof walk->path)
         return fail(walk, NAME_TOO_LONG);
     __builtin_memmove(walk->path + start_length, rest, length + 1);
     __builtin_memcpy(walk->path, start, start_length);

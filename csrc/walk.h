@@ -66,7 +66,7 @@ struct pp_walk {
     const struct pp_index *index; /* the catalog that has … */
     const struct pp_record *record;
     uint64_t hash;              /* of the path that was found */
-    char path[PP_PATH_MAX];     /* where the walk is: real, without "." and "..", "" for the root */
+    char path[2 * PP_PATH_MAX]; /* where the walk is: real, without "." and "..", "" for the root */
     char rest[2 * PP_PATH_MAX]; /* what is still to be walked */
 };
 

@@ -122,6 +122,17 @@ const char *any_path(void)
     return path;
 }
 
+/* One that can be changed, if any: in the first place. */
+const char *changed_path(void)
+{
+    static char path[PATH_SIZE];
+    if (once_in(2))
+        return any_path();
+    const char *directory = once_in(3) ? "/dir" : "";
+    snprintf(path, sizeof path, "%s%s/%s", places[0], directory, component());
+    return path;
+}
+
 const char *safe_place(void)
 {
     return places[1];

@@ -31,6 +31,7 @@ uint64_t roll(void);
 unsigned below(unsigned end);
 int once_in(unsigned times);
 const char *any_path(void);
+const char *changed_path(void);
 int any_descriptor(void);
 int any_directory(void);
 long wide(int value);

@@ -39,14 +39,14 @@ EXPLAINED = (
     (r" execve", "EACCES", "EISDIR"),  # 11
     (r"open.* 0x2[0-9a-f]{5}", ".*", "ENOENT"),  # 14
     (r"at -?\d+ \"[^ ]*/at(/a|/a/inner|/b/nested/deep)?/*\"", "EACCES", "EBUSY"),
-    (r"fstatat .* 0x([0-9a-f]+[2-7][0-9a-f]{3}|[2-7][0-9a-f]{3}|[0-9a-f]{5,})$", ".*", ".*"),  # 19
+    (r"fstatat .* 0x[2-7][0-9a-f]{3}$", ".*", ".*"),  # 19
     (r"at -?\d+ \"/\"", "E.*", "E.*"),  # 18
     (r" execve", "ETXTBSY|0x1a00.*", ".*"),  # 20
     (r" execveat \d+", "ENOENT|0x200 said 0 0", ".* said .*"),  # 24
     (r"(etc|top|out|proc|up|cwd).*/\.\.", ".*", ".*ENOENT.*|0x200.*"),  # 25
     (r"f(set|get|list|remove)xattr -100", ".*", ".*"),  # 26
     (r" execve", "ENOEXEC|0x800 said 0 0|.*", "EACCES|0xd00 said 0 0"),  # 28
-    (r" more>", ".*", "ENAMETOOLONG|ENOENT"),  # 15
+    (r" more>", ".*", "ENAMETOOLONG|ENOENT|0x2400.*|0x200 .*"),  # 15
     (r" execve", "0xd00 said 0 0", "0x1500 said 0 0"),  # 11
     (r"/fd/", "ENOTDIR", "ENOENT"),  # 9
 )

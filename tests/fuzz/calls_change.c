@@ -11,7 +11,7 @@
 void call_change(void)
 {
     char first[PATH_SIZE];
-    const char *path = any_path(), *other = "absent";
+    const char *path = changed_path(), *other = "absent";
     const int directory = any_directory(), second = any_directory();
     const unsigned kind = below(14);
     const struct timespec times[2] = {{OLD, 0}, {OLD + (long)below(900), 7}};
@@ -19,7 +19,7 @@ void call_change(void)
     if ((intptr_t)path >= 4096) {
         memcpy(first, path, strlen(path) + 1);
         path = first;
-        other = any_path();
+        other = changed_path();
     }
     static const char *const names[] = {"mkdirat", "unlinkat", "rmdirat",   "symlinkat", "linkat",
                                         "renameat", "renameat2", "mknodat", "fchmodat", "truncate",

@@ -6,6 +6,9 @@
 #include "calls.h"
 #include <sys/sysmacros.h>
 
+/* Kernels differ in what they make of others. */
+#define STAT_FLAGS                                                                               \
+    (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC)
 #define RECENT 1000100000 /* seconds: what is younger was made by the fuzzer */
 
 /* Status */
@@ -36,7 +39,8 @@ void call_stat(void)
     static struct stat status;
     struct stat *const to = any_memory(&status);
     const int directory = any_directory(), is_safe = to == &status;
-    const int flags = (int)ANY_OF(5, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, AT_NO_AUTOMOUNT);
+    const int flags =
+        (int)ANY_OF(5, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, AT_NO_AUTOMOUNT) & STAT_FLAGS;
     const char *path = any_path();
     long result;
 
@@ -75,7 +79,8 @@ void call_statx(void)
     struct statx *const to = any_memory(&status);
     const int directory = any_directory();
     const unsigned flags = ANY_OF(5, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, AT_STATX_FORCE_SYNC,
-                                  AT_STATX_DONT_SYNC, AT_NO_AUTOMOUNT);
+                                  AT_STATX_DONT_SYNC, AT_NO_AUTOMOUNT) &
+                           STAT_FLAGS;
     const unsigned mask = once_in(3) ? STATX_BASIC_STATS : (unsigned)roll() & 0xfff;
     const char *path = any_path();
 

@@ -76,12 +76,12 @@ static void do_spawn(void)
 
 /* Threads that look at relative and absolute paths while others fork. */
 
-static volatile int ended;
+static int ended;
 
 static void *look_about(void *unused)
 {
     struct stat status;
-    while (!ended) {
+    while (!__atomic_load_n(&ended, __ATOMIC_RELAXED)) {
         look();
         if (stat("000", &status) || stat("../file", &status) || status.st_size != 8 ||
             stat("absent", &status) == 0)
@@ -116,7 +116,7 @@ static void do_threads(void)
         }
         wait_for(child);
     }
-    ended = 1;
+    __atomic_store_n(&ended, 1, __ATOMIC_RELAXED);
     for (int i = 0; i < 8; i++)
         pthread_join(threads[i], NULL);
     must(chdir("/"), "chdir");
