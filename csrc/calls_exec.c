@@ -183,6 +183,7 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
         return PP_RUN; /* no path at all, or no way to know */
     call->change_count = 0;
     exec->words = exec->size = 0;
+    exec->loader = NULL;
     if (name_program(call, spec))
         return pp_return(call, -ENAMETOOLONG);
     exec->shown = call->given[0];
@@ -213,6 +214,7 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
                     return pp_settle(call, loader, PP_NONE);
                 if (loader->where == PP_VIRTUAL)
                     return use_copy(call, place, loader, PP_EXEC);
+                exec->loader = path;
             }
             return ours ? PP_EXEC : PP_RUN;
         }

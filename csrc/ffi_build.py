@@ -255,6 +255,7 @@ ffibuilder.cdef("""
         int idle;
         struct pp_linker *linker;
         struct pp_board *board;
+        struct pp_board_shared *shared;
     };
     struct pp_worker;
     struct pp_worker *pp_worker_new(struct pp_engine *engine);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "linker.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -185,12 +186,49 @@ static enum pp_serving serve_open(struct pp_worker *worker)
     return serve_library(worker);
 }
 
+/* The address of the text that the auxiliary vector has for AT_EXECFN; 0 if there is none. */
+static uint64_t find_execfn(pid_t task)
+{
+    uint64_t pairs[64][2];
+    const int vector = pp_proc_open(task, "auxv", O_RDONLY);
+    const ssize_t size = vector < 0 ? 0 : read(vector, pairs, sizeof pairs);
+
+    if (vector >= 0)
+        close(vector);
+    for (ssize_t i = 0; i < size / (ssize_t)sizeof pairs[0] && pairs[i][0] != AT_NULL; i++)
+        if (pairs[i][0] == AT_EXECFN)
+            return pairs[i][1];
+    return 0;
+}
+
+/* A program that runs from its view shall know itself by its own name. */
+static void name_program(struct pp_worker *worker)
+{
+    struct pp_call *call = &worker->call;
+    struct pp_board_shared *shared = worker->engine->shared;
+    const uint32_t process = (uint32_t)pp_task_number(worker);
+    uint32_t *place = &shared->programs[process % PP_PROGRAMS];
+
+    if (__atomic_load_n(place, __ATOMIC_RELAXED) != process)
+        return;
+    __atomic_store_n(place, 0, __ATOMIC_RELAXED);
+    const uint64_t address = find_execfn((pid_t)process);
+    if (!address || call->task->operations->read_text(call->task, address, call->file,
+                                                      PP_PATH_MAX) < 0)
+        return;
+    const int64_t length = pp_shown(call->space, call->file, call->buffer, PP_PATH_MAX);
+    if (length >= 0 && (size_t)length <= strlen(call->file))
+        call->task->operations->write(call->task, address, call->buffer, (size_t)length + 1);
+}
+
 /* It is answered like any other call. */
 static void notice_access(struct pp_worker *worker)
 {
-    if (worker->call.args[1] == R_OK && read_path(worker, 0) >= 0 &&
-        ends_with(worker->call.given[0], LIST))
-        begin(worker);
+    if (worker->call.args[1] != R_OK || read_path(worker, 0) < 0 ||
+        !ends_with(worker->call.given[0], LIST))
+        return;
+    begin(worker);
+    name_program(worker);
 }
 
 enum pp_serving pp_linker_serve(struct pp_worker *worker)

@@ -37,7 +37,8 @@ struct pp_engine {
     int tasks_differ;    /* some task may have a filter of its own, or a tracer */
     int idle;            /* workers that wait for a notification */
     struct pp_linker *linker;
-    struct pp_board *board; /* what shims are told */
+    struct pp_board *board;         /* what shims are told, */
+    struct pp_board_shared *shared; /* and what they tell; NULL if there are none */
 };
 
 struct pp_worker;

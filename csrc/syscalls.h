@@ -40,6 +40,7 @@ struct pp_change {
 /* What a program that runs from elsewhere has to be told. */
 struct pp_exec {
     const char *shown; /* the name that it was started by: AT_EXECFN, and its short name */
+    const char *loader; /* the real program that loads it (PT_INTERP), or NULL */
     /* The first words of its command line, a NUL behind each, instead of the first one that was
      * given; if there are none it stays as it is. */
     uint32_t words;

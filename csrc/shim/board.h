@@ -82,6 +82,8 @@ struct pp_board {
 #define PP_TOUCH_UNIT 112u /* no record is smaller */
 #define PP_TOUCH_OPENED UINT32_C(0x80000000)
 
+#define PP_PROGRAMS 1024u
+
 struct pp_board_shared {
     uint32_t order; /* how many records were touched */
     uint32_t padding[15];
@@ -89,6 +91,9 @@ struct pp_board_shared {
     uint64_t ran;      /* let run as they were, */
     uint64_t left;     /* left to the supervisor */
     uint64_t padding_too[5];
+    /* Processes that run a program from its view, each at its number's place: it has the view's name for
+     * AT_EXECFN, until the supervisor gives it its own. */
+    uint32_t programs[PP_PROGRAMS];
     uint32_t words[];
 };
 

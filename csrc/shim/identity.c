@@ -11,6 +11,7 @@
  */
 #include <asm/unistd.h>
 
+#include "../text.h"
 #include "shim.h"
 
 #define ENTRIES 256u
@@ -99,8 +100,27 @@ int pp_cwd_find(struct pp_spot *spot)
     return __atomic_load_n(&wiped->cwd_version, __ATOMIC_RELAXED) == version;
 }
 
-void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot)
+int64_t pp_cwd_path(char *output, uint64_t capacity)
 {
+    const struct pp_wiped *wiped = pp_shim.wiped;
+    const uint32_t version = __atomic_load_n(&wiped->cwd_version, __ATOMIC_ACQUIRE);
+    struct pp_spot spot;
+
+    if (!pp_cwd_find(&spot) || !spot.mount || !wiped->cwd_length)
+        return 0;
+    const uint64_t size = wiped->cwd_length + 1;
+    if (size > PP_CWD_MAX || size > capacity)
+        return 0;
+    __builtin_memcpy(output, wiped->cwd_path, size);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&wiped->cwd_version, __ATOMIC_RELAXED) == version ? (int64_t)size : 0;
+}
+
+/* `path` is that of something virtual in its mount. */
+void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot, const char *path)
+{
+    size_t length = 0;
+
     struct pp_wiped *wiped = pp_shim.wiped;
     uint32_t version = __atomic_load_n(&wiped->cwd_version, __ATOMIC_RELAXED);
 
@@ -111,6 +131,12 @@ void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot)
     __atomic_thread_fence(__ATOMIC_RELEASE);
     wiped->cwd = *spot;
     wiped->cwd_epoch = epoch;
+    if (!spot->mount ||
+        pp_append(wiped->cwd_path, PP_CWD_MAX, &length, spot->mount->path,
+                  spot->mount->path_length) ||
+        pp_append(wiped->cwd_path, PP_CWD_MAX, &length, path, pp_length(path)))
+        length = 0;
+    wiped->cwd_length = (uint32_t)length;
     __atomic_store_n(&wiped->cwd_version, version + 2, __ATOMIC_RELEASE);
 }
 

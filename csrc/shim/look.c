@@ -255,12 +255,18 @@ static __attribute__((noinline)) enum pp_verdict look_getcwd(uint64_t output, ui
     size_t end;
 
     const struct pp_namespace *space = &pp_shim.space;
+    if (pp_is_address(output) && (glance->value = pp_cwd_path(path, capacity)) > 0)
+        return PP_DONE;
     const int64_t size = glance->value = pp_gate(__NR_getcwd, output, capacity, 0, 0, 0);
     if (size == -ERANGE || size == -ENOENT)
         return PP_UNKNOWN;
     if (size <= (int64_t)space->views_length ||
         !pp_is_same(path, space->views, space->views_length))
         return PP_DONE;
+    if (!pp_cwd_find(&glance->spot)) { /* once it is known there is no need to ask the kernel */
+        glance->learn = AT_FDCWD;
+        return PP_UNKNOWN;
+    }
     const struct pp_mount *mount = pp_view_named(space, path, &end);
     if (!mount || mount->path_length + (uint64_t)size - end > capacity)
         return PP_UNKNOWN;
@@ -404,6 +410,17 @@ static enum pp_verdict look_socket(const uint64_t *args)
     return PP_LEFT;
 }
 
+/* Only what lies in a repository by its absolute path is worth a thought. */
+static enum pp_verdict look_exec(uint64_t path)
+{
+    size_t end;
+
+    return pp_is_address(path) && *(const char *)path == '/' &&
+                   pp_mounts_match(pp_shim.space.mounts, (const char *)path, &end)
+               ? PP_UNKNOWN
+               : PP_LEFT;
+}
+
 /* What the call starts from, if it is not an absolute path; 0 if that has to be learnt first. */
 static int find_start(const struct pp_spec *spec, const struct pp_entry *entry,
                       struct pp_glance *glance)
@@ -449,7 +466,9 @@ enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance)
     case __NR_connect:
         glance->value = 0;
         return look_socket(args);
-    case __NR_execve: /* a new program may have to be dressed, and that takes somebody outside */
+    case __NR_execve: /* a real program is the supervisor's: it has more to look at than we save */
+        glance->value = 0;
+        return look_exec(args[0]);
     case __NR_execveat:
     case __NR_fanotify_mark:
         glance->value = 0;

@@ -39,6 +39,7 @@
 #define PP_STACK_SIZE 32768u
 #define PP_DESKS 6u
 #define PP_NOTES 16u
+#define PP_CWD_MAX 1024u
 #define PP_NOTHING_TO_LEARN INT32_MIN
 
 /* What the first look at a call says. */
@@ -47,6 +48,7 @@ enum pp_verdict {
     PP_NATIVE,  /* it is not about anything virtual */
     PP_UNKNOWN, /* it takes the whole brain to say */
     PP_LEFT,    /* the supervisor has to do it */
+    PP_EXECUTE, /* the program in the desk's call.file is to be run */
 };
 
 /* Where a path leads, or what a descriptor is. */
@@ -91,6 +93,8 @@ struct pp_wiped {
     uint32_t cwd_version;   /* odd while what follows is written; 0 if it never was */
     struct pp_cwd_epoch cwd_epoch;
     struct pp_spot cwd;
+    uint32_t cwd_length; /* of its path as programs see it; 0 if that is not kept */
+    char cwd_path[PP_CWD_MAX];
 };
 
 struct pp_shim {
@@ -201,7 +205,9 @@ int pp_is_owner(void);
 /* What the working directory is; 0 if that is not known. */
 int pp_cwd_find(struct pp_spot *spot);
 struct pp_cwd_epoch pp_cwd_now(void);
-void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot);
+void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot, const char *path);
+/* Its path, if it is virtual and known, as getcwd gives it: the size, or 0. */
+int64_t pp_cwd_path(char *output, uint64_t capacity);
 void pp_cwd_forget(void);
 
 /* self.c: how the brain looks at this very task. */

@@ -9,6 +9,7 @@
 #include "../calls.h"
 #include "shim.h"
 
+#define LOADER "/ld-linux"
 #define TRIES 64 /* a path leads through no more catalogs that have to be put at hand */
 
 static struct pp_desk desks[PP_DESKS];
@@ -85,7 +86,7 @@ static int learn(struct pp_desk *desk, int descriptor)
     if (descriptor == PP_CWD) {
         if (spot.mount && type_of(spot.found.record) != PP_TYPE_DIRECTORY)
             return 0;
-        pp_cwd_keep(epoch, &spot);
+        pp_cwd_keep(epoch, &spot, place->walk.path);
         return 1;
     }
     pp_identity_keep(status, &spot);
@@ -122,6 +123,23 @@ static enum pp_verdict change(struct pp_desk *desk)
     return desk->value == -ENOENT || desk->value == -ENOTDIR ? PP_LEFT : PP_DONE;
 }
 
+/* Whether a program can be run from its view as it is: it has the very name that it was started by, and
+ * glibc's dynamic linker, so that the supervisor hears of it before it begins. */
+static int is_simple(const struct pp_call *call)
+{
+    const struct pp_exec *exec = &call->exec;
+    const struct pp_place *place = &call->places[0];
+    const char *loader = exec->loader;
+
+    if (exec->words || !loader || place->where != PP_VIRTUAL || !pp_shim.shared)
+        return 0;
+    while (*loader && !pp_starts_with(loader, LOADER, sizeof LOADER - 1))
+        loader++;
+    const uint64_t head = place->mount->path_length;
+    return *loader && pp_starts_with(exec->shown, place->mount->path, head) &&
+           pp_equal(exec->shown + head, place->walk.path);
+}
+
 static int64_t run(void *argument)
 {
     struct pp_desk *desk = argument;
@@ -156,6 +174,7 @@ static int64_t run(void *argument)
             desk->verdict = change(desk);
             return 0;
         case PP_EXEC:
+            desk->verdict = is_simple(call) ? PP_EXECUTE : PP_LEFT;
             return 0;
         case PP_ASK:
             if (supply(call->asking))
@@ -168,6 +187,25 @@ static int64_t run(void *argument)
 static void set_mask(const uint64_t *mask, uint64_t *before)
 {
     pp_gate(__NR_rt_sigprocmask, SIG_SETMASK, (uint64_t)mask, (uint64_t)before, sizeof *mask, 0);
+}
+
+/* Run the program in call.file. The desk has its name, and is not needed any more once it runs: of a
+ * vfork child that has succeeded the kernel itself says so, to the parent. */
+static __attribute__((noinline)) int64_t execute(struct pp_desk *desk, const struct pp_entry *entry)
+{
+    const int is_at = (int)entry->number == __NR_execveat;
+    const uint64_t *args = entry->args + is_at;
+    const int is_borrowed = !pp_is_owner();
+    const uint32_t process = (uint32_t)pp_gate(__NR_getpid, 0, 0, 0, 0, 0);
+
+    if (is_borrowed)
+        pp_gate(__NR_set_tid_address, (uint64_t)desk->busy, 0, 0, 0, 0);
+    __atomic_store_n(&pp_shim.shared->programs[process % PP_PROGRAMS], process, __ATOMIC_RELAXED);
+    const int64_t value =
+        pp_gate(__NR_execve, (uint64_t)desk->call.file, args[1], args[2], 0, 0);
+    if (is_borrowed)
+        pp_gate(__NR_set_tid_address, 0, 0, 0, 0, 0);
+    return value;
 }
 
 static struct pp_result leave(int is_virtual)
@@ -202,6 +240,10 @@ struct pp_result pp_think(const struct pp_entry *entry, int32_t learned)
     if (desk->verdict == PP_LEFT)
         result.value = desk->call.places[0].where == PP_VIRTUAL;
     set_mask(&before, NULL);
+    if (desk->verdict == PP_EXECUTE) {
+        result.value = execute(desk, entry);
+        result.verdict = result.value == -ENOENT ? PP_LEFT : PP_DONE;
+    }
     pp_release(desk->busy);
     return result;
 }

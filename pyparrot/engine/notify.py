@@ -91,6 +91,7 @@ class NotifyEngine:
         self._no_shim = ffi.new("struct pp_linker *", {"board": -1}), ffi.new("struct pp_board *")
         self._engine.linker = shim.pointer if shim else self._no_shim[0]
         self._engine.board = shim.board.pointer if shim else self._no_shim[1]
+        self._engine.shared = shim.shared.pointer if shim else ffi.NULL
         lib.pp_listener_prepare(listener)
 
     def start(self) -> None:

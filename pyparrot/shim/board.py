@@ -52,6 +52,7 @@ class Board:
         self.pointer.used = ffi.sizeof("struct pp_board")
         self.pointer.magic = ffi.string(lib.PP_BOARD_MAGIC)
         self._texts: dict[bytes, int] = {}
+        self._is_full = False
         self._told: set[tuple[int, int]] = set()
         self._next_word = _FIRST_WORD
         encoded = os.fsencode(views)
@@ -84,10 +85,8 @@ class Board:
             for each in refused:
                 content += bytes(ffi.buffer(ffi.new("struct pp_board_refusal *", tuple(each))))
             offset = self._append(content)
-            if not offset or any(not self._text_of(each.record.path) for each in mounts):
-                self.pointer.generation = 0  # no more room: shims leave everything to us
-                return
-            self.pointer.table = offset
+            # No more room: without a table shims leave everything to us.
+            self.pointer.table = 0 if self._is_full else offset
             self.pointer.generation += 1
         for mount in mounts:
             self.tell(mount)
@@ -143,6 +142,7 @@ class Board:
     def _append(self, content: bytes) -> int:
         offset: int = self.pointer.used
         if offset + len(content) > _SIZE:
+            self._is_full = True
             return 0
         self._memory[offset : offset + len(content)] = content
         self.pointer.used = offset + len(content) + -len(content) % 8

@@ -35,8 +35,9 @@ def build_id(head: bytes) -> str | None:
         return None
     for number in range(count):
         segment = _SEGMENT.unpack_from(head, table + number * size)
-        if segment[0] == _NOTE_SEGMENT:
-            found = _build_id_in(head[segment[2] : segment[2] + segment[5]])
+        end = segment[2] + segment[5]
+        if segment[0] == _NOTE_SEGMENT and end <= len(head):
+            found = _build_id_in(head[segment[2] : end])
             if found:
                 return found.hex()
     return None

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pyparrot.shim.frames import STUB, frames
 from pyparrot.shim.image import (
+    DYNAMIC,
     EH_FRAME,
     EXECUTE,
     HEADER,
@@ -104,16 +105,14 @@ def _shim(file: str) -> _Shim:
         raise ValueError(f"{file}: no shim")
     code, memory = image.loads
     entries = [image.address_of(b"pp_enter_%d" % number) for number in range(len(COMPARISONS))]
+    inside = [entry for entry in entries if entry is not None and entry < code.file_size]
+    # What the linker notes for a loader stands in it; anything else would be lost.
+    noted = sum(each.file_size for each in image.segments if each.type == DYNAMIC)
     start = memory.address - memory.address % _PAGE
-    if None in entries or start < code.memory_size:
+    if len(inside) < len(entries) or memory.file_size > noted or start < code.memory_size:
         raise ValueError(f"{file}: no shim")
-    return _Shim(
-        image,
-        image.read(0, code.file_size),
-        start,
-        memory.address + memory.memory_size,
-        [entry for entry in entries if entry is not None],
-    )
+    end = memory.address + memory.memory_size
+    return _Shim(image, image.read(0, code.file_size), start, end, inside)
 
 
 def _headers(

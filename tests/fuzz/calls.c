@@ -382,12 +382,12 @@ static void refill(const char *program)
              "cd / && chmod -R u+rwX '%s' && find '%s' -mindepth 1 -delete &&"
              " cp -a '%s.new/.' '%s' && chmod 0 '%s/noaccess' '%s/locked'",
              places[0], places[0], places[0], places[0], places[0], places[0]);
-    removexattr(places[0], "user.one"), removexattr(places[0], "user.second");
-    removexattr(places[0], "user.directory"), removexattr(places[0], "user.absent");
     if (system(command)) {
         fprintf(stderr, "calls: could not fill %s\n", places[0]);
         exit(96);
     }
+    removexattr(places[0], "user.one"), removexattr(places[0], "user.second");
+    removexattr(places[0], "user.directory"), removexattr(places[0], "user.absent");
 }
 
 static void read_words(const char *file)

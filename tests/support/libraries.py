@@ -1,17 +1,23 @@
-"""Shared libraries to test with: the C library that runs the tests, and small ones made for one."""
+"""Shared libraries to test with: the C library that runs the tests, and small ones made for one.
+
+And shims: the real one, and small ones that are linked as it is.
+"""
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pyparrot.shim.image import PROGRAM_HEADERS, RELRO, SEGMENT, WRITE, Image
-from pyparrot.shim.patched import Patched
+from pyparrot.shim.image import EH_FRAME, PROGRAM_HEADERS, SEGMENT, Image, Segment
+from pyparrot.shim.loading import LIBRARY
 
 PAGE = 4096
+SHIM = Path(LIBRARY)
+_TOP = Path(__file__).parents[2]
 
 
 def c_library() -> Path:
@@ -32,25 +38,39 @@ def assembled(directory: Path, text: str, *options: str) -> Path:
     source = directory / "library.s"
     source.write_text(text)
     target = directory / "library.so"
-    command = [
-        compiler(),
-        "-shared",
-        "-nostdlib",
-        "-Wl,-z,noexecstack",
-        "-o",
-        str(target),
-        str(source),
-    ]
-    subprocess.run(command, check=True)
+    command = [compiler(), "-shared", "-nostdlib", "-Wl,-z,noexecstack", *options]
+    subprocess.run([*command, "-o", str(target), str(source)], check=True)
     return target
 
 
-def compiled(directory: Path, source: str, *options: str) -> str:
-    """The program or library, new in *directory*, of the C file *source* beside this one."""
+def compiled(directory: Path, source: str) -> str:
+    """The program, new in *directory*, of the C file *source* beside this one."""
     target = directory / Path(source).stem
-    command = [compiler(), "-D_GNU_SOURCE", "-O1", "-mno-red-zone", *options, "-o", str(target)]
+    command = [compiler(), "-D_GNU_SOURCE", "-O1", "-mno-red-zone", "-Wall", "-o", str(target)]
     subprocess.run([*command, str(Path(__file__).with_name(source)), "-ldl"], check=True)
     return str(target)
+
+
+def shim_of(directory: Path, dispatch: str, *options: str) -> Path:
+    """A new shim in *directory*: the real way in, then the C source *dispatch* (``pp_dispatch``).
+
+    It is linked as the real one is, with *options* besides.
+    """
+    source, target = directory / "dispatch.c", directory / "shim.so"
+    source.write_text(dispatch)
+    entry = "csrc/arch/x86_64/entry.S"
+    command = [compiler(), *_flags(), *options, "-o", str(target), str(source), entry]
+    subprocess.run(command, check=True, cwd=_TOP)
+    return target
+
+
+def _flags() -> list[str]:
+    """What setup.py compiles and links the real shim with."""
+    for statement in ast.parse((_TOP / "setup.py").read_text()).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "FLAGS":
+            flags: list[str] = eval(ast.unparse(statement.value), {})
+            return flags
+    raise AssertionError("setup.py names no FLAGS")
 
 
 def function(name: str, body: str) -> str:
@@ -69,6 +89,14 @@ def function(name: str, body: str) -> str:
     """
 
 
+COMPARISON_TEXTS = (
+    "cmp $-4095, %rax",
+    "cmp $-4096, %rax",
+    "cmp $0xfffff001, %eax",
+    "cmp $0xfffff000, %eax",
+)
+"""What `pyparrot.shim.sites.COMPARISONS` are, in their order."""
+
 # Four functions that stat, by the four comparisons; they return 1 if that failed, else 0.
 CALLS = "".join(
     function(
@@ -85,42 +113,54 @@ CALLS = "".join(
         """,
     )
     for index, (comparison, condition) in enumerate(
-        (
-            ("cmp $-4095, %rax", "jae"),
-            ("cmp $-4096, %rax", "ja"),
-            ("cmp $0xfffff001, %eax", "jae"),
-            ("cmp $0xfffff000, %eax", "ja"),
-        )
+        zip(COMPARISON_TEXTS, ("jae", "ja", "jae", "ja"))
     )
 )
 
 
-def check_segments(before: Image, after: Image, patched: Patched) -> None:
-    """Check *after*, the copy of *before*, by the rules of the loader and of the kernel."""
-    new = after.loads[-1]
-    assert len(after.loads) == len(before.loads) + 1
-    assert (new.address, new.offset, new.flags) == (patched.phoff, patched.phoff, 5)
-    assert new.address % PAGE == 0
-    assert all(new.address >= load.address + load.memory_size for load in after.loads[:-1])
-    assert after.phoff == new.offset
-    assert len(after.segments) * SEGMENT.size <= new.file_size == new.memory_size
-    assert (after.phoff, after.shoff) == (patched.phoff, patched.shoff)
-    for segment in after.segments:
-        if segment.type == PROGRAM_HEADERS:
-            assert segment.address == segment.offset == patched.phoff
-            assert segment.file_size == len(after.segments) * SEGMENT.size
-        if segment.type == RELRO:
-            protected = segment.address + segment.memory_size
-            assert patched.slots >= protected + -protected % PAGE
-    # The slots: in memory that can be written to, and that nothing in the file fills.
-    assert patched.slots % 8 == 0
-    (home,) = [
-        load
-        for load in after.loads
-        if load.address + load.file_size <= patched.slots
-        and patched.slots + 32 <= load.address + load.memory_size
-    ]
-    assert home.flags & WRITE
-    (former,) = [load for load in before.loads if load.address == home.address]
-    assert former.address + former.memory_size <= patched.slots
-    assert former._replace(memory_size=home.memory_size) == home
+def added(after: Image) -> tuple[Segment, Segment]:
+    """What a copy has that its library has not: a segment of code, and one of zeros."""
+    code, memory = after.loads[-2:]
+    return code, memory
+
+
+def shim_base(after: Image, shim: Image) -> int:
+    """Where *shim* is loaded in the copy *after*."""
+    code, _ = added(after)
+    return code.address + code.file_size - shim.loads[0].file_size
+
+
+def check_segments(before: Image, after: Image, shim: Image) -> None:
+    """Check *after*, the copy of *before* with *shim*, by the rules of loader and kernel."""
+    code, memory = added(after)
+    assert after.loads[:-2] == before.loads
+    for new in (code, memory):
+        assert new.address == new.offset == new.physical
+        assert new.address % PAGE == 0
+    last = before.loads[-1]
+    assert code.address >= max(last.address + last.memory_size, len(before.data))
+    assert (code.flags, code.memory_size) == (5, code.file_size)
+    assert code.offset + code.file_size <= len(after.data)
+    assert len(after.data) % PAGE == 0
+    # All zeros, with nothing of it in the file; at the distance from the code that it had.
+    base = shim_base(after, shim)
+    end = base + shim.loads[1].address + shim.loads[1].memory_size
+    assert (memory.flags, memory.file_size) == (6, 0)
+    assert memory.address >= code.address + code.file_size
+    assert memory.address <= base + shim.loads[1].address
+    assert memory.address + memory.memory_size == end
+    assert after.read(base, shim.loads[0].file_size) == shim.read(0, shim.loads[0].file_size)
+
+    assert (after.phoff, after.shoff) == (code.offset, before.shoff)
+    kept = [each for each in after.segments if each not in (code, memory)]
+    for old, new in zip(before.segments, kept):
+        assert new.type == old.type
+        if new.type not in (PROGRAM_HEADERS, EH_FRAME):
+            assert new == old
+            continue
+        assert new.address == new.offset
+        assert code.address <= new.address
+        assert new.address + new.memory_size <= base
+        if new.type == PROGRAM_HEADERS:
+            assert new.address == after.phoff
+            assert new.file_size == len(after.segments) * SEGMENT.size

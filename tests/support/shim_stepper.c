@@ -1,33 +1,54 @@
-/* Takes a backtrace before every instruction of the stub that the function `framed` uses.
+/* Takes a backtrace before every instruction of the shim that the function `framed` comes to.
 
-   argv: the library, the address of the stubs in it, and where the stub returns to. */
+   argv: the library, from where to where its shim lies, and where its only site returns to (addresses in
+   the library, decimal). Prints what `framed` returns; then a line for each instruction: its address in
+   the library, how many functions of the shim have called it, whether the backtrace goes on behind the
+   site and then on to whoever called. */
 
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <link.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <ucontext.h>
 
 #define DEPTH 64
+#define STEPS 4096
 #define FLAGS(change) __asm__ volatile("pushfq\n" change "\npopfq")
-static void *start, *end, *back, *outside[DEPTH];
-static int depth, seen, good;
+static uintptr_t start, end, back;
+static void *outside[DEPTH];
+static int depth, count;
+static struct {
+    uintptr_t place;
+    int inside, good;
+} steps[STEPS];
+
+static int is_inside(void *place)
+{
+    return (uintptr_t)place >= start && (uintptr_t)place < end;
+}
 
 static void step(int number, siginfo_t *info, void *context)
 {
     (void)number, (void)info;
     void *place = (void *)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-    if (place < start || place >= end)
+    if (!is_inside(place) || count == STEPS)
         return;
-    seen++;
     void *trace[DEPTH];
-    int length = backtrace(trace, DEPTH);
-    for (int i = 0; i + 2 < length; i++)
-        if (trace[i] == place && trace[i + 1] == back)
-            /* Then who called, which stands elsewhere in itself now; and who called that. */
-            good += length - (i + 3) == depth - 1 && trace[i + 3] == outside[1];
+    const int length = backtrace(trace, DEPTH);
+    int i = 0, inside = -1;
+    while (i < length && trace[i] != place)
+        i++;
+    for (; i < length && is_inside(trace[i]); i++)
+        inside++;
+    /* Then who called, which stands elsewhere in itself now; and who called that. */
+    const int good = i + 2 < length && trace[i] == (void *)back && length - (i + 2) == depth - 1 &&
+                     trace[i + 2] == outside[1];
+    steps[count].place = (uintptr_t)place;
+    steps[count].inside = inside;
+    steps[count++].good = good;
 }
 
 static __attribute__((noinline)) int probe(int (*framed)(const char *, void *))
@@ -46,12 +67,15 @@ int main(int argc, char **argv)
     struct link_map *library = dlopen(argv[1], RTLD_NOW);
     if (!library)
         return puts(dlerror()), 1;
-    start = (char *)library->l_addr + strtoul(argv[2], 0, 0);
-    end = (char *)start + 4096;
-    back = (char *)library->l_addr + strtoul(argv[3], 0, 0);
+    const uintptr_t base = library->l_addr;
+    start = base + strtoul(argv[2], NULL, 10);
+    end = base + strtoul(argv[3], NULL, 10);
+    back = base + strtoul(argv[4], NULL, 10);
     struct sigaction action = {.sa_sigaction = step, .sa_flags = SA_SIGINFO};
     sigaction(SIGTRAP, &action, NULL);
-    int result = probe(dlsym(library, "framed"));
-    printf("%d %d %d\n", result, seen, good);
-    return 0;
+    const int result = probe((int (*)(const char *, void *))dlsym(library, "framed"));
+    printf("%d\n", result);
+    for (int i = 0; i < count; i++)
+        printf("%lu %d %d\n", steps[i].place - base, steps[i].inside, steps[i].good);
+    return count == STEPS;
 }

@@ -1,4 +1,4 @@
-"""Patched copies of libraries: they work as the library does, and call the shim where it is."""
+"""Copies of libraries with the shim in them: they work as the library does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.libraries import CALLS, assembled, c_library, check_segments, compiled, function
+from support.libraries import (
+    CALLS,
+    SHIM,
+    added,
+    assembled,
+    c_library,
+    check_segments,
+    function,
+    shim_base,
+    shim_of,
+)
 
 from pyparrot.shim.frames import STUB
 from pyparrot.shim.image import HEADER, Image
@@ -17,23 +27,31 @@ from pyparrot.shim.sites import COMPARISONS, find_sites
 
 PAGE = 4096
 
+# Opens nothing, and lets all else run.
+REFUSING = """
+    #include <asm/unistd.h>
+    #include "arch/x86_64/gate.h"
+    int64_t pp_dispatch(const struct pp_entry *entry)
+    {
+        const uint64_t *args = entry->args;
+        if (entry->number == __NR_open || entry->number == __NR_openat)
+            return -18; /* EXDEV */
+        return pp_system_call((int64_t)entry->number, args[0], args[1], args[2], args[3], args[4],
+                              args[5]);
+    }
+"""
+
 
 @pytest.fixture(scope="session")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the patched C library under its own name."""
+    """A directory with a copy of the C library, the shim in it, under the library's own name.
+
+    Without a supervisor the shim finds no board, and lets all calls run.
+    """
     directory = tmp_path_factory.mktemp("patched")
-    assert make_patched(str(c_library()), str(directory / "libc.so.6"))
+    assert make_patched(str(c_library()), str(SHIM), str(directory / "libc.so.6"))
     (directory / "libc.so.6").chmod(0o755)
     return directory
-
-
-@pytest.fixture(scope="session")
-def slots_filled(copy: Path) -> dict[str, str]:
-    """The environment in which programs use the copy with all its slots filled."""
-    patched = make_patched(str(c_library()), str(copy / "again"))
-    assert patched is not None
-    library = compiled(copy, "shim_preloaded.c", "-shared", "-fPIC")
-    return {"LD_PRELOAD": library, "SLOTS": str(patched.slots), "LD_LIBRARY_PATH": str(copy)}
 
 
 def outcome(command: list[str], environment: dict[str, str]) -> tuple[int, bytes, bytes]:
@@ -77,18 +95,12 @@ def test_programs_do_the_same(copy: Path, program: str) -> None:
     assert outcome(command, {"LD_LIBRARY_PATH": str(copy)}) == outcome(command, {})
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_programs_do_the_same_through_the_slots(slots_filled: dict[str, str], program: str) -> None:
-    command = PROGRAMS[program]
-    if not shutil.which(command[0]):
-        pytest.skip(f"no {command[0]}")
-    assert outcome(command, slots_filled) == outcome(command, {})
-
-
-def test_programs_do_use_the_slots(slots_filled: dict[str, str], tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    assert outcome(["ls", "-l", "/usr"], {**slots_filled, "TELL": str(told)})[0] == 0
-    assert int(told.read_text()) >= len(os.listdir("/usr"))
+def test_the_calls_of_programs_come_to_the_shim(tmp_path: Path) -> None:
+    shim = shim_of(tmp_path, REFUSING)
+    assert make_patched(str(c_library()), str(shim), str(tmp_path / "libc.so.6"))
+    status, output, complaint = outcome(["cat", "/etc/passwd"], {"LD_LIBRARY_PATH": str(tmp_path)})
+    assert (status, output) == (1, b"")
+    assert complaint == b"cat: /etc/passwd: Invalid cross-device link\n"
 
 
 def test_it_is_the_copy_that_runs(copy: Path) -> None:
@@ -132,73 +144,93 @@ def test_tools_find_the_same_in_it(copy: Path, command: list[str]) -> None:
     assert len(results[0]) > 40
 
 
-def test_what_changes_in_the_file(tmp_path: Path) -> None:
+def test_what_changes_in_the_file(copy: Path) -> None:
     """The header, the sites and what is appended; nothing else."""
-    source, target = c_library(), tmp_path / "copy"
-    patched = make_patched(str(source), str(target))
-    assert patched is not None
-    before, after = Image(source.read_bytes()), Image(target.read_bytes())
+    before, after = Image(c_library().read_bytes()), Image((copy / "libc.so.6").read_bytes())
+    shim = Image(SHIM.read_bytes())
+    code, _ = added(after)
+    base = shim_base(after, shim)
     sites = find_sites(before)
-    assert patched.sites == len(sites)
-    assert not find_sites(after)
+    assert not [site for site in find_sites(after) if site.address < code.address]
 
     expected = bytearray(before.data)
     fields = list(before.header)
-    fields[5], fields[10] = patched.phoff, len(before.segments) + 1
+    fields[5], fields[10] = code.offset, len(before.segments) + 2
     expected[: HEADER.size] = HEADER.pack(*fields)
+    stubs = []
     for site in sites:
         offset = before.offset(site.address)
         jump = after.data[offset : offset + site.length]
         assert jump[0] == 0xE9
         assert jump[5:] == b"\xcc" * (site.length - 5)
-        stub = site.address + 5 + int.from_bytes(jump[1:5], "little", signed=True)
+        stub = target(site.address + 5, jump[1:5])
         assert stub % STUB == 0
-        assert stub > patched.phoff
-        assert b"\x0f\x05" + COMPARISONS[site.comparison] in after.read(stub, STUB)
+        text = after.read(stub, STUB)
+        assert text[:3] == b"\x4c\x8d\x1d"  # lea distance(%rip), %r11
+        assert target(stub + 7, text[3:7]) == site.address + site.length
+        assert text[7] == 0xE9
+        name = b"pp_enter_%d" % site.comparison
+        assert target(stub + 12, text[8:12]) - base == shim.address_of(name)
+        assert text[12:] == b"\xcc" * (STUB - 12)
+        stubs.append(stub)
         expected[offset : offset + site.length] = jump
     assert after.data[: len(before.data)] == bytes(expected)
-    assert not after.data[len(before.data) : patched.phoff].strip(b"\0")
-    # Stubs, their descriptions, and a table of all functions.
-    assert (
-        len(after.data) - patched.phoff < 2 * STUB * len(sites) + 8 * len(before.functions) + PAGE
-    )
+    assert not after.data[len(before.data) : code.offset].strip(b"\0")
+    assert stubs == list(range(stubs[0], stubs[0] + STUB * len(stubs), STUB))
+    assert code.address < stubs[0] < base
+    # Stubs and their descriptions, a table of all functions, the shim.
+    size = 2 * STUB * len(sites) + 8 * (len(before.functions) + len(shim.functions))
+    assert len(after.data) - code.offset < size + shim.loads[0].file_size + 4 * PAGE
 
 
-def test_the_segments_of_the_c_library(tmp_path: Path) -> None:
-    patched = make_patched(str(c_library()), str(tmp_path / "copy"))
-    assert patched is not None
-    after = Image((tmp_path / "copy").read_bytes())
-    check_segments(Image(c_library().read_bytes()), after, patched)
+def target(end: int, distance: bytes) -> int:
+    """Where an instruction that ends there leads to."""
+    return end + int.from_bytes(distance, "little", signed=True)
+
+
+def test_the_unwinder_finds_all_functions(copy: Path) -> None:
+    before, after = Image(c_library().read_bytes()), Image((copy / "libc.so.6").read_bytes())
+    shim = Image(SHIM.read_bytes())
+    base = shim_base(after, shim)
+    entries = [*before.frames.entries]
+    entries += [(base + start, base + frame) for start, frame in shim.frames.entries]
+    assert len(shim.frames.entries) > 4
+    assert after.frames.first == before.frames.first
+    assert after.frames.entries == sorted(after.frames.entries)
+    assert set(entries) <= set(after.frames.entries)
+    assert len(after.frames.entries) == len(entries) + len(find_sites(before))
+
+
+def test_the_segments_of_the_c_library(copy: Path) -> None:
+    after = Image((copy / "libc.so.6").read_bytes())
+    check_segments(Image(c_library().read_bytes()), after, Image(SHIM.read_bytes()))
 
 
 def test_the_segments_of_a_library_without_bss(tmp_path: Path) -> None:
     source = assembled(tmp_path, CALLS + ".data\n .quad 1\n")
-    patched = make_patched(str(source), str(tmp_path / "copy"))
-    assert patched is not None
+    assert make_patched(str(source), str(SHIM), str(tmp_path / "copy")) == len(COMPARISONS)
     after = Image((tmp_path / "copy").read_bytes())
-    check_segments(Image(source.read_bytes()), after, patched)
+    check_segments(Image(source.read_bytes()), after, Image(SHIM.read_bytes()))
 
 
 def test_debugging_information_stays(tmp_path: Path) -> None:
     """A file that goes on behind all that is loaded from it."""
     source = assembled(tmp_path, CALLS + '.section .more, ""\n .skip 100000, 7\n')
-    patched = make_patched(str(source), str(tmp_path / "copy"))
-    assert patched is not None
+    assert make_patched(str(source), str(SHIM), str(tmp_path / "copy")) == len(COMPARISONS)
     before, after = source.read_bytes(), (tmp_path / "copy").read_bytes()
-    assert patched.phoff >= len(before)
     assert after.count(b"\7" * 100000) == 1
-    check_segments(Image(before), Image(after), patched)
+    check_segments(Image(before), Image(after), Image(SHIM.read_bytes()))
 
 
 def test_a_library_without_sites_gets_no_copy(tmp_path: Path) -> None:
     source = assembled(tmp_path, function("idle", "nop"))
-    assert make_patched(str(source), str(tmp_path / "copy")) is None
+    assert make_patched(str(source), str(SHIM), str(tmp_path / "copy")) == 0
     assert not (tmp_path / "copy").exists()
 
 
 def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
-    target = tmp_path / "copy"
+    source, target = assembled(tmp_path, CALLS), tmp_path / "copy"
     target.write_bytes(b"mine")
     with pytest.raises(FileExistsError):
-        make_patched(str(c_library()), str(target))
+        make_patched(str(source), str(SHIM), str(target))
     assert target.read_bytes() == b"mine"

@@ -8,18 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.libraries import assembled, c_library, function
+from support.libraries import COMPARISON_TEXTS, assembled, c_library, function
 
 from pyparrot._core import lib
 from pyparrot.shim.image import Image
 from pyparrot.shim.sites import ANY_NUMBER, COMPARISONS, Site, find_sites
 
-COMPARISON_TEXTS = (
-    "cmp $-4095, %rax",
-    "cmp $-4096, %rax",
-    "cmp $0xfffff001, %eax",
-    "cmp $0xfffff000, %eax",
-)
 STAT, GETPID, FCHDIR, PRCTL, SECCOMP = 4, 39, 81, 157, 317
 
 # Symbols that begin with L stay in the assembler.
