@@ -66,9 +66,9 @@ struct pp_board {
     int64_t mark;          /* seconds of unix time when all views were modified */
     uint64_t views_device; /* st_dev of the directory of views */
     uint32_t flags;
-    uint32_t generation;  /* of the table: another one each time; 0 if there is none yet */
+    uint32_t generation;  /* of the table: another one each time */
     uint32_t directories; /* counts working directories that changed behind the shims' backs */
-    uint32_t table;
+    uint32_t table; /* 0: there is none, and all is left to the supervisor */
     uint32_t catalogs;      /* the newest */
     uint32_t shared;        /* the file of struct pp_board_shared; 0 if there is none */
     uint32_t views, views_length;

@@ -47,6 +47,12 @@ static int is_devious(const char *path)
     return pp_starts_with(path, pp_shim.space.views, pp_shim.space.views_length);
 }
 
+/* Whether a real symlink may lead the kernel to something real where a mount point is. */
+static int is_covering(void)
+{
+    return pp_shim.board->flags & PP_BOARD_COVERS;
+}
+
 /* Whether a file with this status may be a view. */
 static int may_be_view(const struct stat *status)
 {
@@ -82,16 +88,16 @@ static inline __attribute__((always_inline)) enum way locate(uint64_t address, s
     const char *path = (const char *)address;
     size_t start = 0, length = 0;
 
+    if (!address || (pp_is_address(address) && !path[0]))
+        return WAY_UNKNOWN; /* some calls take nothing for the descriptor's file */
     if (!pp_is_address(address))
         return WAY_REAL;
-    if (!path[0])
-        return WAY_UNKNOWN;
     if (path[0] == '/') {
         spot->mount = pp_mounts_match(pp_shim.space.mounts, path, &start);
         if (!spot->mount)
-            return is_devious(path) ? WAY_UNKNOWN : WAY_REAL;
+            return is_covering() || is_devious(path) ? WAY_UNKNOWN : WAY_REAL;
     } else if (!spot->mount) {
-        return WAY_REAL;
+        return is_covering() ? WAY_UNKNOWN : WAY_REAL;
     }
     const struct pp_snapshot *snapshot = snapshot_of(spot);
     if (!snapshot || (snapshot->covered && *snapshot->covered))
@@ -446,9 +452,8 @@ enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance)
     const int number = (int)entry->number;
 
     glance->learn = PP_NOTHING_TO_LEARN;
-    if (__atomic_load_n(&pp_shim.generation, __ATOMIC_ACQUIRE) !=
-            __atomic_load_n(&pp_shim.board->generation, __ATOMIC_RELAXED) ||
-        pp_shim.board->flags & PP_BOARD_COVERS)
+    const uint32_t generation = __atomic_load_n(&pp_shim.generation, __ATOMIC_ACQUIRE);
+    if (!generation || generation != __atomic_load_n(&pp_shim.board->generation, __ATOMIC_RELAXED))
         return PP_UNKNOWN;
     switch (number) { /* those that do not begin with a look at where they start */
     case __NR_fstat:

@@ -184,6 +184,8 @@ int pp_tables_update(void)
     const uint32_t generation = __atomic_load_n(&board->generation, __ATOMIC_ACQUIRE);
     int outcome = -1;
 
+    if (!generation)
+        return -1;
     if (generation == __atomic_load_n(&pp_shim.generation, __ATOMIC_ACQUIRE))
         return 0;
     if (begin())
@@ -191,7 +193,7 @@ int pp_tables_update(void)
     const struct pp_board_table *given = at(__atomic_load_n(&board->table, __ATOMIC_ACQUIRE));
     pp_shim.space.views = at(board->views);
     pp_shim.space.views_length = board->views_length;
-    if (generation && given && build(given) == 0) {
+    if (given && build(given) == 0) {
         __atomic_store_n(&pp_shim.generation, generation, __ATOMIC_RELEASE);
         outcome = 0;
     }

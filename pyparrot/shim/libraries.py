@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import struct
 import threading
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,8 @@ class Libraries:
         self._linker = linker
         self._lock = threading.Lock()
         with open(shim, "rb") as file:
-            self._version = hashlib.sha1(file.read()).hexdigest()[:16]
+            content = file.read()
+            self._version = f"{zlib.crc32(content):08x}{len(content):x}"
         self._seen: set[tuple[int, ...]] = set()
         self._files: list[Any] = []
 
@@ -84,7 +85,7 @@ class Libraries:
             self._seen.add(key)
         head = os.pread(descriptor, _HEAD, 0)
         build = build_id(head) or self._digest(descriptor)
-        name = f"{build}P.{self._version}"
+        name = f"{build}P.{status.st_size:x}.{self._version}"
         path = self._store.find(name) or self._make(descriptor, name)
         with self._lock:
             number = self._linker.copies_count
@@ -110,6 +111,8 @@ class Libraries:
         threading.Thread(target=work, name="patch", daemon=True).start()
 
     def _digest(self, descriptor: int) -> str:
+        import hashlib  # it takes long to load, and nearly every library has a build id
+
         with open(f"/proc/self/fd/{descriptor}", "rb") as file:
             return hashlib.sha1(file.read()).hexdigest()
 

@@ -89,7 +89,7 @@ def make_patched(source: str, shim: str, target: str) -> int:
         file.write(code + unwinding)
         file.seek(base)
         file.write(added.code)
-        file.truncate(_up(file.tell(), _PAGE))
+        file.truncate(base + added.memory)  # what is loaded begins within the file
     return len(sites)
 
 

@@ -6,7 +6,7 @@ import pytest
 from fuzz.calls import made_setting
 from support.runs import EVERYTHING, SHIMS
 
-SEEDS = 400 if EVERYTHING else 40
+SEEDS = 400 if EVERYTHING else 20
 
 
 @pytest.mark.parametrize("shim", SHIMS)

@@ -27,9 +27,16 @@ static void say_fields(unsigned mode, uint64_t links, uint64_t size, uint64_t sp
         say(" %u:%u %lld.%09lld", user, group, (long long)seconds, (long long)nanoseconds);
 }
 
+/* What is new may have got the number of what was removed. */
+static void say_number(uint64_t device, uint64_t inode, int64_t seconds)
+{
+    if (seconds <= RECENT)
+        say(" #%u", number_of(device, inode));
+}
+
 static void say_status(const struct stat *status)
 {
-    say(" #%u", number_of(status->st_dev, status->st_ino));
+    say_number(status->st_dev, status->st_ino, status->st_mtim.tv_sec);
     say_fields(status->st_mode, status->st_nlink, (uint64_t)status->st_size, status->st_rdev,
                status->st_uid, status->st_gid, status->st_mtim.tv_sec, status->st_mtim.tv_nsec);
 }
@@ -90,8 +97,10 @@ void call_statx(void)
         return;
     /* More than was asked for may be given, and is. */
     const unsigned given = status.stx_mask & mask & STATX_BASIC_STATS;
-    say(" %#x #%u", given,
-        number_of(makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino));
+    say(" %#x", given);
+    if (given & STATX_MTIME)
+        say_number(makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino,
+                   status.stx_mtime.tv_sec);
     if (given & STATX_SIZE && !S_ISDIR(status.stx_mode))
         say(" size %llu", (unsigned long long)status.stx_size);
     if (given == STATX_BASIC_STATS)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.libraries import CALLS, SHIM, assembled, check_segments, shim_of
 
@@ -28,6 +28,9 @@ class Small(NamedTuple):
     library: bytes
     shim: bytes
 
+    def __repr__(self) -> str:
+        return "Small"  # all of it would be too much in reports
+
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
@@ -44,8 +47,7 @@ def attempt(directory: Path, library: bytes, shim: bytes) -> bool:
     files[2].unlink(missing_ok=True)
     try:
         count = make_patched(*map(str, files))
-    except ValueError as error:
-        assert str(error)
+    except ValueError:
         count = 0
     assert files[2].exists() == bool(count)
     if count:
@@ -124,6 +126,7 @@ CHANGES = st.lists(
 
 @settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(in_library=CHANGES, in_shim=CHANGES)
+@example(in_library=[], in_shim=[(HEADER.size + SEGMENT.size + 18, b"\x01")])  # memory far behind
 def test_no_change_makes_it_fail_otherwise(
     small: Small, in_library: list[tuple[int, bytes]], in_shim: list[tuple[int, bytes]]
 ) -> None:

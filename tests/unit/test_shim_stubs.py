@@ -92,7 +92,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recorded(tools: Path, path: Path, number: int, *libraries: Path) -> list[list[int]]:
     """What the functions of *libraries* leave: each one's eight calls."""
-    command = [tools / "shim_caller", path, f"{number:x}", *libraries]
+    command = [str(tools / "shim_caller"), str(path), f"{number:x}", *map(str, libraries)]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = [[int(word, 16) for word in line.split()] for line in told.splitlines()]
     assert len(lines) == 8 * len(libraries)
@@ -216,7 +216,7 @@ def test_all_on_the_way_can_be_unwound(
     code, _ = added(copy)
     back = site.address + site.length
     places = (code.address, code.address + code.file_size, back)
-    command = [tools / "shim_stepper", tmp_path / "copy.so", *map(str, places)]
+    command = [str(tools / "shim_stepper"), str(tmp_path / "copy.so"), *map(str, places)]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     result, *lines = told.splitlines()
     assert result == ("0" if number == STAT else "1")

@@ -34,9 +34,9 @@ static void look_in_handler(int number)
     look();
 }
 
-static void look_under_fire(int flags)
+static void look_under_fire(void (*handler)(int), int flags)
 {
-    catch_with(look_in_handler, flags);
+    catch_with(handler, flags);
     shoot(300);
     while (caught < wanted)
         look();
@@ -45,17 +45,30 @@ static void look_under_fire(int flags)
 
 static void do_restart(void)
 {
-    look_under_fire(SA_RESTART);
+    look_under_fire(look_in_handler, SA_RESTART);
 }
 
 static void do_interrupt(void)
 {
-    look_under_fire(0);
+    look_under_fire(look_in_handler, 0);
+}
+
+/* As deep as it gets, but not deeper than the stack. */
+static void look_in_nested_handler(int number)
+{
+    static volatile int depth;
+    (void)number;
+    caught++;
+    if (depth >= 5)
+        return;
+    depth++;
+    look();
+    depth--;
 }
 
 static void do_nested(void)
 {
-    look_under_fire(SA_NODEFER | SA_RESTART);
+    look_under_fire(look_in_nested_handler, SA_NODEFER | SA_RESTART);
 }
 
 /* On a stack of which just one KiB is left for the handler. */

@@ -1,0 +1,318 @@
+"""The board: what the supervisor tells is what shims can read."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import pytest
+
+from pyparrot._core import ffi, lib
+from pyparrot.index import ROOT_HASH, Index, build
+from pyparrot.repository.cvmfs import catalog as catalogs
+from pyparrot.repository.cvmfs.catalog import Catalog, Entry
+from pyparrot.repository.cvmfs.hashes import Algorithm
+from pyparrot.shim.board import Board, Refusal, Shown
+from pyparrot.walk import Snapshot
+
+COOKIE, MARK = 0xFEDCBA9876543210, 299_792_458
+NAME = Algorithm.SHA1.of(b"a catalog")
+DIRECTORY = Entry(b"", catalogs.DIRECTORY, 0o40755, 4096, 7, None, 0, 0)
+POINT = b"/cvmfs/test.example.org"
+KEPT: MutableMapping[Any, Any] = WeakKeyDictionary()  # what records point to
+VARIABLES = {b"ARCH": b"x86_64", b"EMPTY": b""}
+
+
+class Mounted(NamedTuple):
+    """A mount as shims read it, with what its offsets lead to."""
+
+    hash: int
+    device: int
+    blocks: int
+    id: int
+    flags: int
+    path: bytes
+    view: bytes
+    environment: list[bytes]
+    covered: list[int]
+
+
+class Reader:
+    """Reads a board as another process would: by its descriptor, and by offsets alone."""
+
+    def __init__(self, board: Board) -> None:
+        self._memory = mmap.mmap(board.descriptor, lib.PP_BOARD_SIZE, prot=mmap.PROT_READ)
+        self.board = self._at("struct pp_board *", 0)
+
+    def _at(self, kind: str, offset: int) -> Any:
+        needed = ffi.sizeof(kind.rstrip("* "))
+        assert offset + needed <= self.used
+        assert offset % 8 == 0
+        return ffi.cast(kind, ffi.from_buffer(self._memory) + offset)
+
+    @property
+    def used(self) -> int:
+        used: int = ffi.cast("struct pp_board *", ffi.from_buffer(self._memory)).used
+        assert used <= lib.PP_BOARD_SIZE
+        return used
+
+    def content(self) -> bytes:
+        """All that is used of it, but for the header."""
+        return self._memory[ffi.sizeof("struct pp_board") : self.used]
+
+    def text(self, offset: int, length: int = -1) -> bytes:
+        end = self._memory.find(b"\0", offset)
+        assert 0 < offset <= end < self.used
+        assert length in (-1, end - offset)
+        return self._memory[offset:end]
+
+    def table(self) -> tuple[int, list[Mounted], list[Refusal]]:
+        offset = self.board.table
+        table = self._at("struct pp_board_table *", offset)
+        offset += ffi.sizeof("struct pp_board_table")
+        mounts, refusals = [], []
+        for _ in range(table.mounts):
+            mounts.append(self._mount(self._at("struct pp_board_mount *", offset)))
+            offset += ffi.sizeof("struct pp_board_mount")
+        for _ in range(table.refusals):
+            refusal = self._at("struct pp_board_refusal *", offset)
+            refusals.append(Refusal(refusal.hash, refusal.until))
+            offset += ffi.sizeof("struct pp_board_refusal")
+        return table.depth, mounts, refusals
+
+    def _mount(self, mount: Any) -> Mounted:
+        environment, covered = [], []
+        position = mount.environment
+        while position and self._memory[position]:
+            environment.append(self.text(position))
+            position += len(environment[-1]) + 1
+        position = mount.covered
+        while position and self._at("uint64_t *", position)[0]:
+            covered.append(self._at("uint64_t *", position)[0])
+            position += 8
+        return Mounted(
+            mount.hash,
+            mount.device,
+            mount.blocks,
+            mount.id,
+            mount.flags,
+            self.text(mount.path, mount.path_length),
+            self.text(mount.view, mount.view_length),
+            environment,
+            covered,
+        )
+
+    def catalogs(self) -> list[tuple[int, int, int, bytes]]:
+        """Mount, root hash, first word in the touch map, file; the newest first."""
+        found, offset = [], self.board.catalogs
+        while offset:
+            catalog = self._at("struct pp_board_catalog *", offset)
+            file = self.text(catalog.file)
+            found.append((catalog.mount, catalog.root_hash, catalog.touched, file))
+            assert catalog.next < offset
+            offset = catalog.next
+        return found
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Board]:
+    board = Board(COOKIE, MARK, str(tmp_path))
+    yield board
+    os.close(board.descriptor)
+
+
+def index(directory: Path, mountpoint: bytes = b"") -> Index:
+    """A catalog with nothing but its root directory, which is seen at *mountpoint*."""
+    file = str(directory / mountpoint.strip(b"/").decode()) + ".catalog"
+    with closing(Catalog.create(file)) as made:
+        made.put([(mountpoint, DIRECTORY)])
+    root_hash = lib.pp_path_hash(ROOT_HASH, mountpoint, len(mountpoint))
+    with closing(Catalog.open(file)) as opened:
+        build(opened, NAME, mountpoint, root_hash, file + ".index")
+    return Index(file + ".index")
+
+
+def shown(number: int, snapshot: Snapshot | None = None, path: bytes = POINT) -> Shown:
+    record = ffi.new("struct pp_mount *")
+    texts = [ffi.new("char[]", path), ffi.new("char[]", b"view-%d" % number)]
+    KEPT[record] = texts
+    record.path, record.path_length = texts[0], len(path)
+    record.view, record.view_length = texts[1], len(texts[1]) - 1
+    record.device, record.blocks, record.flags = 2**40 + number, 2**33 + number, lib.PP_AUTOMOUNT
+    return Shown(2**63 + number, record, number, snapshot)
+
+
+def told(mount: Shown, environment: list[bytes], covered: list[int]) -> Mounted:
+    given, path = mount.record, ffi.string(mount.record.path)
+    numbers = (mount.hash, given.device, given.blocks, mount.number, given.flags)
+    return Mounted(*numbers, path, ffi.string(given.view), environment, covered)
+
+
+def test_what_a_new_board_says(board: Board, tmp_path: Path) -> None:
+    reader = Reader(board)
+    said = reader.board
+    assert ffi.string(said.magic) == b"pyparrot's board"
+    assert (said.cookie, said.mark) == (COOKIE, MARK)
+    assert said.views_device == tmp_path.stat().st_dev
+    assert reader.text(said.views, said.views_length) == bytes(tmp_path)
+    assert (said.flags, said.generation, said.table, said.catalogs, said.shared) == (0, 0, 0, 0, 0)
+
+
+def test_what_is_counted_and_where(board: Board) -> None:
+    board.count()
+    board.share("/proc/1/fd/9")
+    reader = Reader(board)
+    assert reader.board.flags == lib.PP_BOARD_COUNTS
+    assert reader.text(reader.board.shared) == b"/proc/1/fd/9"
+
+
+def test_a_table_can_be_read_back(board: Board, tmp_path: Path) -> None:
+    snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
+    covered = Snapshot(snapshot.root, POINT + b"/in", {})
+    covered.cover([b"/a", b"/b/c"])
+    mounts = [shown(1, snapshot), shown(2, covered, POINT + b"/in"), shown(3, None, b"/r")]
+    refusals = [Refusal(2**64 - 1, 2**40), Refusal(5, -1)]
+    board.show(mounts, refusals, 3, covers=False)
+    reader = Reader(board)
+    assert (reader.board.generation, reader.board.flags) == (1, 0)
+    depth, read, refused = reader.table()
+    assert depth == 3
+    assert refused == refusals
+    hashes = [path_hash_of(path) for path in (b"/a", b"/b/c")]
+    assert read == [
+        told(mounts[0], [b"ARCH=x86_64", b"EMPTY="], []),
+        told(mounts[1], [], hashes),
+        told(mounts[2], [], []),
+    ]
+
+
+def path_hash_of(path: bytes) -> int:
+    value: int = lib.pp_path_hash(ROOT_HASH, path, len(path))
+    return value
+
+
+def test_the_next_table_takes_the_place_of_the_last(board: Board, tmp_path: Path) -> None:
+    first, second = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES)), shown(2, None, b"/other")
+    board.show([first], [], 2, covers=False)
+    reader = Reader(board)
+    before, place = reader.content(), reader.board.table
+    board.show([second, first], [], 2, covers=True)
+    assert reader.board.generation == 2
+    assert [mount.id for mount in reader.table()[1]] == [2, 1]
+    assert reader.board.flags == lib.PP_BOARD_COVERS
+    # Who still reads the table that was there finds it as it was.
+    assert reader.content().startswith(before)
+    assert reader.board.table > place
+    # It stays so: the shims' own tables may be older.
+    board.show([], [], 0, covers=False)
+    assert reader.board.flags == lib.PP_BOARD_COVERS
+    assert reader.table() == (0, [], [])
+
+
+def test_texts_are_told_once(board: Board, tmp_path: Path) -> None:
+    mount = shown(1, Snapshot(index(tmp_path), POINT, {b"LONG": b"x" * 5000}))
+    board.show([mount], [], 2, covers=False)
+    used = Reader(board).used
+    board.show([mount], [], 2, covers=False)
+    table = ffi.sizeof("struct pp_board_table") + ffi.sizeof("struct pp_board_mount")
+    assert Reader(board).used == used + table
+
+
+def test_catalogs_are_told_once(board: Board, tmp_path: Path) -> None:
+    root, nested = index(tmp_path), index(tmp_path, b"/n")
+    snapshot = Snapshot(root, POINT, {})
+    mount = shown(1, snapshot)
+    board.show([mount], [], 2, covers=False)
+    reader = Reader(board)
+    words = [each.pointer.records_size // lib.PP_TOUCH_UNIT + 1 for each in (root, nested)]
+    first = reader.catalogs()
+    assert [each[:2] for each in first] == [(1, ROOT_HASH)]
+    assert first[0][3] == os.fsencode(root.file)
+    assert first[0][2] > 0
+    before = reader.content()
+    board.tell(mount)
+    board.tell(mount)
+    assert reader.content() == before
+
+    snapshot.mount(nested)
+    board.tell(mount)
+    board.show([mount], [], 2, covers=False)
+    start = first[0][2] + words[0]
+    said = (1, nested.root_hash, start, os.fsencode(nested.file))
+    assert reader.catalogs() == [said, *first]
+    # The same catalog in another mount is another one; what is reserved has none.
+    board.show([shown(2, Snapshot(root, POINT, {})), shown(3)], [], 2, covers=False)
+    assert [each[:3] for each in reader.catalogs()[:1]] == [(2, ROOT_HASH, start + words[1])]
+    assert len(reader.catalogs()) == 3
+    assert [each for _, each in board.touched] == [root, nested, root]
+    assert [word for word, _ in board.touched] == [each[2] for each in reader.catalogs()[::-1]]
+
+
+def test_catalogs_beyond_the_touch_map_are_told_without(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyparrot.shim.board._WORDS", 16 + 1)
+    snapshot = Snapshot(index(tmp_path), POINT, {})
+    snapshot.mount(index(tmp_path, b"/n"))
+    size = snapshot.root.pointer.records_size
+    assert size // lib.PP_TOUCH_UNIT + 1 > 1
+    board.tell(shown(1, snapshot))
+    assert [each[2] for each in Reader(board).catalogs()] == [0, 0]
+    assert board.touched == []
+
+
+@pytest.mark.parametrize("what", ["environment", "path", "covered", "table"])
+def test_what_does_not_fit_leaves_no_table(board: Board, tmp_path: Path, what: str) -> None:
+    """Half of what is known would be wrong answers; with no table shims give none."""
+    plain = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES))
+    board.show([plain], [], 2, covers=False)
+    reader = Reader(board)
+    content = reader.content()
+    large = lib.PP_BOARD_SIZE
+    snapshot = Snapshot(plain.snapshot.root, POINT, {}) if plain.snapshot else None
+    assert snapshot is not None
+    refusals: list[Refusal] = []
+    path = POINT
+    if what == "environment":
+        snapshot.variables.append(b"LARGE=" + b"x" * large)
+    elif what == "path":
+        path += b"/x" * large
+    elif what == "covered":
+        snapshot.covered = list(range(1, large // 8 + 1))
+    else:
+        refusals = [Refusal(number, 1) for number in range(1, large // 16 + 1)]
+    board.show([shown(2, snapshot, path)], refusals, 2, covers=False)
+    assert reader.board.table == 0
+    # Nobody takes what was for what is: no table has a generation that another one had, or 0.
+    assert reader.board.generation == 2
+    assert reader.content().startswith(content)
+    board.show([plain], [], 2, covers=False)
+    assert (reader.board.table, reader.board.generation) == (0, 3)
+
+
+def test_a_board_is_filled_to_its_end(board: Board, tmp_path: Path) -> None:
+    """Table by table, catalog by catalog: what is there stays, and nothing is behind the end."""
+    root = index(tmp_path)
+    reader = Reader(board)
+    content = b""
+    for number in range(1, 20_000):
+        snapshot = Snapshot(root, POINT, {b"N": b"%d" % number})
+        board.show([shown(number, snapshot)], [], 2, covers=False)
+        if not number % 500:
+            assert reader.content().startswith(content)
+            content = reader.content()
+        if not reader.board.table:
+            break
+        assert reader.table()[1][0].environment == [b"N=%d" % number]
+    assert reader.board.table == 0
+    assert reader.content().startswith(content)
+    assert lib.PP_BOARD_SIZE - 4096 < reader.used <= lib.PP_BOARD_SIZE
+    # What was told of catalogs is still true, and each of them can be found.
+    newest = reader.catalogs()[0][0]
+    assert newest > number - 4
+    assert [each[0] for each in reader.catalogs()] == list(range(newest, 0, -1))
