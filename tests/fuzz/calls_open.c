@@ -135,6 +135,19 @@ static int by_name(const void *one, const void *two)
     return strcmp(((const struct entry *)one)->name, ((const struct entry *)two)->name);
 }
 
+/* /proc changes all the time; and above the places others may make files. */
+static int is_lasting(int directory)
+{
+    char link[64], path[4096];
+    struct stat status;
+    if (fstat(directory, &status) == 0 && is_of_proc(status.st_dev))
+        return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+    const ssize_t length = readlink(link, path, sizeof path);
+    return length < 0 || strncmp(path, safe_place(), (size_t)length) != 0 ||
+           strlen(safe_place()) == (size_t)length;
+}
+
 /* All that comes from here on, with buffers of this size. */
 static long read_entries(int directory, unsigned size, int old)
 {
@@ -186,9 +199,8 @@ void call_list(void)
     /* Between these the outcome depends on the order of names, which is the file system's. */
     const unsigned size = once_in(8) ? below(24) : 320 + below(once_in(2) ? 400 : 60000);
     const int directory = any_descriptor(), old = once_in(4);
-    struct stat status;
     say("list %d %u%s", directory, size, old ? " old" : "");
-    if (fstat(directory, &status) == 0 && is_of_proc(status.st_dev)) {
+    if (!is_lasting(directory)) {
         say(" no");
         return;
     }
@@ -222,8 +234,7 @@ void call_opendir(void)
     }
     unsigned count = 0;
     uint32_t sum = 0;
-    struct stat status;
-    if (fstat(dirfd(directory), &status) || is_of_proc(status.st_dev)) {
+    if (!is_lasting(dirfd(directory))) {
         closedir(directory);
         say(" no");
         return;
