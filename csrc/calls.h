@@ -100,8 +100,9 @@ static inline int pp_descriptor(const struct pp_call *call, const struct pp_spec
 /* Whether the call is about a descriptor that was opened with O_PATH, which can't be used so. */
 static inline int pp_is_path_only(const struct pp_call *call, const struct pp_spec *spec)
 {
-    return (spec->path == PP_NONE || call->args[spec->path] == 0) &&
-           call->task->operations->seek(call->task, pp_descriptor(call, spec), -1) == -EBADF;
+    const int descriptor = pp_descriptor(call, spec);
+    return (spec->path == PP_NONE || call->args[spec->path] == 0) && descriptor >= 0 &&
+           call->task->operations->seek(call->task, descriptor, -1) == -EBADF;
 }
 
 #endif

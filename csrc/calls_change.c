@@ -12,7 +12,8 @@ enum pp_action pp_decide_modify(struct pp_call *call, const struct pp_spec *spec
 {
     enum pp_action action = PP_RUN;
 
-    if (pp_has_other_flags(call, spec, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) ||
+    const int has_path = spec->path != PP_NONE && call->args[spec->path];
+    if (pp_has_other_flags(call, spec, has_path ? AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH : 0) ||
         pp_look_up(call, spec, &action))
         return action;
     return pp_return(call, pp_is_path_only(call, spec) ? -EBADF : -EROFS);

@@ -128,8 +128,8 @@ static enum pp_action use_copy(struct pp_call *call, struct pp_place *program,
 }
 
 /* Make given[0] the name that the program was started by: the kernel has one for what a descriptor
- * is, too. -1 if there is no room. */
-static int name_program(struct pp_call *call, const struct pp_spec *spec)
+ * is, too. It stays as it is if there is no room. */
+static void name_program(struct pp_call *call, const struct pp_spec *spec)
 {
     const int descriptor = pp_descriptor(call, spec);
     char *given = call->given[0], digits[12];
@@ -137,16 +137,15 @@ static int name_program(struct pp_call *call, const struct pp_spec *spec)
     size_t length = 0, first = sizeof digits;
 
     if (given[0] == '/' || descriptor == PP_CWD)
-        return 0;
+        return;
     for (int rest = descriptor; rest > 0 || first == sizeof digits; rest /= 10)
         digits[--first] = (char)('0' + rest % 10);
     if (pp_append(call->buffer, PP_PATH_MAX, &length, "/dev/fd/", 8) ||
         pp_append(call->buffer, PP_PATH_MAX, &length, digits + first, sizeof digits - first) ||
         (kept > 0 && (pp_append(call->buffer, PP_PATH_MAX, &length, "/", 1) ||
                       pp_append(call->buffer, PP_PATH_MAX, &length, given, kept))))
-        return -1;
+        return;
     __builtin_memcpy(given, call->buffer, length + 1);
-    return 0;
 }
 
 /* Whether a file may be run at all, as far as that is ours to say. */
@@ -184,8 +183,7 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
     call->change_count = 0;
     exec->words = exec->size = 0;
     exec->loader = NULL;
-    if (name_program(call, spec))
-        return pp_return(call, -ENAMETOOLONG);
+    name_program(call, spec);
     exec->shown = call->given[0];
     int ours = place->where != PP_REAL;
 

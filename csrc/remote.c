@@ -140,7 +140,8 @@ static int is_straight(struct pp_task *task, const char *path, int follow)
         pp_remote_open(task, path, follow ? O_PATH : O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
     if (descriptor >= 0)
         close(descriptor);
-    return descriptor != -ELOOP;
+    /* A path that got too long on its way here may have any. */
+    return descriptor != -ELOOP && descriptor != -ENAMETOOLONG;
 }
 
 static int64_t read_file(struct pp_task *task, const char *path, int real, uint64_t offset,

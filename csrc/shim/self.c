@@ -111,7 +111,7 @@ static int is_straight(struct pp_task *task, const char *path, int follow)
     else if (descriptor == -ENOSYS || descriptor == -EPERM || descriptor == -EMFILE ||
              descriptor == -ENFILE)
         desk_of(task)->unsure = 1;
-    return descriptor != -ELOOP;
+    return descriptor != -ELOOP && descriptor != -ENAMETOOLONG;
 }
 
 static int64_t read_file(struct pp_task *task, const char *path, int real, uint64_t offset,

@@ -109,12 +109,12 @@ class Setting(NamedTuple):
         at = self.world.top / "at"
         words += ["-M", f"{at}={self._covering}", "--"]
         # Where nothing real is covered the shim does not have to look behind each real path.
-        hidden = at.with_name("hidden")
-        at.rename(hidden)
+        away = at.with_name("moved-away")
+        at.rename(away)
         try:
             return self._run([*words, *self.command(first, count)], **self.user.options())
         finally:
-            hidden.rename(at)
+            away.rename(at)
 
     def differences(self, first: int, count: int) -> Iterator[str]:
         """A report for each of these seeds whose calls are not the same."""
