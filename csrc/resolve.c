@@ -276,6 +276,28 @@ static int walk_mount(struct pp_place *place, const struct pp_mounts *mounts, st
     }
 }
 
+/* Leave out "." and empty components, but for the last: no program gave a path as long as what a
+ * symlink's target and the rest of a path can come to. */
+static void squeeze(char *path)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; path[i];) {
+        size_t next = i + 1; /* path[i] is a slash */
+        while (path[next] && path[next] != '/')
+            next++;
+        const size_t length = next - i - 1;
+        if (path[next] && (length == 0 || (length == 1 && path[i + 1] == '.'))) {
+            i = next;
+            continue;
+        }
+        __builtin_memmove(path + kept, path + i, next - i);
+        kept += next - i;
+        i = next;
+    }
+    path[kept] = 0;
+}
+
 /* Go on where the path is absolute, in `place->path`. */
 static void resolve_absolute(struct pp_place *place, const struct pp_namespace *space,
                              struct pp_task *task, uint32_t flags)
@@ -299,6 +321,8 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
                 return fail(place, -outcome);
             if (outcome == 0) {
                 place->where = place->passed ? PP_MOVED : PP_REAL;
+                if (place->passed)
+                    squeeze(place->path);
                 return;
             }
             continue;

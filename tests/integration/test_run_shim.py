@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.runs import EVERYTHING, World, assert_same, world
+from support.runs import EVERYTHING, SHIMS, World, assert_same, world
 from support.software import compile_c
 
-pytestmark = pytest.mark.usefixtures("shim")
+pytestmark = [
+    pytest.mark.usefixtures("shim"),
+    # Without it they take long, and tell but whether the tests themselves are right.
+    pytest.mark.parametrize("shim", SHIMS if EVERYTHING else SHIMS[:1], indirect=True),
+]
 
 FQRN = "shim.example.org"
 SOURCES = Path(__file__).parent / "shim"
