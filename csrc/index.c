@@ -45,6 +45,18 @@ const struct pp_record *pp_index_next(const struct pp_index *index, const struct
     return pp_index_record(index, pp_index_offset(index, record) + pp_record_size(record) / 8);
 }
 
+const struct pp_record *pp_index_touched(const struct pp_index *index, const uint32_t *words,
+                                         uint64_t offset, uint32_t *word)
+{
+    for (const struct pp_record *record = pp_index_record(index, offset); record;
+         record = pp_index_next(index, record)) {
+        *word = words[pp_touch_word(index, record)];
+        if (*word)
+            return record;
+    }
+    return NULL;
+}
+
 const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_record *record,
                               size_t *size)
 {

@@ -160,6 +160,11 @@ const struct pp_record *pp_index_root(const struct pp_index *index);
 /* The record that follows another one; NULL at the end. */
 const struct pp_record *pp_index_next(const struct pp_index *index, const struct pp_record *record);
 
+/* The first record from `offset` on that has a word in the touch map: the word is `*word`. NULL if there
+ * is none. */
+const struct pp_record *pp_index_touched(const struct pp_index *index, const uint32_t *words,
+                                         uint64_t offset, uint32_t *word);
+
 /* The chunks of a record's body and behind them its attributes' blob; NULL if there is neither. */
 const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_record *record,
                               size_t *size);
@@ -175,6 +180,14 @@ static inline uint32_t pp_record_units(const struct pp_record *record)
 static inline uint32_t pp_index_offset(const struct pp_index *index, const struct pp_record *record)
 {
     return (uint32_t)(((const uint8_t *)record - index->records) / 8);
+}
+
+/* Its word in a touch map: one for each record, since none is smaller than this. */
+#define PP_TOUCH_UNIT 112u
+
+static inline uint64_t pp_touch_word(const struct pp_index *index, const struct pp_record *record)
+{
+    return (uint64_t)pp_index_offset(index, record) * 8 / PP_TOUCH_UNIT;
 }
 
 static inline const char *pp_record_target(const struct pp_record *record)

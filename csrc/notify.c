@@ -19,6 +19,7 @@
 
 #include "held.h"
 #include "proc.h"
+#include "shim/touch.h"
 #include "worker.h"
 
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
@@ -164,6 +165,9 @@ static int open_view(struct pp_worker *worker)
         unlink(call->file);
         return -1;
     }
+    const struct pp_walk *walk = &call->asking->walk;
+    pp_touch(worker->engine->shared, &(struct pp_found){walk->index, walk->record, walk->hash},
+             PP_TOUCH_OPENED);
     worker->counters.opened++;
     pp_worker_give_file(worker, descriptor, call->open_flags);
     return 0;

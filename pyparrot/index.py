@@ -31,6 +31,7 @@ _ROW = struct.Struct("<qqqqqqQIIIIIIIIIIHH20sBB6x")
 _CHUNK = struct.Struct("<QQ20s4x")
 _NO_DIGEST = bytes(DIGEST_SIZE)
 _MASK = 0xFFFFFFFF
+_DEEPEST = 4096
 _MOUNTPOINT = NESTED_MOUNTPOINT | BIND_MOUNTPOINT
 _FAULTS = (
     "",
@@ -210,11 +211,13 @@ class Node(NamedTuple):
 class Index:
     """An index file, mapped. It stays mapped as long as anything refers to it.
 
-    *file* is a name by which other processes can open it, as long as this one lives.
+    *file* is a name by which other processes can open it, as long as this one lives; *path* is
+    where its root directory is in the repository.
     """
 
-    def __init__(self, file: str, keep: bool = False) -> None:
+    def __init__(self, file: str, path: bytes = b"", keep: bool = False) -> None:
         """With *keep* the file may be unlinked afterwards."""
+        self.path = path
         with open(file, "rb") as opened:
             size = os.fstat(opened.fileno()).st_size
             # Nothing can't be mapped.
@@ -290,6 +293,14 @@ class Index:
             chunks=chunks,
             xattrs=attributes,
         )
+
+    def path_of(self, record: Any) -> bytes:
+        """The path of *record* in the repository."""
+        names: list[bytes] = []
+        while record != lib.pp_index_root(self.pointer) and len(names) < _DEEPEST:
+            names.append(bytes(ffi.buffer(record.text, record.name_length)))
+            record = lib.pp_index_record(self.pointer, record.parent)
+        return b"/".join([self.path, *reversed(names)])
 
     def children(self, record: Any) -> Iterator[Node]:
         """What the directory *record* holds, hidden names left out, in the order of their bytes."""

@@ -129,6 +129,11 @@ class MountTable:
         """The mount of a ``struct pp_mount *``."""
         return self._by_record[_address(record)]
 
+    def numbered(self, number: int) -> Mount | None:
+        """The mount of that number, though another may have taken its place."""
+        found = (mount for mount in self._by_record.values() if mount.number == number)
+        return next(found, None)
+
     def get(self, path: bytes) -> Mount | None:
         """What is mounted at *path*."""
         return self._mounts.get(path)

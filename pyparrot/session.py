@@ -50,6 +50,7 @@ class Options(NamedTuple):
     stats: bool = False
     follow: bool = False
     shim: bool = True
+    touched: str | None = None
 
 
 def run(command: Sequence[str], options: Options) -> int:

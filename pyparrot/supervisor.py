@@ -9,6 +9,7 @@ import resource
 import select
 import signal
 import socket
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING, cast
@@ -93,6 +94,7 @@ class Supervisor:
         threading.Thread(target=_get_ready, daemon=True).start()
         self._wait_for_end(self._listener)
         self._report(engine)
+        self._look_back()
         for mount in self._table:
             if mount.repository is not None:
                 mount.repository.close()
@@ -313,6 +315,25 @@ class Supervisor:
             f" waited for what was missing: {self._supplier.waited:.2f} s in {calls.asked} calls"
         )
         self._say(0, line)
+
+    def _look_back(self) -> None:
+        """See what was used: it shall not be evicted first, and may be wanted as a list."""
+        if self._shim is None:
+            return
+        used: list[tuple[int, bytes]] = []
+        for start, number, index in self._shim.board.touched:
+            mount = self._table.numbered(number)
+            if mount is None or mount.repository is None:
+                continue
+            for touch in self._shim.shared.touches(start, index):
+                node = index.node(touch.record)
+                if touch.is_opened and stat.S_ISREG(node.mode):
+                    mount.repository.use(node)
+                if self._options.touched is not None:
+                    used.append((touch.order, mount.path + index.path_of(touch.record)))
+        if self._options.touched is not None:
+            with open(self._options.touched, "wb") as file:
+                file.writelines(path + b"\n" for _, path in sorted(used))
 
     def _shim_statistics(self) -> str:
         if self._shim is None:

@@ -76,10 +76,9 @@ struct pp_board {
     uint32_t padding;
 };
 
-/* What all shims write: counters, and behind them the touch map. A word for each record, at its
- * offset / PP_TOUCH_UNIT: the order of its first use (from 1 on), PP_TOUCH_OPENED if it was opened. */
+/* What all shims write: counters, and behind them the touch map. A word for each record (pp_touch_word):
+ * the order of its first use, from 1 on, and PP_TOUCH_OPENED if it was opened. */
 #define PP_SHARED_SIZE (UINT64_C(256) << 20)
-#define PP_TOUCH_UNIT 112u /* no record is smaller */
 #define PP_TOUCH_OPENED UINT32_C(0x80000000)
 
 #define PP_PROGRAMS 1024u

@@ -92,7 +92,7 @@ static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
     const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
 
-    if (spec->path == PP_NONE || !entry->args[spec->path])
+    if (spec->path == PP_NONE || !pp_is_address(entry->args[spec->path]))
         return 0;
     const char *path = (const char *)entry->args[spec->path];
     if (pp_names_two((int)entry->number) || has_dots(path))

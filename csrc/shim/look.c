@@ -140,7 +140,7 @@ look_stat(uint64_t path, int nofollow, uint64_t output, struct pp_glance *glance
     if (is_followed(spot, nofollow) || !pp_is_address(output))
         return PP_UNKNOWN;
     glance->value = 0;
-    pp_touch(&spot->found, 0);
+    pp_touch(pp_shim.shared, &spot->found, 0);
     pp_fill_stat((struct stat *)output, spot->mount, snapshot_of(spot), spot->found.record);
     return PP_DONE;
 }
@@ -178,7 +178,7 @@ static __attribute__((noinline)) enum pp_verdict look_statx(const uint64_t *args
     if (is_followed(spot, flags & AT_SYMLINK_NOFOLLOW) || !pp_is_address(args[4]))
         return PP_UNKNOWN;
     glance->value = 0;
-    pp_touch(&spot->found, 0);
+    pp_touch(pp_shim.shared, &spot->found, 0);
     pp_fill_statx((struct statx *)args[4], spot->mount, snapshot_of(spot), spot->found.record);
     return PP_DONE;
 }
@@ -195,7 +195,7 @@ look_access(uint64_t path, uint32_t mode, uint32_t flags, struct pp_glance *glan
         return otherwise(way, glance);
     if (is_followed(spot, flags & AT_SYMLINK_NOFOLLOW))
         return PP_UNKNOWN;
-    pp_touch(&spot->found, 0);
+    pp_touch(pp_shim.shared, &spot->found, 0);
     glance->value = pp_access(spot->found.record, mode);
     return PP_DONE;
 }
@@ -204,19 +204,21 @@ static __attribute__((noinline)) enum pp_verdict
 look_readlink(uint64_t path, uint64_t output, int64_t capacity, struct pp_glance *glance)
 {
     struct pp_spot *spot = &glance->spot;
-    const enum way way = locate(path, spot);
 
+    if (capacity <= 0)
+        return PP_UNKNOWN;
+    const enum way way = locate(path, spot);
     if (way != WAY_FOUND)
         return otherwise(way, glance);
     const struct pp_record *record = spot->found.record;
-    if (capacity <= 0 || record->flags & PP_VARIANT || !pp_is_address(output))
+    if (record->flags & PP_VARIANT || !pp_is_address(output))
         return PP_UNKNOWN;
     glance->value = -EINVAL;
     if (type_of(record) == PP_TYPE_SYMLINK) {
         glance->value = record->target_length < capacity ? record->target_length : capacity;
         __builtin_memcpy((char *)output, pp_record_target(record), (size_t)glance->value);
     }
-    pp_touch(&spot->found, 0);
+    pp_touch(pp_shim.shared, &spot->found, 0);
     return PP_DONE;
 }
 
@@ -370,7 +372,7 @@ look_open(int descriptor, uint64_t path, uint32_t flags, struct pp_glance *glanc
     const uint32_t type = type_of(spot->found.record);
     if (type != PP_TYPE_DIRECTORY && (type != PP_TYPE_REGULAR || flags & O_DIRECTORY))
         return PP_UNKNOWN;
-    pp_touch(&spot->found, PP_TOUCH_OPENED);
+    pp_touch(pp_shim.shared, &spot->found, PP_TOUCH_OPENED);
     return open_view(descriptor, path, flags & ~(uint32_t)O_NOCTTY, glance);
 }
 

@@ -34,6 +34,7 @@
 #include "../arch/x86_64/gate.h"
 #include "../syscalls.h"
 #include "board.h"
+#include "touch.h"
 
 #define HIDDEN __attribute__((visibility("hidden")))
 #define PP_STACK_SIZE 32768u
@@ -215,22 +216,5 @@ void pp_self_operations(struct pp_task_operations *operations);
 
 /* start.c: whether there is a board. It is asked for when it is first needed. */
 int pp_begin(void);
-
-/* Remember that a record was used. */
-static inline void pp_touch(const struct pp_found *found, uint32_t opened)
-{
-    if (!found->index->touched)
-        return;
-    uint32_t *word =
-        &found->index->touched[(uint64_t)pp_index_offset(found->index, found->record) * 8 /
-                               PP_TOUCH_UNIT];
-    const uint32_t now = __atomic_load_n(word, __ATOMIC_RELAXED);
-    if (now == 0) {
-        const uint32_t order = __atomic_add_fetch(&pp_shim.shared->order, 1, __ATOMIC_RELAXED);
-        __atomic_store_n(word, order | opened, __ATOMIC_RELAXED);
-    } else if (opened & ~now) {
-        __atomic_or_fetch(word, opened, __ATOMIC_RELAXED);
-    }
-}
 
 #endif

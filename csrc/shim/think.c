@@ -108,7 +108,7 @@ static enum pp_verdict open_view(struct pp_desk *desk)
                           (uint64_t)call->open_flags, 0, 0);
     if (desk->value == -ENOENT)
         return PP_LEFT;
-    pp_touch(&spot.found, PP_TOUCH_OPENED);
+    pp_touch(pp_shim.shared, &spot.found, PP_TOUCH_OPENED);
     return desk->value >= 0 && pp_verify_view(desk->value, &spot, (void *)call->buffer) ? PP_LEFT
                                                                                         : PP_DONE;
 }
@@ -164,7 +164,7 @@ static int64_t run(void *argument)
             desk->verdict = PP_DONE;
             if (call->places[0].where == PP_VIRTUAL && desk->value >= 0) {
                 const struct pp_walk *walk = &call->places[0].walk;
-                pp_touch(&(struct pp_found){walk->index, walk->record, walk->hash}, 0);
+                pp_touch(pp_shim.shared, &(struct pp_found){walk->index, walk->record, walk->hash}, 0);
             }
             return 0;
         case PP_OPEN:

@@ -55,6 +55,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--log", metavar="FILE", help="write messages to FILE instead of standard error")
     add("--stats", action="store_true", help="at the end, say what was done and fetched")
+    add("--touched", metavar="FILE",
+        help="at the end, write what was used to FILE: a path on each line, in the order of its"
+        " first use (of what lies in the repositories; only with the shim)")  # fmt: skip
     add("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
     parser.set_defaults(run=run)
 
@@ -89,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         stats=arguments.stats,
         follow=arguments.follow,
         shim=arguments.shim != "off",
+        touched=arguments.touched and os.path.abspath(arguments.touched),
     )
     return run_session(command, options)
 

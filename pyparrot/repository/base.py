@@ -62,6 +62,9 @@ class Repository(ABC):
     def body(self, node: Node, path: bytes) -> str:
         """A local file with the content of the regular file *node*, fetched if it is not there."""
 
+    def use(self, node: Node) -> None:  # noqa: B027 - most have nothing to count
+        """Count the content of a file as used now: what is used least is evicted first."""
+
     @abstractmethod
     def close(self) -> None:
         """Give back what is open."""

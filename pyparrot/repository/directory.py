@@ -45,7 +45,7 @@ class LocalDirectory(Repository):
                 for entry in entries
             ]
         top = _listed(b"", os.stat(directory), directory)
-        return index_listing(self._store, Listing(top, found, nested=True), root_hash)
+        return index_listing(self._store, Listing(top, found, nested=True), root_hash, path)
 
     def catalog(self, need: NeedCatalog) -> Index:
         """The listing of a directory."""

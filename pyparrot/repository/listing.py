@@ -108,12 +108,12 @@ def _name_of(text: bytes) -> ContentHash:
     return Algorithm.SHA1.finish(hasher)
 
 
-def index_listing(store: ObjectStore, listing: Listing, root_hash: int) -> Index:
-    """Index a listing, in a file that is gone when nobody has it open."""
+def index_listing(store: ObjectStore, listing: Listing, root_hash: int, path: bytes = b"") -> Index:
+    """Index the listing of *path*, in a file that is gone when nobody has it open."""
     file = store.temporary_file()
     try:
         build(listing, _name_of(b""), b"", root_hash, file)
-        return Index(file, keep=True)
+        return Index(file, path, keep=True)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)

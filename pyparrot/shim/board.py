@@ -12,6 +12,7 @@ from pyparrot._core import ffi, lib
 
 if TYPE_CHECKING:
     from pyparrot.index import Index
+    from pyparrot.shim.shared import Shared
     from pyparrot.walk import Snapshot
 
 _SIZE: int = lib.PP_BOARD_SIZE
@@ -60,12 +61,14 @@ class Board:
         self.pointer.views_device = os.stat(views).st_dev
         self.pointer.mark = mark
         self.pointer.cookie = cookie
-        self.touched: list[tuple[int, Index]] = []
-        """The catalogs that shims may look things up in, and their first words in the touch map."""
+        self._shared: Shared | None = None
+        self.touched: list[tuple[int, int, Index]] = []
+        """Catalogs with words in the touch map: the first word, the mount's number, the index."""
 
-    def share(self, file: str) -> None:
-        """Let shims count, and say what they touch, in *file* (``struct pp_board_shared``)."""
-        self.pointer.shared = self._text(os.fsencode(file))
+    def share(self, shared: Shared) -> None:
+        """Let shims count, and say what they touch, in *shared*."""
+        self._shared = shared
+        self.pointer.shared = self._text(os.fsencode(shared.file))
 
     def count(self) -> None:
         """Have what is answered where counted."""
@@ -109,7 +112,9 @@ class Board:
         words = index.pointer.records_size // lib.PP_TOUCH_UNIT + 1
         if self._next_word + words <= _WORDS:
             catalog.touched = self._next_word
-            self.touched.append((self._next_word, index))
+            self.touched.append((self._next_word, number, index))
+            if self._shared is not None:  # what the engine opens counts, too
+                index.pointer.touched = self._shared.words(self._next_word)
             self._next_word += words
         offset = self._append(bytes(ffi.buffer(catalog))) if catalog.file else 0
         if offset:

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyparrot._core import ffi, lib
+from pyparrot._core import ffi
 from pyparrot.shim.board import Board
 from pyparrot.shim.libraries import Libraries
+from pyparrot.shim.shared import Shared
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
 
 LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpyparrot.so")
-
-
-class Shared:
-    """What shims write: counters and the touch map (``struct pp_board_shared``)."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.memfd_create("pyparrot-shared")
-        os.ftruncate(self._descriptor, lib.PP_SHARED_SIZE)
-        self._memory = mmap.mmap(self._descriptor, lib.PP_SHARED_SIZE)
-        self._buffer = ffi.from_buffer(self._memory, require_writable=True)
-        self.pointer = ffi.cast("struct pp_board_shared *", self._buffer)
-        self.file = f"/proc/{os.getpid()}/fd/{self._descriptor}"
-
-    def touched(self, start: int, words: int) -> Iterator[tuple[int, int]]:
-        """The words from *start* on that are not 0: (number from *start* on, value)."""
-        head = ffi.sizeof("struct pp_board_shared")
-        first, end = head + 4 * start, head + 4 * (start + words)
-        position = first
-        while position < end:
-            try:  # most of the file is holes
-                position = max(os.lseek(self._descriptor, position, os.SEEK_DATA), first)
-                stop = min(os.lseek(self._descriptor, position, os.SEEK_HOLE), end)
-            except OSError:
-                return
-            view = memoryview(self._memory)[position : max(position, stop)].cast("I")
-            for number, word in enumerate(view, (position - first) // 4):
-                if word:
-                    yield number, word
-            view.release()
-            position = stop
 
 
 class Shim:
@@ -58,7 +28,7 @@ class Shim:
             raise OSError(f"{store.directory}: mounted without exec")
         self.board = Board(cookie, mark, views)
         self.shared = Shared()
-        self.board.share(self.shared.file)
+        self.board.share(self.shared)
         self.pointer = ffi.new("struct pp_linker *")
         self.pointer.board = self.board.descriptor
         self.libraries = Libraries(store, LIBRARY, self.pointer)

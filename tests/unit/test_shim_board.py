@@ -18,6 +18,7 @@ from pyparrot.repository.cvmfs import catalog as catalogs
 from pyparrot.repository.cvmfs.catalog import Catalog, Entry
 from pyparrot.repository.cvmfs.hashes import Algorithm
 from pyparrot.shim.board import Board, Refusal, Shown
+from pyparrot.shim.shared import Shared
 from pyparrot.walk import Snapshot
 
 COOKIE, MARK = 0xFEDCBA9876543210, 299_792_458
@@ -165,10 +166,25 @@ def test_what_a_new_board_says(board: Board, tmp_path: Path) -> None:
 
 def test_what_is_counted_and_where(board: Board) -> None:
     board.count()
-    board.share("/proc/1/fd/9")
+    shared = Shared()
+    board.share(shared)
     reader = Reader(board)
     assert reader.board.flags == lib.PP_BOARD_COUNTS
-    assert reader.text(reader.board.shared) == b"/proc/1/fd/9"
+    assert reader.text(reader.board.shared) == shared.file.encode()
+
+
+def test_what_was_touched_is_told(board: Board, tmp_path: Path) -> None:
+    shared = Shared()
+    board.share(shared)
+    snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
+    board.show([shown(1, snapshot)], (), 2, False)
+    ((start, _, told),) = board.touched
+    record = lib.pp_index_root(told.pointer)
+    assert list(shared.touches(start, told)) == []
+    shared.words(start)[0] = 7 | lib.PP_TOUCH_OPENED
+    ((order, is_opened, found),) = shared.touches(start, told)
+    assert (order, is_opened, found) == (7, True, record)
+    assert told.path_of(found) == b""
 
 
 def test_a_table_can_be_read_back(board: Board, tmp_path: Path) -> None:
@@ -249,8 +265,8 @@ def test_catalogs_are_told_once(board: Board, tmp_path: Path) -> None:
     board.show([shown(2, Snapshot(root, POINT, {})), shown(3)], [], 2, covers=False)
     assert [each[:3] for each in reader.catalogs()[:1]] == [(2, ROOT_HASH, start + words[1])]
     assert len(reader.catalogs()) == 3
-    assert [each for _, each in board.touched] == [root, nested, root]
-    assert [word for word, _ in board.touched] == [each[2] for each in reader.catalogs()[::-1]]
+    assert [each for _, _, each in board.touched] == [root, nested, root]
+    assert [word for word, _, _ in board.touched] == [each[2] for each in reader.catalogs()[::-1]]
 
 
 def test_catalogs_beyond_the_touch_map_are_told_without(

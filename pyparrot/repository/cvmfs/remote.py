@@ -130,23 +130,27 @@ class RemoteRepository(Repository):
         """The local file with a file's content."""
         return self.objects.body(node, path, bool(node.flags & _EXTERNAL))
 
+    def use(self, node: Node) -> None:
+        """Count a file's content as used now."""
+        self.objects.cached(node)
+
     def _index(self, name: ContentHash, root_hash: int, path: bytes) -> Index:
         key = f"{name}C.{root_hash:016x}.{_INDEX_FORMAT}"
 
         def make() -> Index:
             with self.store.alone(key):
                 # Others may have made it meanwhile.
-                return self._find_index(key) or self.store.with_space(
+                return self._find_index(key, path) or self.store.with_space(
                     lambda: self._build(key, name, root_hash, path)
                 )
 
-        return self._find_index(key) or self._flights.run(key, make)
+        return self._find_index(key, path) or self._flights.run(key, make)
 
-    def _find_index(self, key: str) -> Index | None:
+    def _find_index(self, key: str, path: bytes) -> Index | None:
         found = self.store.find(key)
         if found is not None:
             with contextlib.suppress(BadCatalogError, OSError):
-                return Index(found)
+                return Index(found, path)
         return None
 
     def _build(self, key: str, name: ContentHash, root_hash: int, path: bytes) -> Index:
@@ -159,7 +163,7 @@ class RemoteRepository(Repository):
                 if not path.endswith(root):
                     raise BadCatalogError(f"catalog {name}: it is the one of {printable(root)}")
                 build(catalog, name, root, root_hash, output)
-            return Index(self.store.add(key, output))
+            return Index(self.store.add(key, output), path)
         except BROKEN as error:
             where = os.fsdecode(path) or "/"
             raise OSError(errno.EIO, f"{self.name}: bad catalog at {where}: {error}") from None
