@@ -200,6 +200,8 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
             task->read_file(call->task, call->file, real, 0, head, PP_SHEBANG_MAX);
         if (size == -ENOENT && !real)
             return pp_ask(call, place, PP_NEEDS_VIEW);
+        if (size == -EACCES && real) /* it takes no right to read to run something */
+            return ours ? PP_EXEC : PP_RUN;
         if (size < 0)
             return ours ? pp_return(call, size == -EISDIR ? -EACCES : size) : PP_RUN;
         if (size < 2 || head[0] != '#' || head[1] != '!') {
