@@ -131,12 +131,36 @@ static const struct pp_copy *find_copy(const struct pp_linker *linker, const str
     return NULL;
 }
 
-/* Once in a program: another libc in it (dlmopen) would not know what happens in the first. */
-static enum pp_serving serve_library(struct pp_worker *worker)
+/* Give the task the copy of the libc that is open here, which is closed then. Once in a program: another
+ * libc in it (dlmopen) would not know what happens in the first. */
+static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
 {
     struct pp_call *call = &worker->call;
-    struct pp_linker *linker = worker->engine->linker;
+    const struct pp_linker *linker = worker->engine->linker;
     struct stat status;
+
+    if (fstat(libc, &status) || !S_ISREG(status.st_mode))
+        return PP_NOT_SERVED;
+    const struct pp_copy *copy = find_copy(linker, &status);
+    const int opened = copy && copy->file ? open(copy->file, LINKER_FLAGS) : -1;
+    if (opened >= 0) {
+        close(libc);
+        __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
+        worker->counters.opened++;
+        pp_worker_give_file(worker, opened, LINKER_FLAGS);
+        return PP_SERVED;
+    }
+    if (copy || linker->copies_count >= PP_COPIES_MAX || call->asked)
+        return PP_NOT_SERVED;
+    /* Whoever looks at it has it through us: the task's root may be another one. */
+    call->answer = libc;
+    return PP_UNPATCHED;
+}
+
+static enum pp_serving serve_libc(struct pp_worker *worker)
+{
+    struct pp_call *call = &worker->call;
+    const struct pp_linker *linker = worker->engine->linker;
 
     const char *why = unfitness(worker);
     if (why) {
@@ -149,25 +173,11 @@ static enum pp_serving serve_library(struct pp_worker *worker)
     }
     const int real = pp_remote_open(call->task, call->given[0], O_RDONLY, 0);
     if (real < 0)
-        return PP_NOT_SERVED;
-    if (fstat(real, &status) == 0 && S_ISREG(status.st_mode)) {
-        const struct pp_copy *copy = find_copy(linker, &status);
-        const int opened = copy && copy->file ? open(copy->file, LINKER_FLAGS) : -1;
-        if (opened >= 0) {
-            close(real);
-            __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
-            worker->counters.opened++;
-            pp_worker_give_file(worker, opened, LINKER_FLAGS);
-            return PP_SERVED;
-        }
-        if (!copy && linker->copies_count < PP_COPIES_MAX && !call->asked) {
-            /* Whoever looks at it has it through us: the task's root may be another one. */
-            call->answer = real;
-            return PP_UNPATCHED;
-        }
-    }
-    close(real);
-    return PP_NOT_SERVED;
+        return PP_NOT_SERVED; /* one in a repository comes later: pp_linker_replace */
+    const enum pp_serving serving = serve_copy(worker, real);
+    if (serving == PP_NOT_SERVED)
+        close(real);
+    return serving;
 }
 
 static enum pp_serving serve_open(struct pp_worker *worker)
@@ -183,7 +193,7 @@ static enum pp_serving serve_open(struct pp_worker *worker)
         return give_again(worker, worker->engine->linker->board);
     if (!is_linker(worker) || read_path(worker, is_at) < 0 || path[0] != '/' || !is_libc(path))
         return PP_NOT_SERVED;
-    return serve_library(worker);
+    return serve_libc(worker);
 }
 
 /* The address of the text that the auxiliary vector has for AT_EXECFN; 0 if there is none. */
@@ -245,4 +255,12 @@ enum pp_serving pp_linker_serve(struct pp_worker *worker)
     default:
         return PP_NOT_SERVED;
     }
+}
+
+enum pp_serving pp_linker_replace(struct pp_worker *worker, int view)
+{
+    if (worker->engine->linker->board < 0 || worker->call.open_flags != LINKER_FLAGS ||
+        !is_linker(worker) || !is_libc(worker->call.given[0]))
+        return PP_NOT_SERVED;
+    return serve_copy(worker, view);
 }

@@ -148,29 +148,36 @@ static int is_intact(const struct pp_worker *worker, int descriptor)
            (uint64_t)status.st_size == record->size;
 }
 
-/* Open the view and put its descriptor into the task. -1 if there is no such view yet. */
-static int open_view(struct pp_worker *worker)
+/* Open the view and put its descriptor into the task. Gives what is needed first. */
+static enum pp_need open_view(struct pp_worker *worker)
 {
     const struct pp_call *call = &worker->call;
 
     const int descriptor = open(call->file, call->open_flags | O_CLOEXEC);
     if (descriptor < 0 && errno == ENOENT)
-        return -1;
+        return PP_NEEDS_VIEW;
     if (descriptor < 0) {
         pp_worker_give(worker, -errno);
-        return 0;
+        return PP_NEEDS_NOTHING;
     }
     if (!is_intact(worker, descriptor)) {
         close(descriptor);
         unlink(call->file);
-        return -1;
+        return PP_NEEDS_VIEW;
     }
     const struct pp_walk *walk = &call->asking->walk;
     pp_touch(worker->engine->shared, &(struct pp_found){walk->index, walk->record, walk->hash},
              PP_TOUCH_OPENED);
-    worker->counters.opened++;
-    pp_worker_give_file(worker, descriptor, call->open_flags);
-    return 0;
+    switch (pp_linker_replace(worker, descriptor)) {
+    case PP_UNPATCHED:
+        return PP_NEEDS_PATCHING;
+    case PP_SERVED:
+        return PP_NEEDS_NOTHING;
+    default:
+        worker->counters.opened++;
+        pp_worker_give_file(worker, descriptor, call->open_flags);
+        return PP_NEEDS_NOTHING;
+    }
 }
 
 static void operate(struct pp_worker *worker, enum pp_action action)
@@ -209,9 +216,7 @@ static enum pp_need carry_out(struct pp_worker *worker, enum pp_action action)
         pp_worker_give(worker, call->value);
         break;
     case PP_OPEN:
-        if (open_view(worker))
-            return PP_NEEDS_VIEW;
-        break;
+        return open_view(worker);
     case PP_CHANGE:
         if (call->asking && call->asking->need == PP_NEEDS_VIEW &&
             faccessat(AT_FDCWD, call->changes[0].data, F_OK, AT_SYMLINK_NOFOLLOW) != 0)

@@ -226,7 +226,7 @@ class Supervisor:
             self._store,
             self._mount_automatically,
             self._complain,
-            lambda text: self._say(2, text),
+            self._say,
             None if self._shim is None else self._shim.libraries,
         )
         if self._shim is not None:

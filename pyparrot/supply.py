@@ -37,8 +37,8 @@ class Supplier:
     """Answers an engine's needs from the mounts of *table*.
 
     *mount* is called for names that are missing in a directory where mounts come by themselves;
-    *complain* gets one line about each failure, *detail* one about each thing that was got;
-    *libraries* are patched for the shim.
+    *complain* gets one line about each failure, *detail* one about each thing that was got, with
+    its level (see ``-v``); *libraries* are patched for the shim.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Supplier:
         store: ObjectStore,
         mount: Mounter,
         complain: Callable[[str], None],
-        detail: Callable[[bytes], None],
+        detail: Callable[[int, bytes], None],
         libraries: Libraries | None = None,
     ) -> None:
         self._table = table
@@ -113,7 +113,7 @@ class Supplier:
         need = repository.snapshot.needed(place.walk)
         repository.snapshot.mount(repository.catalog(need))
         self._table.has_grown(mount)
-        self._detail(mount.path + need.mountpoint + b": catalog at hand")
+        self._detail(2, mount.path + need.mountpoint + b": catalog at hand")
 
     def _mounted(self, place: Any) -> tuple[Mount, Repository]:
         mount = self._table.find(place.mount)
@@ -132,7 +132,7 @@ class Supplier:
         view = os.fsencode(views.directory(self._store)) + b"/" + mount.view.encode() + path
         target = repository.target(node)
         views.make(self._store, view, node.mode, target, lambda: repository.body(node, path))
-        self._detail(mount.path + path + b": made ready")
+        self._detail(2, mount.path + path + b": made ready")
         return os.fsdecode(view)
 
     def _program(self, call: Any) -> None:
@@ -168,12 +168,14 @@ class Supplier:
         if self._libraries is None:
             os.close(descriptor)
         else:
-            self._libraries.add_later(descriptor, lambda error: self._detail(str(error).encode()))
+            self._libraries.add_later(
+                descriptor, lambda error: self._detail(1, str(error).encode())
+            )
 
     def _tell(self, call: Any) -> None:
         call.asked = 1
         why = ffi.string(call.text).decode()
-        self._detail(f"process {call.answer} runs without the shim: {why}".encode())
+        self._detail(1, f"process {call.answer} runs without the shim: {why}".encode())
 
 
 def _line(error: OSError) -> str:
