@@ -6,6 +6,7 @@ made from it: with equal results.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -242,3 +243,30 @@ def test_programs_answer_for_themselves(sw: World, shim: str, words: list[str], 
         assert "shim: " not in run.err
     else:
         assert numbers_of_the_shim(run.err)[0] >= least
+
+
+def test_a_libc_in_the_tree(sw: World, shim: str) -> None:
+    """The first program is started before its library's copy is made; later ones have it."""
+    tree = sw.user.owns(sw.home / f"libc-{shim}")
+    loader, libc = "/lib64/ld-linux-x86-64.so.2", _libc()
+    for file in (loader, libc):
+        shutil.copy(file, tree)
+    at = "/opt/pyparrot-libc"
+    own = f"{at}/{os.path.basename(loader)}"
+    program = tree / "look"
+    flags = [f"-Wl,--dynamic-linker={own}", f"-Wl,-rpath,{at}"]
+    source = "#include <sys/stat.h>\nint main(int n, char **words) {\n"
+    source += "struct stat s; for (int i = 0; i < 500; i++) if (stat(words[0], &s)) return 3;\n"
+    source += "return 0; }\n"
+    subprocess.run(["cc", "-xc", "-", *flags, "-o", program], input=source.encode(), check=True)
+    options = ["--stats", "-M", f"{at}={tree}"]
+    script = f"for i in 1 2 3 4; do {at}/look || exit; sleep 0.4; done"
+    run = sw.run("sh", "-c", script, options=options)
+    assert run.status == 0, run
+    if shim != "off":
+        assert numbers_of_the_shim(run.err)[0] >= 500
+
+
+def _libc() -> str:
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        return next(line.split()[-1] for line in maps if "/libc.so." in line)
