@@ -92,7 +92,8 @@ int pp_cwd_find(struct pp_spot *spot)
     const uint32_t version = __atomic_load_n(&wiped->cwd_version, __ATOMIC_ACQUIRE);
     const struct pp_cwd_epoch now = pp_cwd_now();
 
-    if (version == 0 || version & 1 || pp_shim.board->flags & PP_BOARD_APART || wiped->cwd_epoch.forgotten != now.forgotten ||
+    if (version == 0 || version & 1 || pp_shim.board->flags & PP_BOARD_APART ||
+        wiped->cwd_epoch.forgotten != now.forgotten ||
         wiped->cwd_epoch.directories != now.directories || !pp_is_owner())
         return 0;
     *spot = wiped->cwd;

@@ -3,9 +3,9 @@
  * The shim: answers system calls inside of the process that makes them.
  *
  * It is a part of the patched copy of libc that the dynamic linker is given (pyparrot/shim/patched.py).
- * Sites in libc jump to it instead of into the kernel. What it knows it answers; what is not virtual it lets run; all else it leaves to the supervisor, by
- * making the call as the program would have made it: the filter traps it. So it may give up anywhere,
- * and nothing depends on it but speed.
+ * Sites in libc jump to it instead of into the kernel. What it knows it answers; what is not virtual it
+ * lets run; all else it leaves to the supervisor, by making the call as the program would have made it:
+ * the filter traps it. So it may give up anywhere, and nothing depends on it but speed.
  *
  * Rules that hold here:
  *  - No libc, no thread-local storage, no vector registers, no descriptor that stays open. No

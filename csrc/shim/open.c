@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The first look at open: what is at hand is opened by its view.
+ */
+#include <asm/unistd.h>
+
+#include "locate.h"
+
+#define VERIFIED 256u
+#define PLAIN_OPEN_FLAGS \
+    (O_NONBLOCK | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_NOCTTY)
+
+/* The path of a view whose path in its mount is as the program gave it; -1 if it does not fit. */
+static int write_view(struct pp_note *note, const struct pp_spot *spot, const char *path)
+{
+    const struct pp_namespace *space = &pp_shim.space;
+    size_t length = 0, start;
+
+    pp_mounts_match(space->mounts, path, &start);
+    return pp_append(note->path, sizeof note->path, &length, space->views, space->views_length) ||
+                   pp_append(note->path, sizeof note->path, &length, "/", 1) ||
+                   pp_append(note->path, sizeof note->path, &length, spot->mount->view,
+                             spot->mount->view_length) ||
+                   pp_append(note->path, sizeof note->path, &length, path + start,
+                             pp_length(path + start))
+               ? -1
+               : 0;
+}
+
+/* Records whose views were verified lately, by their addresses. */
+static const struct pp_record *verified[VERIFIED];
+
+static const struct pp_record **verified_place(const struct pp_record *record)
+{
+    return &verified[((uint64_t)record >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 56];
+}
+
+int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct stat *status)
+{
+    const struct pp_record **place = verified_place(spot->found.record);
+    const uint32_t type = pp_type_of(spot->found.record);
+
+    if (__atomic_load_n(place, __ATOMIC_RELAXED) == spot->found.record)
+        return 0;
+    if (pp_get_status((int)descriptor, status) < 0)
+        return 0;
+    if (type == PP_TYPE_REGULAR &&
+        ((int64_t)status->st_mtime != pp_shim.board->mark ||
+         (status->st_mode & PP_TYPE_MASK) != PP_TYPE_REGULAR ||
+         (uint64_t)status->st_size != spot->found.record->size)) {
+        pp_gate(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0);
+        return -1;
+    }
+    if (type == PP_TYPE_DIRECTORY || status->st_nlink <= 2)
+        pp_identity_keep(status, spot);
+    __atomic_store_n(place, spot->found.record, __ATOMIC_RELAXED);
+    return 0;
+}
+
+/* A relative path leads from one view to the next by itself: they are named as what they are of. */
+static __attribute__((noinline)) enum pp_verdict
+open_view(int descriptor, uint64_t path, uint32_t flags, struct pp_glance *glance)
+{
+    const int which = pp_take(pp_shim.wiped->notes, PP_NOTES);
+    if (which < 0)
+        return PP_UNKNOWN;
+    struct pp_note *note = &pp_shim.notes[which];
+    const char *given = (const char *)path;
+    enum pp_verdict verdict = PP_UNKNOWN;
+
+    if (given[0] != '/' || write_view(note, &glance->spot, given) == 0) {
+        const int64_t opened = glance->value =
+            pp_gate(__NR_openat, (uint64_t)descriptor,
+                    given[0] == '/' ? (uint64_t)note->path : path, flags, 0, 0);
+        if (opened >= 0 ? !pp_verify_view(opened, &glance->spot, &note->status)
+                        : opened != -ENOENT && opened != -ELOOP && opened != -ENOTDIR)
+            verdict = PP_DONE;
+    }
+    pp_release(&pp_shim.wiped->notes[which]);
+    return verdict;
+}
+
+enum pp_verdict pp_look_open(int descriptor, uint64_t path, uint32_t flags,
+                             struct pp_glance *glance)
+{
+    const struct pp_spot *spot = &glance->spot;
+    const enum pp_way way = pp_locate(path, &glance->spot);
+
+    if (way == PP_WAY_REAL)
+        return PP_NATIVE;
+    if (way == PP_WAY_UNKNOWN || flags & ~(uint32_t)PLAIN_OPEN_FLAGS)
+        return PP_UNKNOWN;
+    glance->value = -ENOENT;
+    if (way == PP_WAY_ABSENT)
+        return PP_DONE;
+    const uint32_t type = pp_type_of(spot->found.record);
+    if (type != PP_TYPE_DIRECTORY && (type != PP_TYPE_REGULAR || flags & O_DIRECTORY))
+        return PP_UNKNOWN;
+    pp_touch(pp_shim.shared, &spot->found, PP_TOUCH_OPENED);
+    return open_view(descriptor, path, flags & ~(uint32_t)O_NOCTTY, glance);
+}
+
