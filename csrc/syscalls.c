@@ -196,8 +196,7 @@ static int takes_nothing(const struct pp_call *call, const struct pp_spec *spec,
 /* Newer kernels take AT_FDCWD for the working directory in these. */
 static int takes_directory(int number)
 {
-    return number == __NR_fsetxattr || number == __NR_fgetxattr || number == __NR_flistxattr ||
-           number == __NR_fremovexattr;
+    return number == __NR_fsetxattr || number == __NR_fgetxattr;
 }
 
 int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action *action)

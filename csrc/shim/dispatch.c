@@ -7,6 +7,7 @@
 #include <linux/openat2.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
+#include <linux/stat.h>
 
 #include "../calls.h"
 #include "shim.h"
@@ -106,11 +107,32 @@ static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
     return value != -ENOENT && value != -ENOTDIR;
 }
 
+/* Whether the answer is that of a view: a real symlink has led to one, through /proc. */
+static int is_of_view(const struct pp_entry *entry, int64_t value)
+{
+    const struct pp_spec *spec = pp_spec_of((int)entry->number);
+    const uint64_t output = spec->result == PP_NONE ? 0 : entry->args[(int)spec->result];
+
+    if (value != 0)
+        return 0;
+    switch ((int)entry->number) {
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_newfstatat:
+        return (int64_t)((const struct stat *)output)->st_mtime == pp_shim.board->mark;
+    case __NR_statx:
+        return ((const struct statx *)output)->stx_mtime.tv_sec == pp_shim.board->mark;
+    default:
+        return 0;
+    }
+}
+
 static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry, int has_thought)
 {
     const int64_t value = pp_gate_entry(entry);
 
-    if (!has_thought && (value == -ENOENT || value == -ENOTDIR) && is_suspect(entry)) {
+    if (!has_thought && (((value == -ENOENT || value == -ENOTDIR) && is_suspect(entry)) ||
+                         is_of_view(entry, value))) {
         const struct pp_result result = pp_think(entry, PP_NOTHING_TO_LEARN);
         if (result.verdict == PP_LEFT)
             return leave(entry, result.value == 1);
