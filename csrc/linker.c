@@ -68,7 +68,7 @@ static int is_linker(const struct pp_worker *worker)
 static int is_limited(pid_t task, int resource)
 {
     struct rlimit limit;
-    return prlimit(task, (__rlimit_resource_t)resource, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY;
+    return prlimit(task, resource, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY;
 }
 
 /* Why the program may have no shim; NULL if it may. With little memory it shall not find less of it than

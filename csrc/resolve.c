@@ -213,15 +213,6 @@ static int walk_real(struct pp_place *place, const struct pp_namespace *space,
     }
 }
 
-static int has_dots(const char *path)
-{
-    for (size_t i = 0; path[i]; i++)
-        if (path[i] == '.' && path[i + 1] == '.' && (i == 0 || path[i - 1] == '/') &&
-            (path[i + 2] == '/' || path[i + 2] == 0))
-            return 1;
-    return 0;
-}
-
 /* What a descriptor names, as programs see it, in `place->path`: 1 if it is virtual, of `place->mount`
  * then, which may have been replaced where it was; 0 if it is a real path, -1 if it is none at all. */
 static int start_at(struct pp_place *place, const struct pp_namespace *space, struct pp_task *task,
@@ -311,7 +302,7 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
         if (!place->mount && leave_view(place, space))
             continue;
         if (!place->mount) {
-            if (!place->passed && !has_dots(place->path) &&
+            if (!place->passed && !pp_has_dots(place->path) &&
                 task->operations->is_straight(task, place->path, follow)) {
                 place->where = PP_REAL;
                 return;

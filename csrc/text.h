@@ -45,6 +45,16 @@ static inline int pp_equal(const char *a, const char *b)
     return *a == *b;
 }
 
+/* Whether a path has a component "..". */
+static inline int pp_has_dots(const char *path)
+{
+    for (size_t i = 0; path[i]; i++)
+        if (path[i] == '.' && path[i + 1] == '.' && (i == 0 || path[i - 1] == '/') &&
+            (path[i + 2] == '/' || path[i + 2] == 0))
+            return 1;
+    return 0;
+}
+
 /* Append to the text of `*length` bytes in `buffer`, with a NUL at the end; -1 if it does not fit. */
 static inline int pp_append(char *buffer, size_t capacity, size_t *length, const char *text,
                             size_t text_length)

@@ -10,6 +10,7 @@
 #include <linux/stat.h>
 
 #include "../calls.h"
+#include "../text.h"
 #include "shim.h"
 
 #define TRIES 3
@@ -79,14 +80,6 @@ static int64_t run_other(const struct pp_entry *entry)
     }
 }
 
-static int has_dots(const char *path)
-{
-    for (; *path; path++)
-        if (path[0] == '.' && path[1] == '.')
-            return 1;
-    return 0;
-}
-
 /* Whether a call that failed may have come upon a symlink that leads to something virtual. */
 static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
 {
@@ -96,7 +89,7 @@ static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
     if (spec->path == PP_NONE || !pp_is_address(entry->args[spec->path]))
         return 0;
     const char *path = (const char *)entry->args[spec->path];
-    if (pp_names_two((int)entry->number) || has_dots(path))
+    if (pp_names_two((int)entry->number) || pp_has_dots(path))
         return 1;
     const int descriptor =
         spec->descriptor == PP_NONE ? AT_FDCWD : (int)entry->args[spec->descriptor];
