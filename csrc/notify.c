@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -123,6 +124,32 @@ void pp_worker_give(struct pp_worker *worker, int64_t value)
         respond(worker, value, 0, 0);
 }
 
+/* A task takes its descriptor itself, and the kernel wakes it for that where there is an idle CPU, which
+ * in a virtual machine takes longer than all the rest. So it is held to this CPU for that moment. Gives
+ * whether it is. */
+static int hold_here(const struct pp_worker *worker, cpu_set_t *before)
+{
+    const pid_t task = pp_task_number(worker);
+    const size_t here = (size_t)sched_getcpu(); /* if that fails, no set has it */
+    cpu_set_t only;
+
+    if (sched_getaffinity(task, sizeof *before, before) || !CPU_ISSET(here, before))
+        return 0;
+    CPU_ZERO(&only);
+    CPU_SET(here, &only);
+    return sched_setaffinity(task, sizeof only, &only) == 0;
+}
+
+static void let_move(const struct pp_worker *worker, const cpu_set_t *before)
+{
+    cpu_set_t ours, all;
+
+    /* Who has no mask of his own may run wherever his control group allows, now and later. */
+    memset(&all, 0xff, sizeof all);
+    const int is_own = sched_getaffinity(0, sizeof ours, &ours) || !CPU_EQUAL(&ours, before);
+    sched_setaffinity(pp_task_number(worker), sizeof all, is_own ? before : &all);
+}
+
 void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags)
 {
     struct seccomp_notif_addfd addfd = {
@@ -131,8 +158,12 @@ void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags)
         .srcfd = (uint32_t)descriptor,
         .newfd_flags = (uint32_t)flags & O_CLOEXEC,
     };
+    cpu_set_t before;
+    const int is_held = hold_here(worker, &before);
     if (ioctl(worker->engine->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &addfd) < 0 && errno != ENOENT)
         pp_worker_give(worker, -errno);
+    if (is_held)
+        let_move(worker, &before);
     close(descriptor);
 }
 

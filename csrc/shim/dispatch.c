@@ -196,7 +196,9 @@ int64_t pp_dispatch(const struct pp_entry *entry)
 
     if (!pp_spec_of(number))
         return run_other(entry);
-    if (pp_shim.is_quiet || !pp_begin())
+    /* What is between fork and exec is hardly worth a beginning. */
+    const int ends = number == __NR_execve || number == __NR_execveat;
+    if (pp_shim.is_quiet || (ends ? !pp_has_begun() : !pp_begin()))
         return make(entry);
     if (number == __NR_chdir || number == __NR_chroot)
         return change_directory(entry);

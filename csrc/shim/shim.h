@@ -216,5 +216,6 @@ void pp_self_operations(struct pp_task_operations *operations);
 
 /* start.c: whether there is a board. It is asked for when it is first needed. */
 int pp_begin(void);
+int pp_has_begun(void); /* the same, without asking */
 
 #endif

@@ -55,7 +55,12 @@ static __attribute__((noinline)) int begin(void)
     return now == READY;
 }
 
+int pp_has_begun(void)
+{
+    return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == READY;
+}
+
 int pp_begin(void)
 {
-    return __atomic_load_n(&state, __ATOMIC_ACQUIRE) == READY || begin();
+    return pp_has_begun() || begin();
 }

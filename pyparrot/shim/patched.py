@@ -77,19 +77,24 @@ def make_patched(source: str, shim: str, target: str) -> int:
     headers = _headers(library, own, address, table, unwinding_at + len(unwinding) - table)
     fields = list(library.header)
     fields[5], fields[10] = address, len(headers)
-    with open(target, "xb") as file:
-        file.write(HEADER.pack(*fields))
-        file.write(library.data[HEADER.size :])
-        for site, stub in zip(sites, stubs):
-            file.seek(library.offset(site.address))
-            file.write(_jump(site.address, stub).ljust(site.length, _TRAP))
-        file.seek(address)
-        file.write(b"".join(SEGMENT.pack(*header) for header in headers))
-        file.seek(first)
-        file.write(code + unwinding)
-        file.seek(base)
-        file.write(added.code)
-        file.truncate(base + added.memory)  # what is loaded begins within the file
+    # At once: a file that is written in one piece lies in large pages in the kernel's cache, and
+    # every program maps it.
+    content = bytearray(base + added.memory)  # what is loaded begins within the file
+    pieces = [
+        (0, library.data),
+        (0, HEADER.pack(*fields)),
+        (address, b"".join(SEGMENT.pack(*header) for header in headers)),
+        (first, code + unwinding),
+        (base, added.code),
+    ]
+    pieces += [
+        (library.offset(site.address), _jump(site.address, stub).ljust(site.length, _TRAP))
+        for site, stub in zip(sites, stubs)
+    ]
+    for offset, piece in pieces:
+        content[offset : offset + len(piece)] = piece
+    with open(target, "xb", buffering=0) as file:
+        file.write(content)
     return len(sites)
 
 
