@@ -147,8 +147,8 @@ class ObjectStore:
         """Where the object of that name lies or would lie."""
         return os.path.join(self._objects, name[:2], name[2:])
 
-    def find(self, name: str, size: int | None = None) -> str | None:
-        """The path of an object, which counts as used now; None if it is not there.
+    def find(self, name: str, size: int | None = None, *, counts: bool = True) -> str | None:
+        """The path of an object, which *counts* as used now; None if it is not there.
 
         It goes if it was changed, or does not have the *size* that it should have, in bytes.
         """
@@ -160,8 +160,9 @@ class ObjectStore:
         if status.st_mtime_ns != MARK or (size is not None and status.st_size != size):
             self.discard(name)
             return None
-        with self._lock:
-            self._used.add(name)
+        if counts:
+            with self._lock:
+                self._used.add(name)
         return path
 
     def alone(self, name: str) -> AbstractContextManager[None]:

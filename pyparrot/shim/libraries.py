@@ -86,7 +86,8 @@ class Libraries:
         head = os.pread(descriptor, _HEAD, 0)
         build = build_id(head) or self._digest(descriptor)
         name = f"{build}P.{status.st_size:x}.{self._version}"
-        path = self._store.find(name) or self._make(descriptor, name)
+        # It does not count: or every run that does nothing else would have to open the ledger.
+        path = self._store.find(name, counts=False) or self._make(descriptor, name)
         with self._lock:
             number = self._linker.copies_count
             if number < lib.PP_COPIES_MAX:
