@@ -295,6 +295,8 @@ static enum pp_outcome go_up(struct pp_walk *walk, size_t position)
         size_t length = snapshot->mountpoint_length;
         while (length > 0 && snapshot->mountpoint[length - 1] != '/')
             length--;
+        if (length > 1 && !walk->rest[position])
+            length--; /* the slash would say more than the program has said */
         return leave(walk, snapshot->mountpoint, length, walk->rest + position);
     }
     while (walk->path[walk->path_length - 1] != '/')
