@@ -116,6 +116,24 @@ const struct pp_spec *pp_spec_of(int number)
     return number >= 0 && number < SYS_END && specs[number].decider ? &specs[number] : NULL;
 }
 
+int pp_changes(int number)
+{
+    const struct pp_spec *spec = pp_spec_of(number);
+
+    switch (spec ? spec->decider : NOBODY) {
+    case BY(modify):
+    case BY(truncate):
+    case BY(create):
+    case BY(remove):
+    case BY(rename):
+    case BY(link):
+    case BY(creat):
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 int pp_is_trapped(int number)
 {
     return pp_spec_of(number) != NULL;

@@ -88,6 +88,9 @@ enum pp_action pp_decide(struct pp_call *call);
 /* Whether a system call is looked at at all. */
 int pp_is_trapped(int number);
 
+/* Whether a system call changes what its path names, or makes or removes a name. */
+int pp_changes(int number);
+
 /* What a system call's arguments are; NULL if it is not looked at. */
 const struct pp_spec *pp_spec_of(int number);
 

@@ -80,23 +80,69 @@ static int64_t run_other(const struct pp_entry *entry)
     }
 }
 
+/* Whether a call may change something, if it is let run. */
+static int may_change(const struct pp_entry *entry)
+{
+    const uint64_t *args = entry->args;
+    const uint64_t writes = O_ACCMODE | O_CREAT | O_TRUNC;
+
+    switch ((int)entry->number) {
+    case __NR_open:
+        return (args[1] & writes) != 0;
+    case __NR_openat:
+        return (args[2] & writes) != 0;
+    case __NR_openat2:
+        return 1;
+    default:
+        return pp_changes((int)entry->number);
+    }
+}
+
+/* What a path gives if it must not lead through certain links: -ELOOP if it does. */
+static int64_t try_path(uint64_t descriptor, uint64_t path, uint64_t resolve)
+{
+    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
+    const int64_t value =
+        pp_gate(__NR_openat2, descriptor, path, (uint64_t)&how, sizeof how, 0);
+
+    if (value >= 0)
+        pp_gate(__NR_close, (uint64_t)value, 0, 0, 0, 0);
+    return value;
+}
+
+/* Whether a real path may lead through /proc to a view, which nobody may change: by a symlink of the
+ * program's own to a descriptor, or to its working directory. */
+static __attribute__((noinline)) int is_roundabout(const struct pp_entry *entry)
+{
+    const struct pp_spec *spec = pp_spec_of((int)entry->number);
+    const uint64_t *args = entry->args;
+    const int two = pp_names_two((int)entry->number);
+
+    if (spec->path == PP_NONE || !pp_is_address(args[spec->path]))
+        return 0;
+    const uint64_t start = spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD : args[spec->descriptor];
+    const int64_t value = try_path(start, args[spec->path], RESOLVE_NO_MAGICLINKS);
+    if (value == -ELOOP || value == -ENOSYS || value == -EPERM || value == -EMFILE)
+        return 1;
+    if (!two || !pp_is_address(args[spec->result]))
+        return 0;
+    const uint64_t other =
+        spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD : args[spec->result - 1];
+    return try_path(other, args[spec->result], RESOLVE_NO_MAGICLINKS) == -ELOOP;
+}
+
 /* Whether a call that failed may have come upon a symlink that leads to something virtual. */
 static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
-    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
 
     if (spec->path == PP_NONE || !pp_is_address(entry->args[spec->path]))
         return 0;
-    const char *path = (const char *)entry->args[spec->path];
-    if (pp_names_two((int)entry->number) || pp_has_dots(path))
+    if (pp_names_two((int)entry->number) || pp_has_dots((const char *)entry->args[spec->path]))
         return 1;
-    const int descriptor =
-        spec->descriptor == PP_NONE ? AT_FDCWD : (int)entry->args[spec->descriptor];
-    const int64_t value = pp_gate(__NR_openat2, (uint64_t)descriptor, (uint64_t)path,
-                                  (uint64_t)&how, sizeof how, 0);
-    if (value >= 0)
-        pp_gate(__NR_close, (uint64_t)value, 0, 0, 0, 0);
+    const uint64_t start =
+        spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD : entry->args[spec->descriptor];
+    const int64_t value = try_path(start, entry->args[spec->path], RESOLVE_NO_SYMLINKS);
     return value != -ENOENT && value != -ENOTDIR;
 }
 
@@ -145,6 +191,8 @@ static __attribute__((noinline)) struct pp_result look(const struct pp_entry *en
     return (struct pp_result){glance.value, (int32_t)verdict, glance.learn};
 }
 
+static int64_t run_changing(const struct pp_entry *entry);
+
 /* What the first look has not settled. */
 static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
                                                struct pp_result result)
@@ -164,10 +212,19 @@ static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
             count(&pp_shim.shared->answered);
         return result.value;
     case PP_NATIVE:
-        return run_native(entry, has_thought);
+        return !has_thought && may_change(entry) ? run_changing(entry)
+                                                 : run_native(entry, has_thought);
     default:
         return leave(entry, result.value == 1);
     }
+}
+
+/* A call that may change something has to be looked at before it is made. */
+static __attribute__((noinline)) int64_t run_changing(const struct pp_entry *entry)
+{
+    if (!is_roundabout(entry))
+        return run_native(entry, 0);
+    return go_on(entry, (struct pp_result){0, PP_UNKNOWN, PP_NOTHING_TO_LEARN});
 }
 
 static inline __attribute__((always_inline)) int64_t decide(const struct pp_entry *entry)
@@ -175,7 +232,7 @@ static inline __attribute__((always_inline)) int64_t decide(const struct pp_entr
     const struct pp_result result = look(entry);
 
     if (result.verdict == PP_NATIVE)
-        return run_native(entry, 0);
+        return may_change(entry) ? run_changing(entry) : run_native(entry, 0);
     if (result.verdict != PP_DONE)
         return go_on(entry, result);
     if (pp_shim.shared)

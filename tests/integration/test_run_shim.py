@@ -267,6 +267,21 @@ def test_a_libc_in_the_tree(sw: World, shim: str) -> None:
         assert numbers_of_the_shim(run.err)[0] >= 500
 
 
+def test_nothing_is_changed_by_a_detour(sw: World, shim: str) -> None:
+    """A symlink of the program's own leads through /proc to the real files behind the tree."""
+    detour = sw.user.owns(sw.home / f"detour-{shim}") / "link"
+    script = f"""
+        cd @@ && ln -s /proc/self/cwd {detour}
+        stat -c %a . > /dev/null
+        chmod 0621 {detour}/; mkdir {detour}/new; echo x > {detour}/new; rm -r {detour}/*
+        ln -sfn /proc/self/cwd/new {detour}; echo x > {detour}; touch {detour}
+    """
+    run = sw.run("sh", "-c", script)
+    refusals = run.err.count("Read-only file system")
+    assert refusals >= 5, run
+    assert "File exists" not in run.err
+
+
 def _libc() -> str:
     with open("/proc/self/maps", encoding="utf-8") as maps:
         return next(line.split()[-1] for line in maps if "/libc.so." in line)
