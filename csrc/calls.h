@@ -6,6 +6,7 @@
 #define PYPARROT_CALLS_H
 
 #include <asm/errno.h>
+#include <linux/fcntl.h>
 
 #include "syscalls.h"
 #include "text.h"
@@ -17,6 +18,15 @@
 #define PP_TYPE_FIFO 0010000u
 #define PP_TYPE_SOCKET 0140000u
 #define PP_ANY_EXECUTE 0111u
+
+#define PP_LOOK_FLAGS (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
+#define PP_STATX_SYNC_FLAGS 0x6000u
+#define PP_STATX_RESERVED 0x80000000u
+#define PP_EACCESS_FLAG 0x200u
+#define PP_ACCESS_MODES 7u /* R_OK | W_OK | X_OK */
+#define PP_UNIX_FAMILY 1
+#define PP_UNIX_PATH_OFFSET 2 /* in a socket's address */
+#define PP_FACCESSAT2 439     /* younger than the headers of some distributions that we build on */
 
 typedef enum pp_action pp_decider(struct pp_call *call, const struct pp_spec *spec);
 
@@ -44,9 +54,14 @@ static inline enum pp_action pp_return(struct pp_call *call, int64_t value)
     return PP_RETURN;
 }
 
+static inline uint32_t pp_type_of(const struct pp_record *record)
+{
+    return record->mode & PP_TYPE_MASK;
+}
+
 static inline uint32_t pp_type(const struct pp_place *place)
 {
-    return place->walk.record->mode & PP_TYPE_MASK;
+    return pp_type_of(place->walk.record);
 }
 
 /* Write an answer; the call returns `value` then, or EFAULT. */
@@ -91,10 +106,20 @@ static inline int pp_has_other_flags(const struct pp_call *call, const struct pp
     return (pp_flags(call, spec) & ~known) != 0;
 }
 
-/* The descriptor of a call, or the working directory. */
+/* The descriptor of a call, or the working directory; and the one that a second path starts from. */
+static inline int pp_first_descriptor(const struct pp_spec *spec, const uint64_t args[6])
+{
+    return spec->descriptor == PP_NONE ? PP_CWD : (int)args[spec->descriptor];
+}
+
+static inline int pp_second_descriptor(const struct pp_spec *spec, const uint64_t args[6])
+{
+    return spec->descriptor == PP_NONE ? PP_CWD : (int)args[spec->result - 1];
+}
+
 static inline int pp_descriptor(const struct pp_call *call, const struct pp_spec *spec)
 {
-    return spec->descriptor == PP_NONE ? PP_CWD : (int)call->args[spec->descriptor];
+    return pp_first_descriptor(spec, call->args);
 }
 
 /* Whether the call is about a descriptor that was opened with O_PATH, which can't be used so. */

@@ -8,12 +8,6 @@
 #include "answers.h"
 #include "calls.h"
 
-#define LOOK_FLAGS (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
-#define STATX_SYNC_FLAGS 0x6000u
-#define STATX_RESERVED 0x80000000u
-#define EACCESS_FLAG 0x200u
-
-enum { EXECUTE = 1, WRITE = 2, READ = 4 };
 
 enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
 {
@@ -21,11 +15,11 @@ enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
     struct stat status;
 
     /* The kernel does not look at other flags if there is no path, so that it is an fstat. */
-    if (pp_has_other_flags(call, spec, LOOK_FLAGS) && pp_flags(call, spec) & AT_EMPTY_PATH &&
+    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) && pp_flags(call, spec) & AT_EMPTY_PATH &&
         (!call->args[spec->path] ||
          (!pp_read_path(call, 0, spec->path) && !call->given[0][0])))
-        call->args[spec->flags] &= LOOK_FLAGS;
-    if (pp_has_other_flags(call, spec, LOOK_FLAGS | STATX_SYNC_FLAGS) ||
+        call->args[spec->flags] &= PP_LOOK_FLAGS;
+    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS | PP_STATX_SYNC_FLAGS) ||
         pp_look_up(call, spec, &action))
         return action;
     const struct pp_walk *walk = &call->places[0].walk;
@@ -38,9 +32,9 @@ enum pp_action pp_decide_statx(struct pp_call *call, const struct pp_spec *spec)
     enum pp_action action = PP_RUN;
     struct statx status;
 
-    if (pp_has_other_flags(call, spec, LOOK_FLAGS | STATX_SYNC_FLAGS) ||
-        (pp_flags(call, spec) & STATX_SYNC_FLAGS) == STATX_SYNC_FLAGS ||
-        call->args[3] & STATX_RESERVED || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS | PP_STATX_SYNC_FLAGS) ||
+        (pp_flags(call, spec) & PP_STATX_SYNC_FLAGS) == PP_STATX_SYNC_FLAGS ||
+        call->args[3] & PP_STATX_RESERVED || pp_look_up(call, spec, &action))
         return action;
     const struct pp_walk *walk = &call->places[0].walk;
     pp_fill_statx(&status, call->places[0].mount, walk->snapshot, walk->record);
@@ -52,8 +46,8 @@ enum pp_action pp_decide_access(struct pp_call *call, const struct pp_spec *spec
     enum pp_action action = PP_RUN;
     const uint64_t mode = (uint32_t)call->args[spec->result];
 
-    if (mode > (READ | WRITE | EXECUTE) ||
-        pp_has_other_flags(call, spec, AT_SYMLINK_NOFOLLOW | EACCESS_FLAG | AT_EMPTY_PATH) ||
+    if (mode > PP_ACCESS_MODES ||
+        pp_has_other_flags(call, spec, AT_SYMLINK_NOFOLLOW | PP_EACCESS_FLAG | AT_EMPTY_PATH) ||
         pp_look_up(call, spec, &action))
         return action;
     return pp_return(call, pp_access(call->places[0].walk.record, (uint32_t)mode));
@@ -290,7 +284,7 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
     uint64_t address, capacity;
     struct attribute attribute;
 
-    if (pp_has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) || pp_look_up(call, spec, &action))
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
@@ -324,7 +318,7 @@ enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *s
     size_t length = 0;
     const int is_at = spec->flags != PP_NONE;
 
-    if (pp_has_other_flags(call, spec, LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) || pp_look_up(call, spec, &action))
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);

@@ -14,8 +14,6 @@
 #define RENAME_EXCHANGE 2u
 #define RENAME_WHITEOUT 4u
 #define RENAME_ALL 7u
-#define UNIX_FAMILY 1
-#define UNIX_PATH_OFFSET 2
 #define UNIX_ADDRESS_MAX 110
 
 enum last { LAST_NAME, LAST_DOT, LAST_DOT_DOT };
@@ -245,7 +243,7 @@ enum pp_action pp_decide_rename(struct pp_call *call, const struct pp_spec *spec
     const int paths[2] = {spec->path, spec->result};
     const int descriptors[2] = {
         pp_descriptor(call, spec),
-        spec->descriptor == PP_NONE ? PP_CWD : (int)call->args[spec->result - 1],
+        pp_second_descriptor(spec, call->args),
     };
 
     if (call->number == __NR_renameat2) {
@@ -294,8 +292,7 @@ enum pp_action pp_decide_link(struct pp_call *call, const struct pp_spec *spec)
     enum pp_action old_action = PP_RUN;
     struct entry entry;
     const uint32_t flags = pp_flags(call, spec);
-    const int new_descriptor =
-        spec->descriptor == PP_NONE ? PP_CWD : (int)call->args[spec->result - 1];
+    const int new_descriptor = pp_second_descriptor(spec, call->args);
 
     if (pp_has_other_flags(call, spec, AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) ||
         pp_read_path(call, 0, spec->path) || pp_read_path(call, 1, spec->result))
@@ -344,14 +341,14 @@ static int read_socket_path(struct pp_call *call, const struct pp_spec *spec)
     uint16_t family;
     const uint64_t size = (uint32_t)call->args[2];
 
-    if (size <= UNIX_PATH_OFFSET || size > UNIX_ADDRESS_MAX ||
+    if (size <= PP_UNIX_PATH_OFFSET || size > UNIX_ADDRESS_MAX ||
         call->task->operations->read(call->task, call->args[spec->result], address, size))
         return -1;
     address[size] = 0;
     __builtin_memcpy(&family, address, sizeof family);
-    if (family != UNIX_FAMILY || !address[UNIX_PATH_OFFSET])
+    if (family != PP_UNIX_FAMILY || !address[PP_UNIX_PATH_OFFSET])
         return -1;
-    const char *path = address + UNIX_PATH_OFFSET;
+    const char *path = address + PP_UNIX_PATH_OFFSET;
     __builtin_memcpy(call->given[0], path, pp_length(path) + 1);
     return 0;
 }
@@ -360,14 +357,14 @@ static int read_socket_path(struct pp_call *call, const struct pp_spec *spec)
 static enum pp_action change_address(struct pp_call *call)
 {
     const struct pp_change *change = &call->changes[0];
-    const uint16_t family = UNIX_FAMILY;
+    const uint16_t family = PP_UNIX_FAMILY;
 
-    if (change->size > UNIX_ADDRESS_MAX - UNIX_PATH_OFFSET)
+    if (change->size > UNIX_ADDRESS_MAX - PP_UNIX_PATH_OFFSET)
         return pp_return(call, -ENAMETOOLONG);
     __builtin_memcpy(call->buffer, &family, sizeof family);
-    __builtin_memcpy(call->buffer + UNIX_PATH_OFFSET, change->data, change->size);
-    call->args[2] = UNIX_PATH_OFFSET + change->size;
-    call->changes[0] = (struct pp_change){1, UNIX_PATH_OFFSET + change->size, call->buffer};
+    __builtin_memcpy(call->buffer + PP_UNIX_PATH_OFFSET, change->data, change->size);
+    call->args[2] = PP_UNIX_PATH_OFFSET + change->size;
+    call->changes[0] = (struct pp_change){1, PP_UNIX_PATH_OFFSET + change->size, call->buffer};
     return PP_CHANGE;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "linker.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "proc.h"
+#include "text.h"
 #include "worker.h"
 
 #define LIST "/etc/ld.so.preload"
@@ -23,12 +23,6 @@ static int ends_with(const char *text, const char *end)
 {
     const size_t length = strlen(text), wanted = strlen(end);
     return length >= wanted && strcmp(text + length - wanted, end) == 0;
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 static int64_t read_path(struct pp_worker *worker, int argument)
@@ -109,7 +103,7 @@ static enum pp_serving give_again(struct pp_worker *worker, int descriptor)
 
 static int is_libc(const char *path)
 {
-    return strncmp(base_name(path), "libc.so.", 8) == 0;
+    return strncmp(pp_base_name(path), "libc.so.", 8) == 0;
 }
 
 static int64_t nanoseconds(const struct timespec *time)
@@ -131,14 +125,24 @@ static const struct pp_copy *find_copy(const struct pp_linker *linker, const str
     return NULL;
 }
 
-/* Give the task the copy of the libc that is open here, which is closed then. Once in a program: another
- * libc in it (dlmopen) would not know what happens in the first. */
+/* Give the task the copy of the libc that is open here, which is the caller's still if PP_NOT_SERVED comes
+ * back. Once in a program: another libc in it (dlmopen) would not know what happens in the first. */
 static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
 {
     struct pp_call *call = &worker->call;
     const struct pp_linker *linker = worker->engine->linker;
     struct stat status;
 
+    const char *why = unfitness(worker);
+    if (why) {
+        __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
+        if (!linker->tells || call->asked)
+            return PP_NOT_SERVED;
+        close(libc);
+        strcpy(call->text, why);
+        call->answer = pp_task_number(worker);
+        return PP_UNFIT;
+    }
     if (fstat(libc, &status) || !S_ISREG(status.st_mode))
         return PP_NOT_SERVED;
     const struct pp_copy *copy = find_copy(linker, &status);
@@ -159,19 +163,7 @@ static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
 
 static enum pp_serving serve_libc(struct pp_worker *worker)
 {
-    struct pp_call *call = &worker->call;
-    const struct pp_linker *linker = worker->engine->linker;
-
-    const char *why = unfitness(worker);
-    if (why) {
-        __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
-        if (!linker->tells || call->asked)
-            return PP_NOT_SERVED;
-        strcpy(call->text, why);
-        call->answer = pp_task_number(worker);
-        return PP_UNFIT;
-    }
-    const int real = pp_remote_open(call->task, call->given[0], O_RDONLY, 0);
+    const int real = pp_remote_open(worker->call.task, worker->call.given[0], O_RDONLY, 0);
     if (real < 0)
         return PP_NOT_SERVED; /* one in a repository comes later: pp_linker_replace */
     const enum pp_serving serving = serve_copy(worker, real);
@@ -196,21 +188,6 @@ static enum pp_serving serve_open(struct pp_worker *worker)
     return serve_libc(worker);
 }
 
-/* The address of the text that the auxiliary vector has for AT_EXECFN; 0 if there is none. */
-static uint64_t find_execfn(pid_t task)
-{
-    uint64_t pairs[64][2];
-    const int vector = pp_proc_open(task, "auxv", O_RDONLY);
-    const ssize_t size = vector < 0 ? 0 : read(vector, pairs, sizeof pairs);
-
-    if (vector >= 0)
-        close(vector);
-    for (ssize_t i = 0; i < size / (ssize_t)sizeof pairs[0] && pairs[i][0] != AT_NULL; i++)
-        if (pairs[i][0] == AT_EXECFN)
-            return pairs[i][1];
-    return 0;
-}
-
 /* A program that runs from its view shall know itself by its own name. */
 static void name_program(struct pp_worker *worker)
 {
@@ -222,7 +199,7 @@ static void name_program(struct pp_worker *worker)
     if (__atomic_load_n(place, __ATOMIC_RELAXED) != process)
         return;
     __atomic_store_n(place, 0, __ATOMIC_RELAXED);
-    const uint64_t address = find_execfn((pid_t)process);
+    const uint64_t address = pp_proc_execfn((pid_t)process);
     if (!address || call->task->operations->read_text(call->task, address, call->file,
                                                       PP_PATH_MAX) < 0)
         return;

@@ -88,3 +88,16 @@ const struct pp_mount *pp_view_match(const struct pp_namespace *space, const cha
                ? pp_view_named(space, path, end)
                : NULL;
 }
+
+int64_t pp_view_of(const struct pp_namespace *space, const struct pp_mount *mount, const char *path,
+                   size_t path_length, char *output, size_t capacity)
+{
+    size_t length = 0;
+
+    if (pp_append(output, capacity, &length, space->views, space->views_length) ||
+        pp_append(output, capacity, &length, "/", 1) ||
+        pp_append(output, capacity, &length, mount->view, mount->view_length) ||
+        pp_append(output, capacity, &length, path, path_length))
+        return -1;
+    return (int64_t)length;
+}

@@ -70,4 +70,9 @@ const struct pp_mount *pp_view_match(const struct pp_namespace *space, const cha
 const struct pp_mount *pp_view_named(const struct pp_namespace *space, const char *path,
                                      size_t *end);
 
+/* The path of a view, of which `path` is the path in its mount, into `output`: its length, or -1 if it does
+ * not fit. */
+int64_t pp_view_of(const struct pp_namespace *space, const struct pp_mount *mount, const char *path,
+                   size_t path_length, char *output, size_t capacity);
+
 #endif

@@ -202,6 +202,8 @@ static enum pp_need open_view(struct pp_worker *worker)
     switch (pp_linker_replace(worker, descriptor)) {
     case PP_UNPATCHED:
         return PP_NEEDS_PATCHING;
+    case PP_UNFIT:
+        return PP_NEEDS_TELLING;
     case PP_SERVED:
         return PP_NEEDS_NOTHING;
     default:

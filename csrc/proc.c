@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "proc.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -36,4 +37,18 @@ ssize_t pp_proc_link(pid_t task, const char *name, char *buffer, size_t capacity
     char path[PATH_SIZE];
     const ssize_t length = readlink(path_of(path, task, name), buffer, capacity);
     return length < 0 ? -errno : length;
+}
+
+uint64_t pp_proc_execfn(pid_t task)
+{
+    uint64_t pairs[64][2];
+    const int vector = pp_proc_open(task, "auxv", O_RDONLY);
+    const ssize_t size = vector < 0 ? 0 : read(vector, pairs, sizeof pairs);
+
+    if (vector >= 0)
+        close(vector);
+    for (ssize_t i = 0; i < size / (ssize_t)sizeof pairs[0] && pairs[i][0] != AT_NULL; i++)
+        if (pairs[i][0] == AT_EXECFN)
+            return pairs[i][1];
+    return 0;
 }

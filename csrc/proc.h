@@ -5,6 +5,7 @@
 #ifndef PYPARROT_PROC_H
 #define PYPARROT_PROC_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /* The text of a small file of the task's, such as "status", with a NUL behind it; empty if the task
@@ -16,5 +17,8 @@ int pp_proc_open(pid_t task, const char *name, int flags);
 
 /* Where a link of the task's leads, such as "cwd", without a NUL: the length, or -errno. */
 ssize_t pp_proc_link(pid_t task, const char *name, char *buffer, size_t capacity);
+
+/* The address of the text that the task's auxiliary vector has for AT_EXECFN; 0 if there is none. */
+uint64_t pp_proc_execfn(pid_t task);
 
 #endif

@@ -21,6 +21,7 @@
 
 #include "arch/x86_64/registers.h"
 #include "proc.h"
+#include "text.h"
 
 #define RESTART_NO_INTERRUPT 513 /* the kernel's ERESTARTNOINTR */
 #define SIGNAL_SET_SIZE 8
@@ -345,33 +346,6 @@ static int64_t count_pointers(pid_t task, uint64_t address)
     return -1;
 }
 
-/* The address of the string that the auxiliary vector has for AT_EXECFN; 0 if there is none. */
-static uint64_t find_execfn(pid_t task, uint64_t stack)
-{
-    uint64_t count, pair[2];
-
-    if (copy(task, 0, stack, &count, sizeof count) || count > ARGUMENTS_MAX)
-        return 0;
-    uint64_t address = stack + (count + 2) * 8;
-    const int64_t variables = count_pointers(task, address);
-    if (variables < 0)
-        return 0;
-    address += ((uint64_t)variables + 1) * 8;
-    for (int i = 0; i < 64; i++, address += sizeof pair) {
-        if (copy(task, 0, address, pair, sizeof pair) || pair[0] == AT_NULL)
-            return 0;
-        if (pair[0] == AT_EXECFN)
-            return pair[1];
-    }
-    return 0;
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Whether it was started by a descriptor alone: that is no name, and the file has one. */
 static int is_descriptor(const char *name)
 {
@@ -420,11 +394,11 @@ static void dress(struct operation *operation, const struct pp_call *call)
 
     if (get_registers(operation, &registers))
         return;
-    const uint64_t execfn = find_execfn(operation->task, pp_stack(&registers));
+    const uint64_t execfn = pp_proc_execfn(operation->task);
     if (execfn && length <= strlen(call->file))
         copy(operation->task, 1, execfn, shown, length + 1);
-    if (strcmp(base_name(shown), base_name(call->file)) != 0 && !is_descriptor(shown) &&
-        set_name(operation, base_name(shown)))
+    if (strcmp(pp_base_name(shown), pp_base_name(call->file)) != 0 && !is_descriptor(shown) &&
+        set_name(operation, pp_base_name(shown)))
         return;
     let_go(operation);
 }

@@ -8,7 +8,6 @@
 
 /* Younger than the headers of some distributions that we build on. */
 enum {
-    SYS_FACCESSAT2 = 439,
     SYS_FCHMODAT2 = 452,
     SYS_SETXATTRAT = 463,
     SYS_GETXATTRAT = 464,
@@ -42,7 +41,7 @@ static const struct pp_spec specs[SYS_END] = {
     [__NR_statx] = {BY(statx), 0, 1, 2, 4, 0},
     [__NR_access] = {BY(access), NO, 0, NO, 1, 0},
     [__NR_faccessat] = {BY(access), 0, 1, NO, 2, 0},
-    [SYS_FACCESSAT2] = {BY(access), 0, 1, 3, 2, 0},
+    [PP_FACCESSAT2] = {BY(access), 0, 1, 3, 2, 0},
     [__NR_readlink] = {BY(readlink), NO, 0, NO, 1, PP_NOFOLLOW},
     [__NR_readlinkat] = {BY(readlink), 0, 1, NO, 2, PP_NOFOLLOW},
     [__NR_getdents] = {BY(entries), 0, NO, NO, 1, 0},
@@ -132,6 +131,12 @@ int pp_changes(int number)
     default:
         return 0;
     }
+}
+
+int pp_names_two(int number)
+{
+    const struct pp_spec *spec = pp_spec_of(number);
+    return spec && (spec->decider == BY(rename) || spec->decider == BY(link));
 }
 
 int pp_is_trapped(int number)
@@ -243,12 +248,8 @@ int pp_look_up(struct pp_call *call, const struct pp_spec *spec, enum pp_action 
 int64_t pp_view_path(const struct pp_call *call, const struct pp_place *place, char *output,
                      size_t capacity)
 {
-    size_t length = 0;
-
-    if (pp_append(output, capacity, &length, call->space->views, call->space->views_length) ||
-        pp_append(output, capacity, &length, "/", 1) ||
-        pp_append(output, capacity, &length, place->mount->view, place->mount->view_length) ||
-        pp_append(output, capacity, &length, place->walk.path, place->walk.path_length))
-        return -ENAMETOOLONG;
-    return (int64_t)length;
+    const struct pp_walk *walk = &place->walk;
+    const int64_t length = pp_view_of(call->space, place->mount, walk->path, walk->path_length,
+                                      output, capacity);
+    return length < 0 ? -ENAMETOOLONG : length;
 }

@@ -91,6 +91,9 @@ int pp_is_trapped(int number);
 /* Whether a system call changes what its path names, or makes or removes a name. */
 int pp_changes(int number);
 
+/* Whether it has a second path. */
+int pp_names_two(int number);
+
 /* What a system call's arguments are; NULL if it is not looked at. */
 const struct pp_spec *pp_spec_of(int number);
 

@@ -45,6 +45,15 @@ static inline int pp_equal(const char *a, const char *b)
     return *a == *b;
 }
 
+static inline const char *pp_base_name(const char *path)
+{
+    const char *name = path;
+    for (; *path; path++)
+        if (*path == '/')
+            name = path + 1;
+    return name;
+}
+
 /* Whether a path has a component "..". */
 static inline int pp_has_dots(const char *path)
 {

@@ -4,8 +4,8 @@
  *
  * It is a file of the session's own, which a shim asks for by PP_BOARD_PATH, and maps. Rules that hold
  * here:
- *  - The supervisor alone writes. What is in `room` is appended and never changes; what is new is
- *    written first and then named by one word, which is stored last.
+ *  - The supervisor alone writes. What lies behind the header is appended and never changes; what is new
+ *    is written first and then named by one word, which is stored last.
  *  - No pointers: offsets from the board's beginning, 0 for none.
  *  - If the room is used up nothing new is told. A shim that does not know something leaves the call
  *    to the supervisor.
@@ -68,9 +68,9 @@ struct pp_board {
     uint32_t flags;
     uint32_t generation;  /* of the table: another one each time */
     uint32_t directories; /* counts working directories that changed behind the shims' backs */
-    uint32_t table; /* 0: there is none, and all is left to the supervisor */
-    uint32_t catalogs;      /* the newest */
-    uint32_t shared;        /* the file of struct pp_board_shared; 0 if there is none */
+    uint32_t table;       /* 0: there is none, and all is left to the supervisor */
+    uint32_t catalogs;    /* the newest */
+    uint32_t shared;      /* the file of struct pp_board_shared; 0 if there is none */
     uint32_t views, views_length;
     uint32_t used; /* of the board, the header included */
     uint32_t padding;
@@ -78,7 +78,7 @@ struct pp_board {
 
 /* What all shims write: counters, and behind them the touch map. A word for each record (pp_touch_word):
  * the order of its first use, from 1 on, and PP_TOUCH_OPENED if it was opened. */
-#define PP_SHARED_SIZE (UINT64_C(256) << 20)
+#define PP_SHARED_SIZE (UINT64_C(16) << 20) /* of address space: a program may limit its own */
 #define PP_TOUCH_OPENED UINT32_C(0x80000000)
 
 #define PP_PROGRAMS 1024u

@@ -25,11 +25,15 @@ static int64_t make(const struct pp_entry *entry)
                           args[5]);
 }
 
-static void count(uint64_t *counter)
+/* Count a call, in the counter at `offset` of what all shims share. */
+static void count(size_t offset)
 {
-    if (pp_shim.board->flags & PP_BOARD_COUNTS)
-        __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+    if (pp_shim.shared && pp_shim.board->flags & PP_BOARD_COUNTS)
+        __atomic_add_fetch((uint64_t *)(void *)((char *)pp_shim.shared + offset), 1,
+                           __ATOMIC_RELAXED);
 }
+
+#define COUNT(name) count(offsetof(struct pp_board_shared, name))
 
 /* Leave the call to the supervisor. If it is about something virtual it never waits for the program, and
  * so it is not interrupted in the program's eyes, whatever handler has run meanwhile. */
@@ -39,8 +43,7 @@ static int64_t leave(const struct pp_entry *entry, int is_virtual)
     do
         value = make(entry);
     while (value == -EINTR && is_virtual);
-    if (pp_shim.shared)
-        count(&pp_shim.shared->left);
+    COUNT(left);
     return value;
 }
 
@@ -99,7 +102,7 @@ static int may_change(const struct pp_entry *entry)
 }
 
 /* What a path gives if it must not lead through certain links: -ELOOP if it does. */
-static int64_t try_path(uint64_t descriptor, uint64_t path, uint64_t resolve)
+static __attribute__((noinline)) int64_t try_path(uint64_t descriptor, uint64_t path, uint64_t resolve)
 {
     const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
     const int64_t value =
@@ -110,25 +113,26 @@ static int64_t try_path(uint64_t descriptor, uint64_t path, uint64_t resolve)
     return value;
 }
 
-/* Whether a real path may lead through /proc to a view, which nobody may change: by a symlink of the
- * program's own to a descriptor, or to its working directory. */
+/* Whether a path may lead through a link in /proc; who can't say says so. */
+static int is_magic(int start, uint64_t path)
+{
+    const int64_t value = try_path((uint64_t)start, path, RESOLVE_NO_MAGICLINKS);
+    return value == -ELOOP || value == -ENOSYS || value == -EPERM || value == -EMFILE;
+}
+
+/* Whether a call's real paths may lead through /proc to a view, which nobody may change: by a symlink of
+ * the program's own to a descriptor, or to its working directory. */
 static __attribute__((noinline)) int is_roundabout(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
     const uint64_t *args = entry->args;
-    const int two = pp_names_two((int)entry->number);
 
     if (spec->path == PP_NONE || !pp_is_address(args[spec->path]))
         return 0;
-    const uint64_t start = spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD : args[spec->descriptor];
-    const int64_t value = try_path(start, args[spec->path], RESOLVE_NO_MAGICLINKS);
-    if (value == -ELOOP || value == -ENOSYS || value == -EPERM || value == -EMFILE)
+    if (is_magic(pp_first_descriptor(spec, args), args[spec->path]))
         return 1;
-    if (!two || !pp_is_address(args[spec->result]))
-        return 0;
-    const uint64_t other =
-        spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD : args[spec->result - 1];
-    return try_path(other, args[spec->result], RESOLVE_NO_MAGICLINKS) == -ELOOP;
+    return pp_names_two((int)entry->number) && pp_is_address(args[spec->result]) &&
+           is_magic(pp_second_descriptor(spec, args), args[spec->result]);
 }
 
 /* Whether a call that failed may have come upon a symlink that leads to something virtual. */
@@ -140,8 +144,7 @@ static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
         return 0;
     if (pp_names_two((int)entry->number) || pp_has_dots((const char *)entry->args[spec->path]))
         return 1;
-    const uint64_t start =
-        spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD : entry->args[spec->descriptor];
+    const uint64_t start = (uint64_t)pp_first_descriptor(spec, entry->args);
     const int64_t value = try_path(start, entry->args[spec->path], RESOLVE_NO_SYMLINKS);
     return value != -ENOENT && value != -ENOTDIR;
 }
@@ -178,8 +181,7 @@ static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry
         if (result.verdict == PP_DONE)
             return result.value;
     }
-    if (pp_shim.shared)
-        count(&pp_shim.shared->ran);
+    COUNT(ran);
     return value;
 }
 
@@ -208,8 +210,7 @@ static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
     }
     switch (result.verdict) {
     case PP_DONE:
-        if (pp_shim.shared)
-            count(&pp_shim.shared->answered);
+        COUNT(answered);
         return result.value;
     case PP_NATIVE:
         return !has_thought && may_change(entry) ? run_changing(entry)
@@ -235,8 +236,7 @@ static inline __attribute__((always_inline)) int64_t decide(const struct pp_entr
         return may_change(entry) ? run_changing(entry) : run_native(entry, 0);
     if (result.verdict != PP_DONE)
         return go_on(entry, result);
-    if (pp_shim.shared)
-        count(&pp_shim.shared->answered);
+    COUNT(answered);
     return result.value;
 }
 

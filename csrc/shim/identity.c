@@ -120,9 +120,8 @@ int64_t pp_cwd_path(char *output, uint64_t capacity)
 /* `path` is that of something virtual in its mount. */
 void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot, const char *path)
 {
-    size_t length = 0;
-
     struct pp_wiped *wiped = pp_shim.wiped;
+    size_t length = 0;
     uint32_t version = __atomic_load_n(&wiped->cwd_version, __ATOMIC_RELAXED);
 
     if (pp_shim.board->flags & PP_BOARD_APART || !pp_is_owner() || version & 1 ||

@@ -13,11 +13,6 @@
 /* Where a path leads. */
 enum pp_way { PP_WAY_FOUND, PP_WAY_ABSENT, PP_WAY_REAL, PP_WAY_UNKNOWN };
 
-static inline uint32_t pp_type_of(const struct pp_record *record)
-{
-    return record->mode & PP_TYPE_MASK;
-}
-
 /* Whether the kernel may find something at a real path that programs shall see otherwise: through
  * /proc one gets at views, and /dev has links that lead there. */
 static inline int pp_is_devious(const char *path)

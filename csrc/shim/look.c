@@ -12,15 +12,6 @@
 #include "../answers.h"
 #include "locate.h"
 
-#define LOOK_FLAGS (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
-#define STATX_SYNC_FLAGS 0x6000u
-#define STATX_RESERVED 0x80000000u
-#define EACCESS_FLAG 0x200u
-#define ACCESS_MODES 7u
-#define FACCESSAT2 439
-#define UNIX_FAMILY 1
-#define UNIX_PATH_OFFSET 2
-
 /* What a descriptor is; 0 if that has to be learnt first. */
 static __attribute__((noinline)) int describe(int descriptor, struct pp_spot *spot)
 {
@@ -72,8 +63,8 @@ static __attribute__((noinline)) enum pp_verdict look_statx(const uint64_t *args
     struct pp_spot *spot = &glance->spot;
     const uint32_t flags = (uint32_t)args[2];
 
-    if (flags & ~(LOOK_FLAGS | STATX_SYNC_FLAGS) ||
-        (flags & STATX_SYNC_FLAGS) == STATX_SYNC_FLAGS || args[3] & STATX_RESERVED)
+    if (flags & ~(PP_LOOK_FLAGS | PP_STATX_SYNC_FLAGS) ||
+        (flags & PP_STATX_SYNC_FLAGS) == PP_STATX_SYNC_FLAGS || args[3] & PP_STATX_RESERVED)
         return PP_UNKNOWN;
     const enum pp_way way = pp_locate(args[1], spot);
     if (way != PP_WAY_FOUND)
@@ -91,7 +82,7 @@ look_access(uint64_t path, uint32_t mode, uint32_t flags, struct pp_glance *glan
 {
     struct pp_spot *spot = &glance->spot;
 
-    if (mode > ACCESS_MODES || flags & ~(AT_SYMLINK_NOFOLLOW | EACCESS_FLAG | AT_EMPTY_PATH))
+    if (mode > PP_ACCESS_MODES || flags & ~(AT_SYMLINK_NOFOLLOW | PP_EACCESS_FLAG | AT_EMPTY_PATH))
         return PP_UNKNOWN;
     const enum pp_way way = pp_locate(path, spot);
     if (way != PP_WAY_FOUND)
@@ -195,7 +186,7 @@ static __attribute__((noinline)) enum pp_verdict look_second(const struct pp_ent
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
     const uint64_t *args = entry->args;
-    const int descriptor = spec->descriptor == PP_NONE ? AT_FDCWD : (int)args[spec->result - 1];
+    const int descriptor = pp_second_descriptor(spec, args);
     const uint64_t path = args[spec->result];
 
     if (pp_is_address(path) && *(const char *)path != '/' &&
@@ -221,9 +212,9 @@ static __attribute__((noinline)) enum pp_verdict look_other(const struct pp_entr
 static enum pp_verdict look_socket(const uint64_t *args)
 {
     const uint16_t *family = (const uint16_t *)args[1];
-    const char *path = (const char *)args[1] + UNIX_PATH_OFFSET;
+    const char *path = (const char *)args[1] + PP_UNIX_PATH_OFFSET;
 
-    if (!pp_is_address(args[1]) || (uint32_t)args[2] <= UNIX_PATH_OFFSET || *family != UNIX_FAMILY ||
+    if (!pp_is_address(args[1]) || (uint32_t)args[2] <= PP_UNIX_PATH_OFFSET || *family != PP_UNIX_FAMILY ||
         !*path)
         return PP_NATIVE;
     return PP_LEFT;
@@ -245,6 +236,7 @@ static int find_start(const struct pp_spec *spec, const struct pp_entry *entry,
                       struct pp_glance *glance)
 {
     const uint64_t path = spec->path == PP_NONE ? 0 : entry->args[spec->path];
+    /* Not pp_first_descriptor: it would cost the frame below `describe` 8 bytes more. */
     const int descriptor =
         spec->descriptor == PP_NONE ? AT_FDCWD : (int)entry->args[spec->descriptor];
 
@@ -272,7 +264,7 @@ enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance)
     case __NR_fstat:
         return look_fstat((int)args[0], args[1], glance);
     case __NR_newfstatat:
-        if ((uint32_t)args[3] & ~(uint32_t)LOOK_FLAGS)
+        if ((uint32_t)args[3] & ~(uint32_t)PP_LOOK_FLAGS)
             return PP_UNKNOWN;
         if (args[3] & AT_EMPTY_PATH && pp_is_address(args[1]) && !*(const char *)args[1] &&
             (int)args[0] != AT_FDCWD)
@@ -307,7 +299,7 @@ enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance)
         return look_access(args[0], (uint32_t)args[1], 0, glance);
     case __NR_faccessat:
         return look_access(args[1], (uint32_t)args[2], 0, glance);
-    case FACCESSAT2:
+    case PP_FACCESSAT2:
         return look_access(args[1], (uint32_t)args[2], (uint32_t)args[3], glance);
     case __NR_readlink:
         return look_readlink(args[0], args[1], (int)args[2], glance);

@@ -11,20 +11,13 @@
     (O_NONBLOCK | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_NOCTTY)
 
 /* The path of a view whose path in its mount is as the program gave it; -1 if it does not fit. */
-static int write_view(struct pp_note *note, const struct pp_spot *spot, const char *path)
+static int64_t write_view(struct pp_note *note, const struct pp_spot *spot, const char *path)
 {
-    const struct pp_namespace *space = &pp_shim.space;
-    size_t length = 0, start;
+    size_t start;
 
-    pp_mounts_match(space->mounts, path, &start);
-    return pp_append(note->path, sizeof note->path, &length, space->views, space->views_length) ||
-                   pp_append(note->path, sizeof note->path, &length, "/", 1) ||
-                   pp_append(note->path, sizeof note->path, &length, spot->mount->view,
-                             spot->mount->view_length) ||
-                   pp_append(note->path, sizeof note->path, &length, path + start,
-                             pp_length(path + start))
-               ? -1
-               : 0;
+    pp_mounts_match(pp_shim.space.mounts, path, &start);
+    return pp_view_of(&pp_shim.space, spot->mount, path + start, pp_length(path + start),
+                      note->path, sizeof note->path);
 }
 
 /* Records whose views were verified lately, by their addresses. */
@@ -68,7 +61,7 @@ open_view(int descriptor, uint64_t path, uint32_t flags, struct pp_glance *glanc
     const char *given = (const char *)path;
     enum pp_verdict verdict = PP_UNKNOWN;
 
-    if (given[0] != '/' || write_view(note, &glance->spot, given) == 0) {
+    if (given[0] != '/' || write_view(note, &glance->spot, given) >= 0) {
         const int64_t opened = glance->value =
             pp_gate(__NR_openat, (uint64_t)descriptor,
                     given[0] == '/' ? (uint64_t)note->path : path, flags, 0, 0);

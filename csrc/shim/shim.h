@@ -146,21 +146,6 @@ static inline void pp_release(int32_t *busy)
     __atomic_store_n(busy, 0, __ATOMIC_RELEASE);
 }
 
-/* Whether a call has two paths. */
-static inline int pp_names_two(int number)
-{
-    switch (number) {
-    case __NR_rename:
-    case __NR_renameat:
-    case __NR_renameat2:
-    case __NR_link:
-    case __NR_linkat:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
 /* entry.S comes in here. */
 int64_t pp_dispatch(const struct pp_entry *entry);
 

@@ -14,11 +14,6 @@
 
 static struct pp_desk desks[PP_DESKS];
 
-static uint32_t type_of(const struct pp_record *record)
-{
-    return record->mode & PP_TYPE_MASK;
-}
-
 /* Put at hand what the brain asks for, if the board has it. */
 static int supply(const struct pp_place *place)
 {
@@ -84,7 +79,7 @@ static int learn(struct pp_desk *desk, int descriptor)
         return 0;
     }
     if (descriptor == PP_CWD) {
-        if (spot.mount && type_of(spot.found.record) != PP_TYPE_DIRECTORY)
+        if (spot.mount && pp_type_of(spot.found.record) != PP_TYPE_DIRECTORY)
             return 0;
         pp_cwd_keep(epoch, &spot, place->walk.path);
         return 1;
@@ -100,7 +95,7 @@ static enum pp_verdict open_view(struct pp_desk *desk)
     struct pp_call *call = &desk->call;
     const struct pp_walk *walk = &call->asking->walk;
     const struct pp_spot spot = {call->asking->mount, {walk->index, walk->record, walk->hash}};
-    const uint32_t type = type_of(walk->record);
+    const uint32_t type = pp_type_of(walk->record);
 
     if (type != PP_TYPE_DIRECTORY && type != PP_TYPE_REGULAR)
         return PP_LEFT; /* it might wait */

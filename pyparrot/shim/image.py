@@ -13,8 +13,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
-HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-SEGMENT = struct.Struct("<IIQQQQQQ")
+from pyparrot.elf import HEADER, SEGMENT
+
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQq")

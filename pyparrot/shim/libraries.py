@@ -11,13 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pyparrot._core import ffi, lib
+from pyparrot.elf import HEADER, SEGMENT
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
 
 _HEAD = 65536
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SEGMENT = struct.Struct("<IIQQQQQQ")
 _NOTE = struct.Struct("<III")
 _NOTE_SEGMENT, _BUILD_ID = 4, 3
 
@@ -27,14 +26,14 @@ def build_id(head: bytes) -> str | None:
 
     Format: the System V ABI; NT_GNU_BUILD_ID as GNU ld writes it.
     """
-    if len(head) < _HEADER.size or not head.startswith(b"\x7fELF\x02\x01"):
+    if len(head) < HEADER.size or not head.startswith(b"\x7fELF\x02\x01"):
         return None
-    fields = _HEADER.unpack_from(head)
+    fields = HEADER.unpack_from(head)
     table, size, count = fields[5], fields[9], fields[10]
-    if size != _SEGMENT.size or table + size * count > len(head):
+    if size != SEGMENT.size or table + size * count > len(head):
         return None
     for number in range(count):
-        segment = _SEGMENT.unpack_from(head, table + number * size)
+        segment = SEGMENT.unpack_from(head, table + number * size)
         end = segment[2] + segment[5]
         if segment[0] == _NOTE_SEGMENT and end <= len(head):
             found = _build_id_in(head[segment[2] : end])

@@ -10,17 +10,16 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from pyparrot.elf import HEADER, SEGMENT
 from pyparrot.shim.frames import STUB, frames
 from pyparrot.shim.image import (
     DYNAMIC,
     EH_FRAME,
     EXECUTE,
-    HEADER,
     LARGEST,
     LOAD,
     PROGRAM_HEADERS,
     READ,
-    SEGMENT,
     WRITE,
     Image,
     Segment,

@@ -265,6 +265,11 @@ def test_a_libc_in_the_tree(sw: World, shim: str) -> None:
     assert run.status == 0, run
     if shim != "off":
         assert numbers_of_the_shim(run.err)[0] >= 500
+        # Where there shall be none, a libc of the tree's own makes no difference.
+        run = sw.run("sh", "-c", f"ulimit -v 100000; {script}", options=[*options, "-v"])
+        assert run.status == 0, run
+        assert "without the shim: its memory is limited" in run.err
+        assert numbers_of_the_shim(run.err)[0] < 500
 
 
 def test_nothing_is_changed_by_a_detour(sw: World, shim: str) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyparrot.shim.image import EH_FRAME, PROGRAM_HEADERS, SEGMENT, Image, Segment
+from pyparrot.elf import SEGMENT
+from pyparrot.shim.image import EH_FRAME, PROGRAM_HEADERS, Image, Segment
 from pyparrot.shim.loading import LIBRARY
 
 PAGE = 4096

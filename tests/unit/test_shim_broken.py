@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.libraries import CALLS, SHIM, assembled, check_segments, shim_of
 
-from pyparrot.shim.image import DYNAMIC, EH_FRAME, HEADER, LOAD, SEGMENT, Image
+from pyparrot.elf import HEADER, SEGMENT
+from pyparrot.shim.image import DYNAMIC, EH_FRAME, LOAD, Image
 from pyparrot.shim.patched import make_patched
 
 DISPATCH = """

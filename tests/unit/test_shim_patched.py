@@ -20,8 +20,9 @@ from support.libraries import (
     shim_of,
 )
 
+from pyparrot.elf import HEADER
 from pyparrot.shim.frames import STUB
-from pyparrot.shim.image import HEADER, Image
+from pyparrot.shim.image import Image
 from pyparrot.shim.patched import make_patched
 from pyparrot.shim.sites import COMPARISONS, find_sites
 

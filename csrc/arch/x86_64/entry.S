@@ -5,7 +5,7 @@
  * A stub jumps here in place of a system call's instruction, with the address where the program goes
  * on in %r11. Rules that hold here:
  *  - The program finds its registers as behind a system call: all but %rax, %rcx, %r11 and the flags are
- *    as they were. The shim's C uses no vector registers.
+ *    as they were. The shim's C uses no vector registers, and needs no aligned stack.
  *  - What is below the stack pointer may be the program's (the red zone): it is stepped over.
  *  - The comparison that stood behind the instruction is made here, since the jump to the stub has
  *    taken its place.
