@@ -6,8 +6,7 @@ from glob import glob
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-SHIM = "pyparrot/shim/libpyparrot.so"
-BRAIN = ("answers", "index", "mounts", "resolve", "syscalls", "walk")
+SHIM = "pyparrot/libc/libpyparrot.so"
 FLAGS = [
     *("-std=c11", "-O2", "-fPIC", "-Icsrc"),
     # It runs in other people's processes: no libc, no vector registers, nothing exported, and
@@ -29,8 +28,7 @@ class BuildWithShim(build_ext):
         """Build both."""
         super().run()
         top = os.path.dirname(self.get_ext_fullpath("pyparrot"))
-        sources = [f"csrc/{name}.c" for name in BRAIN]
-        sources += [*glob("csrc/calls_*.c"), *glob("csrc/shim/*.c"), *glob("csrc/arch/x86_64/*.S")]
+        sources = [*glob("csrc/core/*.c"), *glob("csrc/shim/*.c"), *glob("csrc/arch/x86_64/*.S")]
         target = os.path.join(top, SHIM)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         compiler = os.environ.get("CC", "cc").split()
@@ -38,6 +36,6 @@ class BuildWithShim(build_ext):
 
 
 setup(
-    cffi_modules=["csrc/ffi_build.py:ffibuilder"],
+    cffi_modules=["csrc/python/ffi_build.py:ffibuilder"],
     cmdclass={"build_ext": BuildWithShim},
 )

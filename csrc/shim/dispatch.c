@@ -9,9 +9,9 @@
 #include <linux/seccomp.h>
 #include <linux/stat.h>
 
-#include "../calls.h"
-#include "../text.h"
-#include "shim.h"
+#include "core/deciders.h"
+#include "core/text.h"
+#include "shim/shim.h"
 
 #define TRIES 3
 

@@ -11,8 +11,8 @@
  */
 #include <asm/unistd.h>
 
-#include "../text.h"
-#include "shim.h"
+#include "core/text.h"
+#include "shim/shim.h"
 
 #define ENTRIES 256u
 

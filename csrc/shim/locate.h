@@ -7,8 +7,8 @@
 
 #include <linux/fcntl.h>
 
-#include "../calls.h"
-#include "shim.h"
+#include "core/deciders.h"
+#include "shim/shim.h"
 
 /* Where a path leads. */
 enum pp_way { PP_WAY_FOUND, PP_WAY_ABSENT, PP_WAY_REAL, PP_WAY_UNKNOWN };

@@ -4,7 +4,7 @@
  */
 #include <asm/unistd.h>
 
-#include "locate.h"
+#include "shim/locate.h"
 
 #define VERIFIED 256u
 #define PLAIN_OPEN_FLAGS \

@@ -31,10 +31,10 @@
 #include <asm/stat.h>
 #include <asm/unistd.h>
 
-#include "../arch/x86_64/gate.h"
-#include "../syscalls.h"
-#include "board.h"
-#include "touch.h"
+#include "arch/x86_64/gate.h"
+#include "core/decide.h"
+#include "shim/shared_state.h"
+#include "shim/touch.h"
 
 #define HIDDEN __attribute__((visibility("hidden")))
 #define PP_STACK_SIZE 32768u

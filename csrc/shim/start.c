@@ -7,8 +7,8 @@
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 
-#include "../text.h"
-#include "shim.h"
+#include "core/text.h"
+#include "shim/shim.h"
 
 #define PAGE 4096u
 #define WIPE_ON_FORK 18 /* MADV_WIPEONFORK, younger than some headers */

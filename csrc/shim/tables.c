@@ -9,8 +9,8 @@
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 
-#include "../text.h"
-#include "shim.h"
+#include "core/text.h"
+#include "shim/shim.h"
 
 #define ARENA_SIZE (64u << 10)
 #define FIRST_CAPACITY 16u

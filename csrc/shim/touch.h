@@ -5,8 +5,8 @@
 #ifndef PYPARROT_TOUCH_H
 #define PYPARROT_TOUCH_H
 
-#include "../walk.h"
-#include "board.h"
+#include "core/walk.h"
+#include "shim/shared_state.h"
 
 /* Remember that a record was used; `opened` is PP_TOUCH_OPENED or 0. */
 static inline void pp_touch(struct pp_board_shared *shared, const struct pp_found *found,

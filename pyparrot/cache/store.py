@@ -30,13 +30,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from pyparrot.cache.locks import Locks
+from pyparrot.cache.transactions import Transactions
 from pyparrot.errors import PyparrotError
 
-from .locks import Locks
-from .transactions import Transactions
-
 if TYPE_CHECKING:
-    from .ledger import Ledger, Record
+    from pyparrot.cache.ledger import Ledger, Record
 
 VERSION = "1"
 DEFAULT_QUOTA = 4000 << 20
@@ -237,7 +236,7 @@ class ObjectStore:
 
     def _remove(self, names: Iterable[str]) -> None:
         """Remove objects, and the views that are links to them: else their space stays taken."""
-        from . import views
+        from pyparrot.cache import views
 
         names, shared = list(names), set()
         for name in names:
@@ -256,7 +255,7 @@ class ObjectStore:
     @property
     def ledger(self) -> Ledger:
         """The ledger, opened when it is first needed: warm use never needs it."""
-        from .ledger import Ledger
+        from pyparrot.cache.ledger import Ledger
 
         with self._lock:
             if self._ledger is None:
@@ -265,7 +264,7 @@ class ObjectStore:
 
     def _tell(self, ask: Callable[[Ledger], _Result]) -> _Result | None:
         """Let the ledger do something; None if it can't now."""
-        from .ledger import FAILURES, is_damaged
+        from pyparrot.cache.ledger import FAILURES, is_damaged
 
         try:
             return ask(self.ledger)
@@ -276,8 +275,8 @@ class ObjectStore:
 
     def _renew_ledger(self) -> None:
         """Begin a new ledger; what was pinned is written down elsewhere, too."""
-        from .ledger import FAILURES, Ledger
-        from .pins import pinned
+        from pyparrot.cache.ledger import FAILURES, Ledger
+        from pyparrot.sources.cvmfs.pins import pinned
 
         with self._lock:
             self._ledger = None
@@ -327,8 +326,8 @@ class ObjectStore:
 
     def _by_use(self) -> list[Record]:
         """The objects that may go, least recently used first."""
-        from .ledger import Record
-        from .pins import pinned
+        from pyparrot.cache.ledger import Record
+        from pyparrot.sources.cvmfs.pins import pinned
 
         known = self._tell(lambda ledger: {record.name: record for record in ledger.records()})
         stay = pinned(self) if known is None else set()
@@ -381,7 +380,7 @@ class ObjectStore:
         Others may use the cache meanwhile: who has an object open keeps it, who wants it later
         fetches it again.
         """
-        from . import views
+        from pyparrot.cache import views
 
         self.reconcile()  # what the ledger has missed shall go, too
         victims = [record for record in self.records() if everything or not record.pinned]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from .locks import Locks
+from pyparrot.cache.locks import Locks
 
 STALE_SECONDS = 24 * 3600
 """How long a file may stay of whose owner nothing is known."""

@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Callable, Container
 
-from .store import MARK, ObjectStore
+from pyparrot.cache.store import MARK, ObjectStore
 
 DIRECTORY = "views"
 

@@ -10,15 +10,15 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Callable
 
-from pyparrot.cli import _virtual, sentence
+from pyparrot.cli import _repository_options, sentence
 from pyparrot.cli._units import size_text
 from pyparrot.errors import PyparrotError, printable
 
 if TYPE_CHECKING:
     from pyparrot.cache import ObjectStore
     from pyparrot.cache.ledger import Record
-    from pyparrot.cache.prefetch import Outcome
     from pyparrot.progress import Progress
+    from pyparrot.sources.cvmfs.prefetch import Outcome
 
 _EPILOG = """\
 The cache is ~/.cache/pyparrot ($XDG_CACHE_HOME/pyparrot), unless CVMFS_CACHE_DIR or --cache name
@@ -66,8 +66,8 @@ def _open(arguments: argparse.Namespace) -> ObjectStore:
 
 
 def _configure_store(parser: argparse.ArgumentParser) -> None:
-    _virtual.add_cache_option(parser)
-    _virtual.add_parameters(parser)
+    _repository_options.add_cache_option(parser)
+    _repository_options.add_parameters(parser)
 
 
 # info and list
@@ -84,7 +84,7 @@ examples:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from pyparrot.cache.pins import pins
+    from pyparrot.sources.cvmfs.pins import pins
 
     with _open(arguments) as store:
         records, pinned = store.records(), pins(store)
@@ -96,7 +96,7 @@ def _info(arguments: argparse.Namespace) -> int:
     }
     held = [
         {
-            **_virtual.named(os.fsencode(f"/cvmfs/{pin.repository}{pin.path}")),
+            **_repository_options.named(os.fsencode(f"/cvmfs/{pin.repository}{pin.path}")),
             "revision": pin.revision,
             "objects": len(pin.objects),
         }
@@ -108,13 +108,13 @@ def _info(arguments: argparse.Namespace) -> int:
         "kinds": dict(sorted(counts.items())),
     }
     if arguments.json:
-        _virtual.write_json({**facts, **sizes, "pins": held})
+        _repository_options.write_json({**facts, **sizes, "pins": held})
         return 0
     shown = {name: size_text(count) for name, count in sizes.items()}
     if not store.quota:
         shown["quota"] = "none"
     facts["kinds"] = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    _virtual.write_facts({**facts, **shown})
+    _repository_options.write_facts({**facts, **shown})
     for pin in held:
         print(f"pin: {printable(str(pin['path']))}, revision {pin['revision']}")
     return 0
@@ -143,7 +143,7 @@ def _list(arguments: argparse.Namespace) -> int:
     with _open(arguments) as store:
         records = store.records()
     if arguments.json:
-        _virtual.write_json([{**r._asdict(), "kind": _kind(r.name)} for r in records])
+        _repository_options.write_json([{**r._asdict(), "kind": _kind(r.name)} for r in records])
         return 0
     width = max((len(str(record.size)) for record in records), default=0)
     for record in records:
@@ -153,7 +153,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _line(record: Record, width: int) -> str:
     mark = "pinned" if record.pinned else "-"
-    return f"{record.size:{width}}  {_virtual.time_text(record.used)}  {mark:6}  {record.name}"
+    used = _repository_options.time_text(record.used)
+    return f"{record.size:{width}}  {used}  {mark:6}  {record.name}"
 
 
 # verify and clear
@@ -176,9 +177,9 @@ examples:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from pyparrot.cache import pins
     from pyparrot.progress import Progress
-    from pyparrot.repository.cvmfs.recheck import recheck
+    from pyparrot.sources.cvmfs import pins
+    from pyparrot.sources.cvmfs.recheck import recheck
 
     with _open(arguments) as store, Progress("verifying", "objects", arguments.quiet) as progress:
         report = recheck(store, progress)
@@ -207,7 +208,7 @@ examples:
 
 
 def _clear(arguments: argparse.Namespace) -> int:
-    from pyparrot.cache import pins
+    from pyparrot.sources.cvmfs import pins
 
     with _open(arguments) as store:
         if arguments.all:
@@ -224,16 +225,16 @@ def _clear(arguments: argparse.Namespace) -> int:
 
 def _configure_fetch(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"""\
-{_virtual.OPTIONS_EPILOG}
+{_repository_options.OPTIONS_EPILOG}
 example:
   pyparrot cache fetch /cvmfs/sw.example.org/releases/2.0 /cvmfs/sw.example.org/setup.sh
 """
     parser.add_argument("-q", "--quiet", action="store_true", help="only failures, no progress")
-    _virtual.add_paths(parser)
+    _repository_options.add_paths(parser)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from pyparrot.cache.prefetch import prefetch
+    from pyparrot.sources.cvmfs.prefetch import prefetch
 
     return _get(
         arguments, lambda target, progress: prefetch(target.repository, [target.path], progress)
@@ -245,33 +246,35 @@ def _configure_pin(parser: argparse.ArgumentParser) -> None:
 A pin fetches the files, and holds them as they are in this revision, with the catalogs on the way
 there: they can be read without a network. Pin again to hold a newer revision instead.
 
-{_virtual.OPTIONS_EPILOG}
+{_repository_options.OPTIONS_EPILOG}
 example:
   pyparrot cache pin /cvmfs/sw.example.org/releases/2.0
 """
     parser.add_argument("-q", "--quiet", action="store_true", help="only failures, no progress")
-    _virtual.add_paths(parser)
+    _repository_options.add_paths(parser)
 
 
 def _pin(arguments: argparse.Namespace) -> int:
-    from pyparrot.cache.pins import pin
+    from pyparrot.sources.cvmfs.pins import pin
 
     return _get(arguments, lambda target, progress: pin(target.repository, target.path, progress))
 
 
-def _get(arguments: argparse.Namespace, get: Callable[[_virtual.Target, Progress], Outcome]) -> int:
+def _get(
+    arguments: argparse.Namespace, get: Callable[[_repository_options.Target, Progress], Outcome]
+) -> int:
     from pyparrot.progress import Progress
 
-    with _virtual.Repositories(arguments) as repositories:
+    with _repository_options.Repositories(arguments) as repositories:
         for target in repositories.targets():
             begin = time.monotonic()
             with Progress("fetching", "files", arguments.quiet) as progress:
                 outcome = get(target, progress)
             _report_failures(target, outcome)
             if outcome.failures:
-                repositories.status = _virtual.EXIT_SOME_FAILED
+                repositories.status = _repository_options.EXIT_SOME_FAILED
             if outcome.fetched + outcome.there > target.repository.store.quota > 0:
-                _virtual.warn(
+                _repository_options.warn(
                     f"{printable(target.shown)}: more than the cache's quota, which is"
                     f" {size_text(target.repository.store.quota)} (CVMFS_QUOTA_LIMIT)"
                 )
@@ -280,7 +283,7 @@ def _get(arguments: argparse.Namespace, get: Callable[[_virtual.Target, Progress
         return repositories.status
 
 
-def _summary(target: _virtual.Target, outcome: Outcome, seconds: float) -> str:
+def _summary(target: _repository_options.Target, outcome: Outcome, seconds: float) -> str:
     size = size_text
     return (
         f"{printable(target.shown)}: {outcome.files} files:"
@@ -288,10 +291,12 @@ def _summary(target: _virtual.Target, outcome: Outcome, seconds: float) -> str:
     )
 
 
-def _report_failures(target: _virtual.Target, outcome: Outcome) -> None:
+def _report_failures(target: _repository_options.Target, outcome: Outcome) -> None:
     mountpoint = b"/cvmfs/" + os.fsencode(target.repository.name)
     for path, error in outcome.failures[:_SHOWN_FAILURES]:
-        print(f"pyparrot: {_virtual.describe(mountpoint + path, error)}", file=sys.stderr)
+        print(
+            f"pyparrot: {_repository_options.describe(mountpoint + path, error)}", file=sys.stderr
+        )
     more = len(outcome.failures) - _SHOWN_FAILURES
     if more > 0:
         print(f"pyparrot: {printable(target.shown)}: {more} more failures", file=sys.stderr)
@@ -309,15 +314,15 @@ example:
 
 
 def _unpin(arguments: argparse.Namespace) -> int:
-    from pyparrot.cache.pins import unpin
+    from pyparrot.sources.cvmfs.pins import unpin
 
     status = 0
     with _open(arguments) as store:
         for path in arguments.paths:
-            if not unpin(store, *_virtual.split(os.fsencode(path))):
+            if not unpin(store, *_repository_options.split(os.fsencode(path))):
                 failure = PyparrotError(path, "not pinned", "pyparrot cache info lists the pins")
                 print(f"pyparrot: {failure}", file=sys.stderr)
-                status = _virtual.EXIT_SOME_FAILED
+                status = _repository_options.EXIT_SOME_FAILED
     return status
 
 

@@ -6,10 +6,10 @@ import argparse
 import functools
 import shutil
 
-from pyparrot.cli import _virtual
+from pyparrot.cli import _repository_options
 
 _EPILOG = f"""\
-{_virtual.OPTIONS_EPILOG}
+{_repository_options.OPTIONS_EPILOG}
 examples:
   pyparrot cat /cvmfs/sw.example.org/README
   pyparrot cat --tag v1 /cvmfs/sw.example.org/README
@@ -19,16 +19,16 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
-    _virtual.add_paths(parser)
+    _repository_options.add_paths(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with _virtual.Repositories(arguments) as repositories:
+    with _repository_options.Repositories(arguments) as repositories:
         for shown, repository, path in repositories.targets():
             file = repositories.attempt(shown, functools.partial(repository.open, path))
             if file is not None:
                 # Beyond this point a failure is one of standard output, not of the path.
                 with file:
-                    shutil.copyfileobj(file, _virtual.output(), 1 << 18)
+                    shutil.copyfileobj(file, _repository_options.output(), 1 << 18)
         return repositories.status

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import shtab
 
-    from . import COMMANDS, new_parser
+    from pyparrot.cli import COMMANDS, new_parser
 
     print(shtab.complete(new_parser(tuple(COMMANDS)), shell=arguments.shell))
     return 0

@@ -11,16 +11,16 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyparrot.cli import _virtual
+from pyparrot.cli import _repository_options
 
 if TYPE_CHECKING:
-    from pyparrot.index import Node
-    from pyparrot.repository.base import Listed, Repository
+    from pyparrot.tree.base import Listed, Repository
+    from pyparrot.tree.index import Node
 
 _EPILOG = f"""\
 All tests that are given must hold. No symlink is followed.
 
-{_virtual.OPTIONS_EPILOG}
+{_repository_options.OPTIONS_EPILOG}
 examples:
   pyparrot find /cvmfs/sw.example.org/releases -maxdepth 1 -type d
   pyparrot find /cvmfs/sw.example.org -name '*.so*' -type f -size +10M
@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("-print0", "--print0", action="store_true", help="NUL after each name")
     output.add_argument("--json", action="store_true", help="as JSON, with all that is known")
-    _virtual.add_paths(parser)
+    _repository_options.add_paths(parser)
     parser.set_defaults(run=_run)
 
 
@@ -122,23 +122,29 @@ def _run(arguments: argparse.Namespace) -> int:
     tests = _tests(arguments)
     described: list[dict[str, object]] = []
     end = b"\0" if arguments.print0 else b"\n"
-    with _virtual.Repositories(arguments) as repositories:
+    with _repository_options.Repositories(arguments) as repositories:
         for target in repositories.targets():
             for hit in _walk(repositories, target, arguments.maxdepth):
                 if not all(test(hit) for test in tests):
                     continue
                 if arguments.json:
-                    described.append(_virtual.facts_of(target.repository, hit.shown, hit.node))
+                    described.append(
+                        _repository_options.facts_of(target.repository, hit.shown, hit.node)
+                    )
                 else:
-                    shown = hit.shown if arguments.print0 else _virtual.shown_name(hit.shown)
-                    _virtual.write(shown + end)
+                    shown = (
+                        hit.shown if arguments.print0 else _repository_options.shown_name(hit.shown)
+                    )
+                    _repository_options.write(shown + end)
         if arguments.json:
-            _virtual.write_json(described)
+            _repository_options.write_json(described)
         return repositories.status
 
 
 def _walk(
-    repositories: _virtual.Repositories, target: _virtual.Target, deepest: int | None
+    repositories: _repository_options.Repositories,
+    target: _repository_options.Target,
+    deepest: int | None,
 ) -> Iterator[_Hit]:
     """What is at and below a path, a directory before what it holds; failures are told."""
     shown, repository, path = target

@@ -10,18 +10,18 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pyparrot.cli import _virtual
+from pyparrot.cli import _repository_options
 from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
-    from pyparrot.index import Node
-    from pyparrot.repository.base import Repository
+    from pyparrot.tree.base import Repository
+    from pyparrot.tree.index import Node
 
 _EPILOG = f"""\
 Names are sorted by their bytes, unless -t or -S says otherwise. Target and size of a variant
 symlink are those in this environment.
 
-{_virtual.OPTIONS_EPILOG}
+{_repository_options.OPTIONS_EPILOG}
 examples:
   pyparrot ls /cvmfs/sw.example.org
   pyparrot ls -ltr /cvmfs/sw.example.org/releases
@@ -56,14 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for flag, (name, text) in _FLAGS.items():
         output.add_argument(flag, dest=name, action="store_true", help=text)
     output.add_argument("--json", action="store_true", help="as JSON, with all that is known")
-    _virtual.add_paths(parser, nargs="*")
+    _repository_options.add_paths(parser, nargs="*")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if not arguments.paths:
         raise PyparrotError("ls", "which directory?", "pyparrot ls /cvmfs/FQRN")
-    with _virtual.Repositories(arguments) as repositories:
+    with _repository_options.Repositories(arguments) as repositories:
         listing = _Listing(arguments, repositories)
         listing.run(repositories.targets())
         return repositories.status
@@ -80,14 +80,16 @@ class _Entry(NamedTuple):
 
 
 class _Listing:
-    def __init__(self, arguments: argparse.Namespace, repositories: _virtual.Repositories) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, repositories: _repository_options.Repositories
+    ) -> None:
         self._arguments = arguments
         self._repositories = repositories
         self._json: list[dict[str, Any]] = []
         self._style = _Style.of(arguments)
         self._begun = False
 
-    def run(self, targets: Sequence[_virtual.Target]) -> None:
+    def run(self, targets: Sequence[_repository_options.Target]) -> None:
         """List all *targets*: first what is no directory, then what directories hold."""
         found = [entry for entry in map(self._entry, targets) if entry is not None]
         found = self._in_order(found)
@@ -99,9 +101,9 @@ class _Listing:
         for directory in directories:
             self._list(directory, titled)
         if self._arguments.json:
-            _virtual.write_json(self._json)
+            _repository_options.write_json(self._json)
 
-    def _entry(self, target: _virtual.Target) -> _Entry | None:
+    def _entry(self, target: _repository_options.Target) -> _Entry | None:
         shown, repository, path = target
 
         def look_up() -> _Entry:
@@ -147,10 +149,12 @@ class _Listing:
                 continue
             if titled and not self._arguments.json:
                 blank = b"\n" if self._begun else b""
-                _virtual.write(blank + _virtual.shown_name(directory.shown) + b":\n")
+                _repository_options.write(
+                    blank + _repository_options.shown_name(directory.shown) + b":\n"
+                )
             self._begun = True
             if self._style.long and not self._arguments.json:
-                _virtual.write(b"total %s\n" % self._style.total(held).encode())
+                _repository_options.write(b"total %s\n" % self._style.total(held).encode())
             self._show(held)
             if self._arguments.recursive:
                 below = (entry for entry in held if entry.name not in (b".", b".."))
@@ -177,10 +181,11 @@ class _Listing:
     def _show(self, entries: Sequence[_Entry]) -> None:
         if self._arguments.json:
             self._json += (
-                _virtual.facts_of(entry.repository, entry.shown, entry.node) for entry in entries
+                _repository_options.facts_of(entry.repository, entry.shown, entry.node)
+                for entry in entries
             )
             return
-        _virtual.write(b"".join(line + b"\n" for line in self._style.lines(entries)))
+        _repository_options.write(b"".join(line + b"\n" for line in self._style.lines(entries)))
 
 
 def _is_directory(entry: _Entry) -> bool:
@@ -201,7 +206,7 @@ class _Style(NamedTuple):
         """The style that the options ask for."""
         long = arguments.long or arguments.numeric
         columns = 0
-        if _virtual.to_terminal() and not long and not arguments.single:
+        if _repository_options.to_terminal() and not long and not arguments.single:
             import shutil
 
             columns = shutil.get_terminal_size().columns
@@ -220,7 +225,7 @@ class _Style(NamedTuple):
         """The lines that show *entries*."""
         if self.long:
             return self._long_lines(entries)
-        names = [_virtual.shown_name(entry.name) for entry in entries]
+        names = [_repository_options.shown_name(entry.name) for entry in entries]
         if self.inode:
             numbers = _right([str(entry.node.inode) for entry in entries])
             names = [number.encode() + b" " + name for number, name in zip(numbers, names)]
@@ -250,9 +255,9 @@ class _Style(NamedTuple):
         return self.size(status.st_size)
 
     def _name_field(self, entry: _Entry) -> bytes:
-        name = _virtual.shown_name(entry.name)
+        name = _repository_options.shown_name(entry.name)
         if stat.S_ISLNK(entry.node.mode):
-            name += b" -> " + _virtual.shown_name(entry.repository.target(entry.node))
+            name += b" -> " + _repository_options.shown_name(entry.repository.target(entry.node))
         return name
 
 

@@ -6,12 +6,12 @@ import argparse
 import errno
 import os
 
-from pyparrot.cli import _virtual
+from pyparrot.cli import _repository_options
 
 _EPILOG = f"""\
 The variables of a variant symlink, $(NAME), are replaced from the environment.
 
-{_virtual.OPTIONS_EPILOG}
+{_repository_options.OPTIONS_EPILOG}
 examples:
   pyparrot readlink /cvmfs/sw.example.org/current
   X=$(pyparrot readlink -n /cvmfs/sw.example.org/current)
@@ -25,13 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     end.add_argument("-n", "--no-newline", action="store_true", help="no newline after the last")
     end.add_argument("-z", "--zero", action="store_true", help="NUL after each, not a newline")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    _virtual.add_paths(parser)
+    _repository_options.add_paths(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     found: list[tuple[bytes, bytes]] = []
-    with _virtual.Repositories(arguments) as repositories:
+    with _repository_options.Repositories(arguments) as repositories:
         for shown, repository, path in repositories.targets():
             try:
                 found.append((shown, os.fsencode(repository.readlink(path))))
@@ -40,13 +40,13 @@ def _run(arguments: argparse.Namespace) -> int:
                     error = OSError(errno.EINVAL, "not a symlink")
                 repositories.complain(shown, error)
         if arguments.json:
-            _virtual.write_json([_described(*link) for link in found])
+            _repository_options.write_json([_described(*link) for link in found])
         else:
             separator = b"\0" if arguments.zero else b"\n"
             end = b"" if arguments.no_newline or not found else separator
-            _virtual.write(separator.join(target for _, target in found) + end)
+            _repository_options.write(separator.join(target for _, target in found) + end)
         return repositories.status
 
 
 def _described(shown: bytes, target: bytes) -> dict[str, str]:
-    return {**_virtual.named(shown), "target": os.fsdecode(target)}
+    return {**_repository_options.named(shown), "target": os.fsdecode(target)}

@@ -6,12 +6,12 @@ import argparse
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from pyparrot.cli import _virtual, sentence
+from pyparrot.cli import _repository_options, sentence
 from pyparrot.cli._units import size_text
 from pyparrot.errors import printable
 
 if TYPE_CHECKING:
-    from pyparrot.repository.cvmfs.remote import RemoteRepository
+    from pyparrot.sources.cvmfs.remote import RemoteRepository
 
 _EPILOG = """\
 examples:
@@ -37,7 +37,7 @@ examples:
 """
     info.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
     info.add_argument("--json", action="store_true", help="as JSON")
-    _virtual.add_options(info)
+    _repository_options.add_options(info)
     info.set_defaults(run=_info, refresh=True)
     summary = "fetch and verify all catalogs and objects of a revision"
     check = actions.add_parser("check", help=summary, description=sentence(summary))
@@ -55,26 +55,28 @@ examples:
     check.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
     check.add_argument("-q", "--quiet", action="store_true", help="only faults, no progress")
     check.add_argument("--catalogs-only", action="store_true", help="no objects of files")
-    _virtual.add_options(check)
+    _repository_options.add_options(check)
     check.set_defaults(run=_check, refresh=True)
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    with closing(_virtual.open_one(arguments, arguments.fqrn)) as repository:
+    with closing(_repository_options.open_one(arguments, arguments.fqrn)) as repository:
         facts, tags = _facts(repository), _tags(repository)
     if arguments.json:
-        _virtual.write_json({**facts, "tags": tags})
+        _repository_options.write_json({**facts, "tags": tags})
         return 0
     for name in facts:
         if name.startswith(("size", "root_size")):
             facts[name] = size_text(facts[name])
         elif isinstance(facts[name], list):
             facts[name] = " ".join(facts[name])
-    facts["published"] = _virtual.time_text(facts["published"]) if facts["published"] else "?"
+    facts["published"] = (
+        _repository_options.time_text(facts["published"]) if facts["published"] else "?"
+    )
     facts["ttl"] = f"{facts['ttl']} s"
-    _virtual.write_facts(facts)
+    _repository_options.write_facts(facts)
     for tag in reversed(tags):
-        when = _virtual.time_text(tag["timestamp"])
+        when = _repository_options.time_text(tag["timestamp"])
         text = printable(f"{tag['name']:20}  {tag['description']}")
         print(f"tag: {tag['revision']:6}  {when}  {text}".rstrip())
     return 0
@@ -107,9 +109,9 @@ def _facts(repository: RemoteRepository) -> dict[str, Any]:
 
 def _sizes(repository: RemoteRepository) -> dict[str, int]:
     """What the root catalog counts of the whole repository; nothing if it can't be had."""
-    from pyparrot.repository.cvmfs.catalog import Catalog
-    from pyparrot.repository.cvmfs.database import BROKEN
-    from pyparrot.repository.cvmfs.hashes import Kind
+    from pyparrot.sources.cvmfs.catalog import Catalog
+    from pyparrot.sources.cvmfs.database import BROKEN
+    from pyparrot.sources.cvmfs.hashes import Kind
 
     try:
         file = repository.objects.metadata(repository.root, Kind.CATALOG)
@@ -117,7 +119,7 @@ def _sizes(repository: RemoteRepository) -> dict[str, int]:
             counters = catalog.counters("self") + catalog.counters("subtree")
             size = catalog.size
     except (OSError, *BROKEN) as error:
-        _virtual.warn(f"{repository.name}: no sizes: {error}")
+        _repository_options.warn(f"{repository.name}: no sizes: {error}")
         return {}
     counts = counters.as_dict()
     return {
@@ -140,12 +142,12 @@ def _check(arguments: argparse.Namespace) -> int:
     import tempfile
 
     from pyparrot.progress import Progress
-    from pyparrot.repository.cvmfs.verify import verify
+    from pyparrot.sources.cvmfs.verify import verify
 
     # With a cache of its own, and empty, everything has to come from the server.
     with (
         tempfile.TemporaryDirectory(prefix="pyparrot-check-") as cache,
-        closing(_virtual.open_one(arguments, arguments.fqrn, cache)) as repository,
+        closing(_repository_options.open_one(arguments, arguments.fqrn, cache)) as repository,
     ):
         with Progress("checking", "objects", arguments.quiet) as progress:
             report = verify(repository, arguments.catalogs_only, progress)
@@ -153,7 +155,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for fault in report.faults:
         print(fault)
     if report.unchecked:
-        _virtual.warn(
+        _repository_options.warn(
             f"{arguments.fqrn}: {report.unchecked} external files not checked:"
             " no CVMFS_EXTERNAL_URL is configured"
         )

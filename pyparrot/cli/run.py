@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
-    from pyparrot.session import MountOption
+    from pyparrot.run.session import MountOption
 
 EPILOG = """\
 examples:
@@ -28,7 +28,7 @@ pyparrot itself has failed. This is no sandbox: a program that wants to get roun
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Fill in the parser of the command."""
-    from . import _virtual
+    from pyparrot.cli import _repository_options
 
     parser.epilog = EPILOG
     add = parser.add_argument
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " directory (read-only); can be given many times")  # fmt: skip
     add("-m", "--mount-file", metavar="FILE", action="append", default=[],
         help="a file of such mounts: /PATH SOURCE on each line")  # fmt: skip
-    _virtual.add_options(parser)
+    _repository_options.add_options(parser)
     add("--quota", metavar="MB", type=int, help="the cache's size; 0: no limit")
     add("--env", metavar="NAME=VALUE", action="append", default=[],
         help="set a variable for the command; can be given many times")  # fmt: skip
@@ -64,10 +64,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from pyparrot.session import Options
-    from pyparrot.session import run as run_session
-
-    from . import _virtual
+    from pyparrot.cli import _repository_options
+    from pyparrot.run.session import Options
+    from pyparrot.run.session import run as run_session
 
     command = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     if not command:
@@ -83,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(
         mounts=tuple(mounts),
         parameters={**_parameters(arguments.options), **parameters},
-        wanted=_virtual.wanted_revision(arguments),
+        wanted=_repository_options.wanted_revision(arguments),
         cache=arguments.cache,
         quota=None if arguments.quota is None else arguments.quota << 20,
         environment=_variables(arguments.env),
@@ -98,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _mount(shown: str, path: str, source: str) -> MountOption:
-    from pyparrot.session import MountOption
+    from pyparrot.run.session import MountOption
 
     if not path.startswith("/") or not source:
         raise PyparrotError(shown, "not /PATH=SOURCE", "such as /cvmfs/x.example.org=x.example.org")

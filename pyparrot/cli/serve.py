@@ -41,8 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import signal
 
     from pyparrot import serve
-
-    from . import SIGINT_STATUS
+    from pyparrot.cli import SIGINT_STATUS
 
     log = {} if arguments.quiet else {"log": serve.log_to_stderr}
     server = serve.Server(

@@ -11,15 +11,15 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any, Callable
 
-from pyparrot.cli import _virtual
+from pyparrot.cli import _repository_options
 from pyparrot.errors import printable
 
 if TYPE_CHECKING:
-    from pyparrot.repository.base import Repository
-    from pyparrot.walk import Found
+    from pyparrot.tree.base import Repository
+    from pyparrot.tree.snapshot import Found
 
 _EPILOG = f"""\
-{_virtual.OPTIONS_EPILOG}
+{_repository_options.OPTIONS_EPILOG}
 examples:
   pyparrot stat /cvmfs/sw.example.org/releases/2.0/bin/tool
   pyparrot stat --json /cvmfs/sw.example.org/README | jq -r '.[0].hash'
@@ -41,13 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("-L", "--dereference", action="store_true", help="follow symlinks")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    _virtual.add_paths(parser)
+    _repository_options.add_paths(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     described: list[dict[str, Any]] = []
-    with _virtual.Repositories(arguments) as repositories:
+    with _repository_options.Repositories(arguments) as repositories:
         for target in repositories.targets():
             facts = repositories.attempt(
                 target.shown, functools.partial(_facts, target, arguments.dereference)
@@ -57,20 +57,20 @@ def _run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 described.append(facts)
             else:
-                _virtual.write(os.fsencode(_text(target.repository, facts)) + b"\n")
+                _repository_options.write(os.fsencode(_text(target.repository, facts)) + b"\n")
         if arguments.json:
-            _virtual.write_json(described)
+            _repository_options.write_json(described)
         return repositories.status
 
 
-def _facts(target: _virtual.Target, follow: bool) -> dict[str, Any]:
-    from pyparrot.repository.cvmfs import xattrs
+def _facts(target: _repository_options.Target, follow: bool) -> dict[str, Any]:
+    from pyparrot.sources.cvmfs import xattrs
 
     shown, repository, path = target
     found = repository.lookup(path, follow_symlinks=follow)
     attributes = xattrs.unpack(found.node.xattrs) if found.node.xattrs else {}
     return {
-        **_virtual.facts_of(repository, shown, found.node),
+        **_repository_options.facts_of(repository, shown, found.node),
         "repository": repository.name,
         "revision": repository.lookup("/").catalog.revision,
         "catalog": str(found.catalog.catalog),
@@ -82,7 +82,7 @@ def _facts(target: _virtual.Target, follow: bool) -> dict[str, Any]:
 def _nesting(repository: Repository, found: Found) -> dict[str, Any]:
     """Where the catalog that has the name is mounted, and which one is mounted at the name."""
     from pyparrot._core import lib
-    from pyparrot.repository.cvmfs.hashes import ContentHash
+    from pyparrot.sources.cvmfs.hashes import ContentHash
 
     mountpoint = found.path.rpartition(b"/")[0]
     while mountpoint and not repository.lookup(mountpoint).node.flags & lib.PP_NESTED:
@@ -121,7 +121,7 @@ def _text(repository: Repository, facts: dict[str, Any]) -> str:
 
 
 def _shown(name: str) -> str:
-    return os.fsdecode(_virtual.shown_name(os.fsencode(name)))
+    return os.fsdecode(_repository_options.shown_name(os.fsencode(name)))
 
 
 def _repository_lines(facts: dict[str, Any]) -> list[str]:
@@ -143,7 +143,7 @@ def _repository_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _format_of(kind: str) -> int:
-    return next((form for form, name in _virtual.TYPES.items() if name == kind), 0)
+    return next((form for form, name in _repository_options.TYPES.items() if name == kind), 0)
 
 
 def _kind(mode: int) -> str:

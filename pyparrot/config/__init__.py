@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from pyparrot.config import defaults, shell
+from pyparrot.config.names import check_fqrn, config_directory, split_fqrn
+from pyparrot.config.shell import Problem
 from pyparrot.errors import PyparrotError
-
-from . import defaults, shell
-from .names import check_fqrn, config_directory, split_fqrn
-from .shell import Problem
 
 __all__ = [
     "ETC",

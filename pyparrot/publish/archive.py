@@ -5,12 +5,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
-from pyparrot.repository.cvmfs.catalog import DIRECTORY, Chunk, Entry
-
-from .layout import RULES_FILE
-from .remaining import Remaining
-from .source import MARKER, Item, Surveyed
-from .stage import IMPLIED_MODE, Stage
+from pyparrot.publish.layout import RULES_FILE
+from pyparrot.publish.pending import Remaining
+from pyparrot.publish.source import MARKER, Item, Surveyed
+from pyparrot.publish.staging_tree import IMPLIED_MODE, Stage
+from pyparrot.sources.cvmfs.catalog import DIRECTORY, Chunk, Entry
 
 
 class ArchiveSource:

@@ -8,21 +8,20 @@ from __future__ import annotations
 from typing import Callable, NamedTuple
 
 from pyparrot.progress import Progress
-from pyparrot.repository.cvmfs.catalog import (
+from pyparrot.publish.catalogs import CatalogWriter, CatalogWriters, FinishedCatalog, totals_of
+from pyparrot.publish.compare import same_entry, same_metadata, stored
+from pyparrot.publish.content import Body
+from pyparrot.publish.layout import Layout
+from pyparrot.publish.scan import Enter, Leave, Pair, walk
+from pyparrot.publish.source import Item, Source
+from pyparrot.sources.cvmfs.catalog import (
     DIRECTORY,
     NESTED_MOUNTPOINT,
     NESTED_ROOT,
     Chunk,
     Entry,
 )
-from pyparrot.repository.cvmfs.tree import CatalogTree
-
-from .catalogs import CatalogWriter, CatalogWriters, FinishedCatalog, totals_of
-from .compare import same_entry, same_metadata, stored
-from .content import Body
-from .layout import Layout
-from .source import Item, Source
-from .walk import Enter, Leave, Pair, walk
+from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 _WAITING_CATALOGS = 32
 """How many catalogs may be open because bodies of theirs are not stored yet."""

@@ -13,13 +13,12 @@ import shutil
 from typing import NamedTuple
 
 from pyparrot.errors import naming
-from pyparrot.repository.cvmfs.catalog import Catalog, Chunk, Counters, Entry, NestedCatalog
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.tree import CatalogTree
-
-from .content import BodyStore
-from .settings import Settings
-from .storage import Storage
+from pyparrot.publish.content import BodyStore
+from pyparrot.publish.settings import Settings
+from pyparrot.publish.storage import Storage
+from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Counters, Entry, NestedCatalog
+from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 _BUFFERED_ENTRIES = 500
 

@@ -16,22 +16,21 @@ from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.repository.cvmfs import manifest, reflog
-from pyparrot.repository.cvmfs.catalog import (
+from pyparrot.publish import keys, trust
+from pyparrot.publish.catalog_markers import KIND_OF_REFERENCE, mark_of_body
+from pyparrot.publish.repository import Repository, roots_of
+from pyparrot.publish.storage import Storage
+from pyparrot.sources.cvmfs import manifest, reflog
+from pyparrot.sources.cvmfs.catalog import (
     DIRECTORY,
     NESTED_ROOT,
     Catalog,
     Counters,
     StoredObject,
 )
-from pyparrot.repository.cvmfs.compression import Compression
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.manifest import Manifest
-
-from . import keys, trust
-from .marking import KIND_OF_REFERENCE, mark_of_body
-from .repository import Repository, roots_of
-from .storage import Storage
+from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.manifest import Manifest
 
 _PIECE = 1 << 20
 _UNDER_WAY = 256

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyparrot.repository.cvmfs.catalog import (
+from pyparrot.publish.source import Item
+from pyparrot.sources.cvmfs.catalog import (
     CHUNKED,
     DIRECTORY,
     FILE,
@@ -10,8 +11,6 @@ from pyparrot.repository.cvmfs.catalog import (
     SYMLINK,
     Entry,
 )
-
-from .source import Item
 
 _TYPE = DIRECTORY | FILE | SYMLINK | SPECIAL
 _BODY = CHUNKED | 0x3F00

@@ -16,12 +16,11 @@ from typing import Any, Callable, NamedTuple
 
 from pyparrot._core import ffi, lib
 from pyparrot.errors import naming
-from pyparrot.repository.cvmfs.catalog import CHUNKED, Chunk, Entry, storage_flags
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-
-from .settings import Settings
-from .source import changed, source_error
-from .storage import Storage
+from pyparrot.publish.settings import Settings
+from pyparrot.publish.source import changed, source_error
+from pyparrot.publish.storage import Storage
+from pyparrot.sources.cvmfs.catalog import CHUNKED, Chunk, Entry, storage_flags
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 _BATCH_FILES = 32
 _BATCH_BYTES = 1 << 20
@@ -257,7 +256,7 @@ class BodyStore:
         return _Stored(name, self._storage.put(name, kind, packed))
 
     def _store_object(self, file: str, kind: Kind) -> _Stored:
-        from pyparrot.repository.cvmfs.compression import Compression
+        from pyparrot.sources.cvmfs.compression import Compression
 
         with open(file, "rb") as stream:
             packed = Compression.ZLIB.pack(stream.read())

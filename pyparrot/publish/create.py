@@ -7,16 +7,15 @@ import time
 from typing import IO
 
 from pyparrot.errors import PyparrotError
-from pyparrot.repository.cvmfs import manifest, reflog, whitelist
-from pyparrot.repository.cvmfs.catalog import DIRECTORY, Catalog, Counters, Entry
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.signature import Certificate
-
-from . import keys, settings, trust
-from .repository import Publication, Repository, Root
-from .settings import Settings
-from .source import DIRECTORY_SIZE
+from pyparrot.publish import keys, settings, trust
+from pyparrot.publish.repository import Publication, Repository, Root
+from pyparrot.publish.settings import Settings
+from pyparrot.publish.source import DIRECTORY_SIZE
+from pyparrot.sources.cvmfs import manifest, reflog, whitelist
+from pyparrot.sources.cvmfs.catalog import DIRECTORY, Catalog, Counters, Entry
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.signature import Certificate
 
 REPLICA_MARKER = ".cvmfs_master_replica"
 _REPLICA_TEXT = b"Servers may make replicas (stratum 1) of this repository.\n"

@@ -12,11 +12,17 @@ from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.manifest import Manifest
-
-from .marking import KIND_OF_REFERENCE, catalogs, mark, mark_of_body, mark_of_file, marks_of_roots
-from .repository import Publication, Repository
+from pyparrot.publish.catalog_markers import (
+    KIND_OF_REFERENCE,
+    catalogs,
+    mark,
+    mark_of_body,
+    mark_of_file,
+    marks_of_roots,
+)
+from pyparrot.publish.repository import Publication, Repository
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.manifest import Manifest
 
 _DAY = 24 * 3600
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from pyparrot.repository.cvmfs.catalog import COUNTERS
-
-from . import keys, trust
-from .repository import Repository
+from pyparrot.publish import keys, trust
+from pyparrot.publish.repository import Repository
+from pyparrot.sources.cvmfs.catalog import COUNTERS
 
 
 def describe(fqrn: str) -> dict[str, str | int]:

@@ -12,9 +12,8 @@ from datetime import datetime, timezone
 from typing import Callable, NamedTuple, TypeVar
 
 from pyparrot.errors import PyparrotError, naming
-from pyparrot.repository.cvmfs import signature
-
-from .settings import config_directory
+from pyparrot.publish.settings import config_directory
+from pyparrot.sources.cvmfs import signature
 
 _Key = TypeVar("_Key")
 

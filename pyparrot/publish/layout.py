@@ -12,10 +12,9 @@ import heapq
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
-from pyparrot.repository.cvmfs.catalog import FILE, Entry
-
-from .settings import Settings
-from .source import MARKER, Item, Surveyed
+from pyparrot.publish.settings import Settings
+from pyparrot.publish.source import MARKER, Item, Surveyed
+from pyparrot.sources.cvmfs.catalog import FILE, Entry
 
 AUTOMATIC_MARKER = b".cvmfsautocatalog"
 RULES_FILE = b"/.cvmfsdirtab"

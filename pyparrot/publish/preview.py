@@ -6,18 +6,17 @@ from collections.abc import Iterator
 
 from pyparrot.errors import printable
 from pyparrot.progress import Progress
-from pyparrot.repository.cvmfs.catalog import Entry
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.tree import CatalogTree
-
-from .build import Changes
-from .compare import same_entry, same_metadata, stored
-from .content import Body, BodyStore
-from .layout import Layout
-from .repository import Repository
-from .source import Item, Source
-from .storage import Storage
-from .walk import Pair, walk
+from pyparrot.publish.build import Changes
+from pyparrot.publish.compare import same_entry, same_metadata, stored
+from pyparrot.publish.content import Body, BodyStore
+from pyparrot.publish.layout import Layout
+from pyparrot.publish.repository import Repository
+from pyparrot.publish.scan import Pair, walk
+from pyparrot.publish.source import Item, Source
+from pyparrot.publish.storage import Storage
+from pyparrot.sources.cvmfs.catalog import Entry
+from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 
 class _Nowhere(Storage):

@@ -17,18 +17,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError, from_os_error, naming
-from pyparrot.repository.cvmfs import history, manifest, reflog
-from pyparrot.repository.cvmfs.catalog import Catalog
-from pyparrot.repository.cvmfs.compression import Compression
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.history import TRUNK, TRUNK_PREVIOUS, Tag
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.reflog import Reference, ReferenceType
-from pyparrot.repository.cvmfs.tree import CatalogTree
-
-from . import keys, settings, trust
-from .settings import Settings
-from .storage import Storage
+from pyparrot.publish import keys, settings, trust
+from pyparrot.publish.settings import Settings
+from pyparrot.publish.storage import Storage
+from pyparrot.sources.cvmfs import history, manifest, reflog
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
+from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.history import TRUNK, TRUNK_PREVIOUS, Tag
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.reflog import Reference, ReferenceType
 
 
 class Root(NamedTuple):

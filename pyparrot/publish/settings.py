@@ -16,8 +16,8 @@ from typing import IO, NamedTuple
 from pyparrot.config import shell
 from pyparrot.config.names import check_fqrn, config_directory
 from pyparrot.errors import PyparrotError, naming
-from pyparrot.repository.cvmfs.compression import Compression
-from pyparrot.repository.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.hashes import Algorithm
 
 __all__ = [
     "Settings",

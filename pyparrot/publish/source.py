@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
-from pyparrot.repository.cvmfs import xattrs
-from pyparrot.repository.cvmfs.catalog import DIRECTORY, FILE, SPECIAL, SYMLINK, Chunk, Entry
+from pyparrot.sources.cvmfs import xattrs
+from pyparrot.sources.cvmfs.catalog import DIRECTORY, FILE, SPECIAL, SYMLINK, Chunk, Entry
 
 MARKER = b".cvmfscatalog"
 """A file of this name makes its directory the root of a nested catalog."""

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Callable
 
 from pyparrot.errors import PyparrotError, naming
-from pyparrot.repository.cvmfs.compression import Compression, inflate
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.compression import Compression, inflate
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 CATALOG_LIMIT = 4 << 30
 """The largest catalog, history or metainfo that is unpacked, in bytes."""

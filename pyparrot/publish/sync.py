@@ -9,24 +9,23 @@ from typing import IO, NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.repository.cvmfs.catalog import Catalog
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.history import Tag
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.tree import CatalogTree
-
-from . import keys
-from .archive import ArchiveSource
-from .build import Builder, Changes
-from .catalogs import CatalogWriters, Revision
-from .content import BodyStore
-from .layout import AUTOMATIC_MARKER, RULES_FILE, Layout, Rules, plan
-from .preview import preview
-from .remaining import Remaining
-from .repository import Publication, Repository, Root
-from .source import DirectorySource, Owner, Source
-from .stage import Stage, repository_path
-from .tags import with_tag
+from pyparrot.publish import keys
+from pyparrot.publish.archive import ArchiveSource
+from pyparrot.publish.build import Builder, Changes
+from pyparrot.publish.catalogs import CatalogWriters, Revision
+from pyparrot.publish.content import BodyStore
+from pyparrot.publish.layout import AUTOMATIC_MARKER, RULES_FILE, Layout, Rules, plan
+from pyparrot.publish.pending import Remaining
+from pyparrot.publish.preview import preview
+from pyparrot.publish.repository import Publication, Repository, Root
+from pyparrot.publish.source import DirectorySource, Owner, Source
+from pyparrot.publish.staging_tree import Stage, repository_path
+from pyparrot.publish.tags import with_tag
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.history import Tag
+from pyparrot.sources.cvmfs.manifest import Manifest
 
 
 class Options(NamedTuple):

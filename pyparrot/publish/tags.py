@@ -6,14 +6,13 @@ import os
 import time
 
 from pyparrot.errors import PyparrotError
-from pyparrot.repository.cvmfs import history
-from pyparrot.repository.cvmfs.catalog import Catalog
-from pyparrot.repository.cvmfs.hashes import ContentHash, Kind
-from pyparrot.repository.cvmfs.history import Tag
-from pyparrot.repository.cvmfs.manifest import Manifest
-
-from .content import BodyStore
-from .repository import Repository, Root
+from pyparrot.publish.content import BodyStore
+from pyparrot.publish.repository import Repository, Root
+from pyparrot.sources.cvmfs import history
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.history import Tag
+from pyparrot.sources.cvmfs.manifest import Manifest
 
 
 def with_tag(tags: list[Tag], new: Tag) -> list[Tag]:

@@ -6,17 +6,16 @@ import os
 from datetime import datetime, timedelta, timezone
 
 from pyparrot.errors import PyparrotError
-from pyparrot.repository.cvmfs import manifest as manifests
-from pyparrot.repository.cvmfs import signature, trust
-from pyparrot.repository.cvmfs import whitelist as whitelists
-from pyparrot.repository.cvmfs.blacklist import Blacklist
-from pyparrot.repository.cvmfs.hashes import Algorithm, Kind
-from pyparrot.repository.cvmfs.letter import Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.whitelist import Whitelist, fingerprint
-
-from .keys import SigningKeys
-from .storage import Storage
+from pyparrot.publish.keys import SigningKeys
+from pyparrot.publish.storage import Storage
+from pyparrot.sources.cvmfs import manifest as manifests
+from pyparrot.sources.cvmfs import signature, trust
+from pyparrot.sources.cvmfs import whitelist as whitelists
+from pyparrot.sources.cvmfs.blacklist import Blacklist
+from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint
 
 
 def _now() -> datetime:

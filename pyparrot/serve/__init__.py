@@ -23,8 +23,7 @@ from typing import Any, Callable
 
 from pyparrot import __version__
 from pyparrot.errors import PyparrotError, printable
-
-from .site import Document, Site, byte_range, unchanged
+from pyparrot.serve.site import Document, Site, byte_range, unchanged
 
 CONNECTION_LIMIT = 128
 """Connections answered at the same time; further ones wait in the kernel's queue."""

@@ -15,8 +15,8 @@ from email.message import Message
 from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError, from_os_error
-from pyparrot.repository.cvmfs import manifest
-from pyparrot.repository.cvmfs.letter import Letter
+from pyparrot.sources.cvmfs import manifest
+from pyparrot.sources.cvmfs.signed_text import Letter
 
 OBJECT_LIFETIME = 3 * 24 * 60 * 60
 """Seconds that a cache may keep an object: its name is its hash, so it never changes."""

@@ -14,12 +14,12 @@ Importing this does not import requests: programs that find everything in the ca
 
 from __future__ import annotations
 
+from pyparrot.single_flight import SingleFlight
 from pyparrot.transport.client import Sink, Statistics, Transport
 from pyparrot.transport.failures import Corrupt, TransportError
 from pyparrot.transport.policy import Policy
 from pyparrot.transport.proxies import DIRECT, ProxyGroups
 from pyparrot.transport.servers import parse_servers
-from pyparrot.transport.single_flight import SingleFlight
 
 __all__ = [
     "DIRECT",

@@ -26,10 +26,10 @@ from typing import NamedTuple
 
 from report import Row, timed
 
-from pyparrot.cache.prefetch import THREADS, prefetch
 from pyparrot.progress import Progress
 from pyparrot.repository import open_repository
-from pyparrot.repository.cvmfs.remote import RemoteRepository
+from pyparrot.sources.cvmfs.prefetch import THREADS, prefetch
+from pyparrot.sources.cvmfs.remote import RemoteRepository
 
 FQRN = "bench.example.org"
 NGINX = "/usr/sbin/nginx"

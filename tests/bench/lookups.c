@@ -8,7 +8,7 @@
  * a record can do with less. The clock is the thread's own CPU time, so that other programs disturb
  * little.
  */
-#include "walk.h"
+#include "core/walk.h"
 
 #include <fcntl.h>
 #include <stdio.h>

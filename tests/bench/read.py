@@ -8,7 +8,7 @@ look-ups: real paths of 3 to 5 parts through the C walk (``lookups.c``, compiled
   path, which also tells the path without symlinks; it is what programs in a run get. "Directory by
   directory", the directories come in random order, and so do the files of each.
 index: an index file made of a catalog; beside it, the catalog's rows are read and nothing is done.
-fetch: all of a repository's small files into an empty cache, with `pyparrot.cache.prefetch`, from
+fetch: all of a repository's small files into an empty cache, with `sources.cvmfs.prefetch`, from
   nginx (or, without it, `pyparrot serve`) on loopback, and through a forwarder that holds each
   answer back by 20 ms; then one by one. Beside it, `requests` alone in as many threads, each with a
   session: get, check the hash, unpack, write a file. All is in /dev/shm, if it is there.
@@ -38,11 +38,11 @@ import report
 from fetch import fetching
 from report import Row, timed
 
-from pyparrot.index import ROOT_HASH, Index, build
-from pyparrot.repository.cvmfs import catalog as catalogs
-from pyparrot.repository.cvmfs.catalog import Catalog, Entry
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.walk import Found, Snapshot
+from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog, Entry
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.tree.index import ROOT_HASH, Index, build
+from pyparrot.tree.snapshot import Found, Snapshot
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "csrc"
@@ -100,7 +100,7 @@ def make_index(catalog: str, output: str) -> None:
 def look_ups(work: str, sizes: list[int], rounds: int) -> Iterator[Row]:
     """Look-ups in catalogs of these sizes."""
     program = os.path.join(work, "lookups")
-    sources = [str(HERE / "lookups.c"), str(CORE / "index.c"), str(CORE / "walk.c")]
+    sources = [str(HERE / "lookups.c"), str(CORE / "core/index.c"), str(CORE / "core/walk.c")]
     options = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
     subprocess.run(["cc", *options, *sources, "-o", program], check=True)
     for size in sizes:

@@ -23,11 +23,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyparrot._core import ffi, lib
-from pyparrot.index import ROOT_HASH, Index, build
-from pyparrot.repository.cvmfs import catalog as catalogs
-from pyparrot.repository.cvmfs.catalog import Catalog, Entry, NestedCatalog
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.walk import Found, Missing, NeedCatalog, Outcome, Outside, Snapshot
+from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog, Entry, NestedCatalog
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.tree.index import ROOT_HASH, Index, build
+from pyparrot.tree.snapshot import Found, Missing, NeedCatalog, Outcome, Outside, Snapshot
 
 BOUNDED = settings(
     max_examples=120,

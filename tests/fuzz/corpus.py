@@ -15,14 +15,14 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pyparrot.index import ROOT_HASH, build
-from pyparrot.repository.cvmfs import catalog as catalogs
-from pyparrot.repository.cvmfs import xattrs
-from pyparrot.repository.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.repository.cvmfs.letter import Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.whitelist import Whitelist
+from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs import xattrs
+from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.whitelist import Whitelist
+from pyparrot.tree.index import ROOT_HASH, build
 
 FOUND = Path(__file__).parent / "seeds"
 NAME = Algorithm.SHA1.of(b"catalog")

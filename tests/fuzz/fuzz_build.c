@@ -6,7 +6,7 @@
  * Input: the number of rows, 16 bytes for each of them, and the texts. A row is mostly what a
  * catalog holds, so that more than its first check is reached, with what the bytes say changed.
  */
-#include "index_build.h"
+#include "python/index_build.h"
 
 #include <stdlib.h>
 #include <string.h>

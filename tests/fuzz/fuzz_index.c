@@ -8,7 +8,7 @@
  * the choices say otherwise, the header's fixed fields are made right: without that nearly
  * everything would end in pp_index_open.
  */
-#include "walk.h"
+#include "core/walk.h"
 
 #include <stdlib.h>
 #include <string.h>

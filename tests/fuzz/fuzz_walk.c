@@ -6,8 +6,8 @@
  *
  * Input: a byte of choices, the targets of LINKS symlinks (each ended by a newline), and the path.
  */
-#include "index_build.h"
-#include "walk.h"
+#include "python/index_build.h"
+#include "core/walk.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -20,14 +20,14 @@ from typing import Any, Callable, TypeVar
 
 from pyparrot._core import lib
 from pyparrot.config import shell
-from pyparrot.index import ROOT_HASH, BadCatalogError, Index, build
-from pyparrot.repository.cvmfs import xattrs
-from pyparrot.repository.cvmfs.catalog import Catalog
-from pyparrot.repository.cvmfs.database import BROKEN
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.repository.cvmfs.letter import Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.whitelist import Whitelist
+from pyparrot.sources.cvmfs import xattrs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.database import BROKEN
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.whitelist import Whitelist
+from pyparrot.tree.index import ROOT_HASH, BadCatalogError, Index, build
 
 _NAME = Algorithm.SHA1.of(b"catalog")
 _MAGIC = b"SQLite format 3\0"

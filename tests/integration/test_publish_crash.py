@@ -264,8 +264,8 @@ def _believed(site: Site, moment: int) -> None:
         patch.setenv("XDG_CONFIG_HOME", str(site.base / "config"))
         from pyparrot.publish import keys, trust
         from pyparrot.publish.repository import Repository
-        from pyparrot.repository.cvmfs import signature
-        from pyparrot.repository.cvmfs.hashes import Algorithm, Kind
+        from pyparrot.sources.cvmfs import signature
+        from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
 
         repository = Repository.open(FQRN)
         named = repository.manifest.certificate

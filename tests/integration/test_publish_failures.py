@@ -30,9 +30,9 @@ from support.runs import ordinary_user
 from pyparrot.cli import main
 from pyparrot.publish import keys, trust
 from pyparrot.publish.repository import Repository
-from pyparrot.repository.cvmfs import signature
-from pyparrot.repository.cvmfs.catalog import Catalog
-from pyparrot.repository.cvmfs.hashes import Algorithm, Kind
+from pyparrot.sources.cvmfs import signature
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
 
 # What Python prints of errors in finalizers would be more than one line.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")

@@ -29,7 +29,7 @@ from support import run_publish, run_pyparrot
 from support.reader import Fact, PublishedRepository, differences, facts_on_disk
 
 from pyparrot.publish import repository as publisher
-from pyparrot.repository.cvmfs.hashes import ContentHash
+from pyparrot.sources.cvmfs.hashes import ContentHash
 
 FQRN = "sw.example.org"
 MARKER = b".cvmfscatalog"

@@ -109,7 +109,7 @@ def run_herd(task: Task) -> Report:
     import requests  # noqa: F401 (once for all readers, before they are forked)
 
     import pyparrot.cache
-    import pyparrot.repository.cvmfs.remote
+    import pyparrot.sources.cvmfs.remote
     import pyparrot.transport.connections  # noqa: F401
 
     if task.disk:

@@ -42,12 +42,12 @@ from pyparrot.errors import PyparrotError, understood
 from pyparrot.publish import keys, trust
 from pyparrot.publish.settings import settings_file
 from pyparrot.repository import open_repository
-from pyparrot.repository.base import Repository
-from pyparrot.repository.cvmfs import signature
-from pyparrot.repository.cvmfs.hashes import Algorithm, ContentHash, Kind
-from pyparrot.repository.cvmfs.letter import Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.remote import RemoteRepository
+from pyparrot.sources.cvmfs import signature
+from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.remote import RemoteRepository
+from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.tree.base import Repository
 
 FQRN = "sw.example.org"
 OTHER = "other.example.org"

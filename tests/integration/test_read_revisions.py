@@ -18,12 +18,12 @@ from pyparrot.errors import PyparrotError
 from pyparrot.publish import keys, trust
 from pyparrot.publish.keys import SigningKeys
 from pyparrot.repository import open_repository
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.repository.cvmfs.letter import Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.remote import RemoteRepository, Wanted
-from pyparrot.repository.cvmfs.signature import certificate_der
-from pyparrot.repository.cvmfs.whitelist import fingerprint, fingerprint_text
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
+from pyparrot.sources.cvmfs.signature import certificate_der
+from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.whitelist import fingerprint, fingerprint_text
 
 FQRN = "sw.example.org"
 TAGS = ("one", "two", "three")

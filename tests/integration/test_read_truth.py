@@ -32,12 +32,12 @@ from pyparrot.config import config_directory, load
 from pyparrot.publish import keys, trust
 from pyparrot.publish.settings import settings_file
 from pyparrot.repository import open_repository
-from pyparrot.repository.base import Repository
-from pyparrot.repository.cvmfs.catalog import parent_hash, path_hash
-from pyparrot.repository.cvmfs.hashes import Algorithm, ContentHash, Kind
-from pyparrot.repository.cvmfs.letter import Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.remote import RemoteRepository, Wanted
+from pyparrot.sources.cvmfs.catalog import parent_hash, path_hash
+from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
+from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.tree.base import Repository
 
 SQUID = "/usr/sbin/squid"
 LIMIT = 30.0

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pyparrot.elf import SEGMENT
-from pyparrot.shim.image import EH_FRAME, PROGRAM_HEADERS, Image, Segment
-from pyparrot.shim.loading import LIBRARY
+from pyparrot.libc.elf import SEGMENT
+from pyparrot.libc.image import EH_FRAME, PROGRAM_HEADERS, Image, Segment
+from pyparrot.libc.substitution import LIBRARY
 
 PAGE = 4096
 SHIM = Path(LIBRARY)
@@ -96,7 +96,7 @@ COMPARISON_TEXTS = (
     "cmp $0xfffff001, %eax",
     "cmp $0xfffff000, %eax",
 )
-"""What `pyparrot.shim.sites.COMPARISONS` are, in their order."""
+"""What `pyparrot.libc.sites.COMPARISONS` are, in their order."""
 
 # Four functions that stat, by the four comparisons; they return 1 if that failed, else 0.
 CALLS = "".join(

@@ -294,7 +294,7 @@ def test_built_in_domains_need_no_files(site: Site, domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_built_in_keys_are_rsa_keys(domain: str) -> None:
-    from pyparrot.repository.cvmfs.signature import load_public_key
+    from pyparrot.sources.cvmfs.signature import load_public_key
 
     keys = [load_public_key(Path(file).read_bytes()) for file in defaults.keys(domain)]
     assert keys

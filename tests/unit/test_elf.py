@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyparrot.elf import copy_with_interpreter
+from pyparrot.libc.elf import copy_with_interpreter
 
 PROGRAM = Path("/bin/true")
 LOADER = Path("/lib64/ld-linux-x86-64.so.2").resolve()

@@ -20,15 +20,15 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from pyparrot.errors import PyparrotError
-from pyparrot.repository.cvmfs import history, reflog, signature, xattrs
-from pyparrot.repository.cvmfs.catalog import Catalog
-from pyparrot.repository.cvmfs.compression import Compression, inflate
-from pyparrot.repository.cvmfs.hashes import Algorithm, ContentHash, Kind
-from pyparrot.repository.cvmfs.history import Tag
-from pyparrot.repository.cvmfs.letter import SEPARATOR, Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.reflog import Reference, ReferenceType
-from pyparrot.repository.cvmfs.whitelist import Whitelist, fingerprint, fingerprint_text
+from pyparrot.sources.cvmfs import history, reflog, signature, xattrs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.compression import Compression, inflate
+from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
+from pyparrot.sources.cvmfs.history import Tag
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.reflog import Reference, ReferenceType
+from pyparrot.sources.cvmfs.signed_text import SEPARATOR, Letter
+from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint, fingerprint_text
 
 FQRN = "sw.example.org"
 REPOSITORIES = ("test.cern.ch", "feat.cern.ch", "ext.cern.ch")

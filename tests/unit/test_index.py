@@ -18,13 +18,13 @@ import pytest
 
 from pyparrot._core import lib
 from pyparrot.errors import PyparrotError
-from pyparrot.index import ROOT_HASH, BadCatalogError, Index, Node, build
-from pyparrot.repository.cvmfs import catalog as catalogs
-from pyparrot.repository.cvmfs import xattrs
-from pyparrot.repository.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog, path_hash
-from pyparrot.repository.cvmfs.compression import Compression
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.walk import Found, Missing, Snapshot
+from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs import xattrs
+from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog, path_hash
+from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.tree.index import ROOT_HASH, BadCatalogError, Index, Node, build
+from pyparrot.tree.snapshot import Found, Missing, Snapshot
 
 NAME = Algorithm.SHA1.of(b"a catalog")
 MOUNTPOINT = b"/cvmfs/test.example.org"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyparrot.publish.layout import AUTOMATIC_MARKER, Layout, Rules, plan
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.source import MARKER, Item, Surveyed
-from pyparrot.repository.cvmfs.catalog import DIRECTORY, FILE, Entry
+from pyparrot.sources.cvmfs.catalog import DIRECTORY, FILE, Entry
 
 Tree = dict[bytes, int]
 """Directories and how many entries each has, their subdirectories included."""

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pyparrot._core import ffi, lib
 from pyparrot.cache.store import ObjectStore
-from pyparrot.mounts import MountTable, view_name
-from pyparrot.repository.listing import Names
+from pyparrot.run.mounts import MountTable, view_name
+from pyparrot.sources.names import Names
 
 
 @pytest.fixture(scope="module")

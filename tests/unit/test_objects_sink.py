@@ -11,9 +11,9 @@ from typing import Callable
 
 import pytest
 
-from pyparrot.repository.cvmfs.compression import Compression
-from pyparrot.repository.cvmfs.hashes import Algorithm, ContentHash
-from pyparrot.repository.cvmfs.objects import ObjectSink
+from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
+from pyparrot.sources.cvmfs.objects import ObjectSink
 from pyparrot.transport import Corrupt
 
 CONTENT = b"".join(b"line %d\n" % number for number in range(5000))

@@ -21,8 +21,8 @@ from pyparrot.publish.settings import (
     settings_file,
     unfinished_file,
 )
-from pyparrot.repository.cvmfs.compression import Compression
-from pyparrot.repository.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.hashes import Algorithm
 
 FQRN = "sw.example.org"
 

@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from pyparrot._core import ffi, lib
-from pyparrot.index import ROOT_HASH, Index, build
-from pyparrot.repository.cvmfs import catalog as catalogs
-from pyparrot.repository.cvmfs.catalog import Catalog, Entry
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.shim.board import Board, Refusal, Shown
-from pyparrot.shim.shared import Shared
-from pyparrot.walk import Snapshot
+from pyparrot.libc.shared_state import Board, Refusal, Shown
+from pyparrot.libc.shared_usage import Shared
+from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog, Entry
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.tree.index import ROOT_HASH, Index, build
+from pyparrot.tree.snapshot import Snapshot
 
 COOKIE, MARK = 0xFEDCBA9876543210, 299_792_458
 NAME = Algorithm.SHA1.of(b"a catalog")
@@ -272,7 +272,7 @@ def test_catalogs_are_told_once(board: Board, tmp_path: Path) -> None:
 def test_catalogs_beyond_the_touch_map_are_told_without(
     board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyparrot.shim.board._WORDS", 16 + 1)
+    monkeypatch.setattr("pyparrot.libc.shared_state._WORDS", 16 + 1)
     snapshot = Snapshot(index(tmp_path), POINT, {})
     snapshot.mount(index(tmp_path, b"/n"))
     size = snapshot.root.pointer.records_size

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.libraries import CALLS, SHIM, assembled, check_segments, shim_of
 
-from pyparrot.elf import HEADER, SEGMENT
-from pyparrot.shim.image import DYNAMIC, EH_FRAME, LOAD, Image
-from pyparrot.shim.patched import make_patched
+from pyparrot.libc.copy import make_patched
+from pyparrot.libc.elf import HEADER, SEGMENT
+from pyparrot.libc.image import DYNAMIC, EH_FRAME, LOAD, Image
 
 DISPATCH = """
     long count;

@@ -18,9 +18,9 @@ from support.libraries import CALLS, SHIM, assembled, c_library, check_segments,
 
 from pyparrot._core import ffi, lib
 from pyparrot.cache.store import ObjectStore
-from pyparrot.shim import patched
-from pyparrot.shim.image import Image
-from pyparrot.shim.libraries import Libraries, build_id
+from pyparrot.libc import copy as patched
+from pyparrot.libc.copies import Libraries, build_id
+from pyparrot.libc.image import Image
 
 HEAD = 65536
 

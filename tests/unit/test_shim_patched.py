@@ -20,11 +20,11 @@ from support.libraries import (
     shim_of,
 )
 
-from pyparrot.elf import HEADER
-from pyparrot.shim.frames import STUB
-from pyparrot.shim.image import Image
-from pyparrot.shim.patched import make_patched
-from pyparrot.shim.sites import COMPARISONS, find_sites
+from pyparrot.libc.copy import make_patched
+from pyparrot.libc.elf import HEADER
+from pyparrot.libc.frames import STUB
+from pyparrot.libc.image import Image
+from pyparrot.libc.sites import COMPARISONS, find_sites
 
 PAGE = 4096
 

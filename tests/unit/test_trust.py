@@ -15,13 +15,13 @@ from cryptography.x509.oid import NameOID
 from pyparrot.errors import PyparrotError
 from pyparrot.publish.keys import SigningKeys
 from pyparrot.publish.trust import sign_manifest, sign_whitelist
-from pyparrot.repository.cvmfs import signature, trust
-from pyparrot.repository.cvmfs.blacklist import Blacklist
-from pyparrot.repository.cvmfs.hashes import Algorithm
-from pyparrot.repository.cvmfs.letter import Letter
-from pyparrot.repository.cvmfs.manifest import Manifest
-from pyparrot.repository.cvmfs.trust import TrustError
-from pyparrot.repository.cvmfs.whitelist import Whitelist, fingerprint, fingerprint_text
+from pyparrot.sources.cvmfs import signature, trust
+from pyparrot.sources.cvmfs.blacklist import Blacklist
+from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.trust import TrustError
+from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint, fingerprint_text
 
 FQRN = "sw.example.org"
 WHERE = "http://127.0.0.1/x"

@@ -40,8 +40,8 @@ def run_init(arguments: argparse.Namespace) -> int:
     """Run ``pyparrot publish init``."""
     from pyparrot.publish import create, keys
     from pyparrot.publish.settings import Settings, check_fqrn
-    from pyparrot.repository.cvmfs.compression import Compression
-    from pyparrot.repository.cvmfs.hashes import Algorithm
+    from pyparrot.sources.cvmfs.compression import Compression
+    from pyparrot.sources.cvmfs.hashes import Algorithm
 
     fqrn = arguments.fqrn
     check_fqrn(fqrn)

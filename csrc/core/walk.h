@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The path walk: from a path in a repository to the record of what it names.
+ *
+ * Rules that hold here are those of index.h; beyond them:
+ *  - The walk writes to its own struct pp_walk alone, and to at most a few words of stack.
+ *  - It resolves as Linux does: "." and "..", symlinks (relative, absolute, variant), ELOOP after
+ *    40 of them, ENAMETOOLONG, ENOTDIR, trailing slashes. Permissions are not its business.
+ *  - It never waits: a catalog that is not at hand is an answer (PP_NEED_CATALOG), and the walk is
+ *    to be made again once it is.
+ */
+#ifndef PYPARROT_WALK_H
+#define PYPARROT_WALK_H
+
+#include "core/index.h"
+
+#define PP_PATH_MAX 4096u
+#define PP_LINKS_MAX 40u
+
+/* The catalogs of a snapshot that are at hand, by the hash of their mountpoint. One thread adds,
+ * any number reads meanwhile: an entry's hash is written last. */
+struct pp_mounted {
+    uint64_t hash; /* 0 where it is free */
+    const struct pp_index *index;
+};
+
+struct pp_snapshot {
+    const struct pp_index *root;
+    struct pp_mounted *mounted; /* of size mask + 1, never full */
+    uint64_t mask;
+    const char *mountpoint; /* where the repository is seen: "/cvmfs/sw.example.org" */
+    uint64_t mountpoint_length;
+    const char *const *environment; /* "NAME=value" …, NULL: what variant symlinks refer to */
+    const uint64_t *covered; /* hashes of paths where something else is mounted, then 0; or NULL */
+};
+
+/* How to walk. */
+enum {
+    PP_NOFOLLOW = 1, /* a symlink at the end is the answer, unless a slash follows */
+    PP_WANT_PATH = 2, /* fill `path` in any case */
+    PP_JOINED = 4,    /* the path has that of a directory before it, and may be longer for that */
+};
+
+enum pp_outcome {
+    PP_FOUND,
+    PP_ERROR,        /* `error` tells which errno */
+    PP_OUTSIDE,      /* go on with the absolute path in `path`, with `links` as they are */
+    PP_NEED_CATALOG, /* the nested one at `record`, with `path` and `hash`, has to be at hand first */
+    PP_DAMAGED,      /* an index contradicts itself */
+};
+
+/* What a path names: a record, the catalog that has it, and the hash of the path. */
+struct pp_found {
+    const struct pp_index *index;
+    const struct pp_record *record;
+    uint64_t hash;
+};
+
+struct pp_walk {
+    const struct pp_snapshot *snapshot;
+    uint32_t flags;
+    uint32_t links; /* symlinks followed so far */
+    int32_t error;
+    int32_t at_last; /* whether the error is about the last name: `path` is a directory then */
+    uint32_t path_length;
+    const struct pp_index *index; /* the catalog that has … */
+    const struct pp_record *record;
+    uint64_t hash;              /* of the path that was found */
+    char path[2 * PP_PATH_MAX]; /* where the walk is: real, without "." and "..", "" for the root */
+    char rest[2 * PP_PATH_MAX]; /* what is still to be walked */
+};
+
+/* The root of a snapshot. */
+void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found);
+
+/* Look a path up from the directory `start` on, as long as it is real: without dots, symlinks on the
+ * way, a slash at the end, or a catalog that is not at hand. It takes a single look-up, or two to know
+ * that a name is not there (PP_ERROR, which means ENOENT). -1 if only a walk can tell. A symlink at the
+ * end is what is found. `found` may be `start`. */
+int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
+            size_t length, struct pp_found *found);
+
+/* Walk `path`, of `length` bytes, from the repository's root. */
+enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length);
+
+/* From a nested catalog's mountpoint that was found, go on to the catalog's own root, so that
+ * first_child and children are those of the directory. Other records stay as they are. */
+enum pp_outcome pp_walk_enter(struct pp_walk *walk);
+
+/* The hash of a path without "." and "..", from that of the directory where it starts. */
+uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
+
+/* Put a nested catalog at hand; -1 if the table is full. */
+int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
+
+/* The catalog at hand for a mountpoint; NULL if there is none. */
+const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot, uint64_t hash);
+
+/* Write a variant symlink's target with its references replaced; its length, which may exceed
+ * `capacity` (what does not fit is not written). Nothing nests, as in CernVM-FS. */
+size_t pp_expand(const char *target, size_t length, const char *const *environment, char *output,
+                 size_t capacity);
+
+#endif

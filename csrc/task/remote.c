@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * How the brain looks at a task from another process.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "task/proc.h"
+#include "engine/worker.h"
+
+#define PAGE 4096u
+
+static pid_t task_of(struct pp_task *task)
+{
+    return pp_task_number(pp_worker_of(task));
+}
+
+static int read_memory(struct pp_task *task, uint64_t address, void *buffer, size_t size)
+{
+    struct iovec here = {buffer, size}, there = {(void *)address, size};
+    const ssize_t done = process_vm_readv(task_of(task), &here, 1, &there, 1, 0);
+    return done == (ssize_t)size ? 0 : -EFAULT;
+}
+
+static int write_memory(struct pp_task *task, uint64_t address, const void *data, size_t size)
+{
+    struct pp_worker *worker = pp_worker_of(task);
+    struct iovec here = {(void *)(uintptr_t)data, size}, there = {(void *)address, size};
+
+    if (size == 0)
+        return 0;
+    if (ioctl(worker->engine->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &worker->notification.id))
+        return -EFAULT;
+    const ssize_t done = process_vm_writev(task_of(task), &here, 1, &there, 1, 0);
+    return done == (ssize_t)size ? 0 : -EFAULT;
+}
+
+static int64_t read_text(struct pp_task *task, uint64_t address, char *buffer, size_t capacity)
+{
+    size_t length = 0;
+
+    while (length < capacity) {
+        /* Up to the end of a page: the next one may not be there. Paths are short, mostly. */
+        size_t size = PAGE - (address + length) % PAGE;
+        if (size > capacity - length)
+            size = capacity - length;
+        if (length == 0 && size > 256)
+            size = 256;
+        if (read_memory(task, address + length, buffer + length, size))
+            return -EFAULT;
+        const char *end = memchr(buffer + length, 0, size);
+        if (end)
+            return end - buffer;
+        length += size;
+    }
+    return -ENAMETOOLONG;
+}
+
+static int64_t get_link(struct pp_task *task, int descriptor, char *buffer, size_t capacity)
+{
+    char name[32];
+
+    if (descriptor == PP_CWD)
+        return pp_proc_link(task_of(task), "cwd", buffer, capacity);
+    if (descriptor < 0)
+        return -EBADF;
+    snprintf(name, sizeof name, "fd/%d", descriptor);
+    return pp_proc_link(task_of(task), name, buffer, capacity);
+}
+
+/* The process of a thread; 0 if it has gone. */
+static pid_t process_of(pid_t task)
+{
+    char text[1024];
+    pp_proc_read(task, "status", text, sizeof text);
+    const char *line = strstr(text, "\nTgid:");
+    return line ? (pid_t)strtol(line + 6, NULL, 10) : 0;
+}
+
+/* The task's root; AT_FDCWD if it is ours, -errno if it can't be had. */
+static int open_root(struct pp_task *task)
+{
+    if (!__atomic_load_n(&pp_worker_of(task)->engine->roots_differ, __ATOMIC_RELAXED))
+        return AT_FDCWD;
+    const int root = pp_proc_open(task_of(task), "root", O_PATH | O_DIRECTORY);
+    return root < 0 ? -errno : root;
+}
+
+static void close_root(int root)
+{
+    if (root >= 0)
+        close(root);
+}
+
+/* Open a path of the task's own. */
+int pp_remote_open(struct pp_task *task, const char *path, uint64_t flags, uint64_t resolve)
+{
+    const struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
+
+    const int root = open_root(task);
+    if (root < 0 && root != AT_FDCWD)
+        return root;
+    struct open_how in_root = how;
+    if (root >= 0)
+        in_root.resolve |= RESOLVE_IN_ROOT;
+    const long descriptor = syscall(SYS_openat2, root, path, &in_root, sizeof in_root);
+    const int error = errno;
+    close_root(root);
+    return descriptor < 0 ? -error : (int)descriptor;
+}
+
+static int64_t read_link(struct pp_task *task, const char *path, char *buffer, size_t capacity)
+{
+    /* Ours would be the supervisor's. */
+    if (strcmp(path, "/proc/self") == 0)
+        return snprintf(buffer, capacity, "%d", process_of(task_of(task)));
+    if (strcmp(path, "/proc/thread-self") == 0)
+        return snprintf(buffer, capacity, "%d/task/%d", process_of(task_of(task)), task_of(task));
+    const int root = open_root(task);
+    if (root < 0 && root != AT_FDCWD)
+        return root;
+    const ssize_t length = readlinkat(root, root >= 0 ? path + 1 : path, buffer, capacity);
+    const int error = errno;
+    close_root(root);
+    return length < 0 ? -error : length;
+}
+
+static int is_straight(struct pp_task *task, const char *path, int follow)
+{
+    const int descriptor =
+        pp_remote_open(task, path, follow ? O_PATH : O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+    if (descriptor >= 0)
+        close(descriptor);
+    /* A path that got too long on its way here may have any. */
+    return descriptor != -ELOOP && descriptor != -ENAMETOOLONG;
+}
+
+static int64_t read_file(struct pp_task *task, const char *path, int real, uint64_t offset,
+                         void *buffer, size_t size)
+{
+    int descriptor;
+    if (real)
+        descriptor = pp_remote_open(task, path, O_RDONLY | O_NONBLOCK, 0);
+    else if ((descriptor = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        descriptor = -errno;
+    if (descriptor < 0)
+        return descriptor;
+    const ssize_t done = pread(descriptor, buffer, size, (off_t)offset);
+    const int error = errno;
+    close(descriptor);
+    return done < 0 ? -error : done;
+}
+
+/* The task's descriptor, as one of ours on the same open file. */
+int pp_remote_borrow(pid_t task, int descriptor)
+{
+    int process = (int)syscall(SYS_pidfd_open, task, 0);
+    if (process < 0) /* a thread that is not the first of its process */
+        process = (int)syscall(SYS_pidfd_open, process_of(task), 0);
+    if (process < 0)
+        return -errno;
+    const int borrowed = (int)syscall(SYS_pidfd_getfd, process, descriptor, 0);
+    const int error = errno;
+    close(process);
+    return borrowed < 0 ? -error : borrowed;
+}
+
+static int64_t seek(struct pp_task *task, int descriptor, int64_t position)
+{
+    const int borrowed = pp_remote_borrow(task_of(task), descriptor);
+    if (borrowed < 0)
+        return borrowed;
+    const off_t moved =
+        position < 0 ? lseek(borrowed, 0, SEEK_CUR) : lseek(borrowed, position, SEEK_SET);
+    const int error = errno;
+    close(borrowed);
+    return moved < 0 ? -error : moved;
+}
+
+static int64_t now(struct pp_task *task)
+{
+    struct timespec time;
+    (void)task;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec;
+}
+
+const struct pp_task_operations pp_remote_operations = {
+    .read = read_memory,
+    .write = write_memory,
+    .read_text = read_text,
+    .link = get_link,
+    .read_link = read_link,
+    .is_straight = is_straight,
+    .read_file = read_file,
+    .seek = seek,
+    .now = now,
+};

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "task/traced_task.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "task/proc.h"
+
+#define NAME_MAX_SIZE 32
+#define YIELDS 1000
+#define WAIT_MS 200
+
+/* /proc/PID/mem also writes where the program itself may not: constants are read-only. */
+static int open_memory(pid_t task)
+{
+    return pp_proc_open(task, "mem", O_RDWR);
+}
+
+/* Whether the task is in the system call, or about to be; its tracer may stop it on the way. */
+static int is_in_call(pid_t task, int number)
+{
+    char text[128];
+    pp_proc_read(task, "syscall", text, sizeof text);
+    return strncmp(text, "running", 7) == 0 || (text[0] && strtol(text, NULL, 10) == number);
+}
+
+/* Whether the kernel has read the name: the call is over, or has had its effect. */
+static int is_done(const struct pp_patient *patient, const struct pp_call *call, const char *file)
+{
+    char link[PP_PATH_MAX];
+
+    if (call->number == SYS_chdir) {
+        const ssize_t size = pp_proc_link(patient->task, "cwd", link, sizeof link - 1);
+        link[size > 0 ? size : 0] = 0;
+        if (strcmp(link, file) == 0)
+            return 1;
+    }
+    return !is_in_call(patient->task, call->number);
+}
+
+/* Put the old name back, soon: the program may look at it again. After an exec the memory is another,
+ * and what is written goes to the old one, which only a vfork parent still has. */
+static void restore(const struct pp_patient *patient, const struct pp_call *call, int memory,
+                    uint64_t address, const char *old, const char *name, size_t size,
+                    const char *file)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    char now[NAME_MAX_SIZE];
+
+    /* The answer has put the task on this very CPU, where it waits for us to leave. */
+    sched_yield();
+    for (int i = 0; i < YIELDS + WAIT_MS && !is_done(patient, call, file); i++) {
+        if (i < YIELDS)
+            sched_yield();
+        else
+            nanosleep(&pause, NULL);
+    }
+    /* Only what is still ours: the program may have put something else there. */
+    if (pread(memory, now, size, (off_t)address) == (ssize_t)size && memcmp(now, name, size) == 0 &&
+        pwrite(memory, old, size, (off_t)address) != (ssize_t)size)
+        return; /* the memory has gone, and the name with it */
+}
+
+/* Whether the path that the program gave leads the kernel to the file by itself: from a working
+ * directory in the same view. */
+static int leads_there(const struct pp_patient *patient, const struct pp_call *call,
+                       const char *file)
+{
+    char path[2 * PP_PATH_MAX];
+    struct stat given, wanted;
+
+    if (call->given[0][0] == '/' || !call->given[0][0] || call->number == SYS_execveat)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%d/cwd/%s", patient->task, call->given[0]);
+    return stat(path, &given) == 0 && stat(file, &wanted) == 0 &&
+           given.st_dev == wanted.st_dev && given.st_ino == wanted.st_ino;
+}
+
+static void let_run(const struct pp_patient *patient)
+{
+    struct seccomp_notif_resp response = {.id = patient->notification,
+                                          .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+    ioctl(patient->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+int pp_run_held(const struct pp_patient *patient, const struct pp_call *call, int argument,
+                const char *file)
+{
+    char name[NAME_MAX_SIZE], old[NAME_MAX_SIZE];
+    const uint64_t address = call->args[argument];
+
+    if (leads_there(patient, call, file)) {
+        let_run(patient);
+        return 0;
+    }
+    const int descriptor = open(file, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return -errno;
+    struct seccomp_notif_addfd addfd = {
+        .id = patient->notification, .srcfd = (uint32_t)descriptor, .newfd_flags = O_CLOEXEC};
+    const int given = ioctl(patient->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &addfd);
+    const int error = errno;
+    close(descriptor);
+    if (given < 0)
+        return -error;
+    const size_t size = (size_t)snprintf(name, sizeof name, "/dev/fd/%d", given) + 1;
+    const int memory = open_memory(patient->task);
+    if (memory < 0)
+        return -errno;
+    int result = -EPERM;
+    if (strlen(call->given[0]) + 1 >= size &&
+        pread(memory, old, size, (off_t)address) == (ssize_t)size &&
+        ioctl(patient->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &patient->notification) == 0 &&
+        pwrite(memory, name, size, (off_t)address) == (ssize_t)size) {
+        let_run(patient);
+        restore(patient, call, memory, address, old, name, size, file);
+        result = 0;
+    }
+    close(memory);
+    return result;
+}

@@ -1,0 +1,58 @@
+"""What shims write: counters, and the touch map, which tells what a session has used.
+
+``csrc/shim/board.h`` defines both.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pyparrot._core import ffi, lib
+
+if TYPE_CHECKING:
+    from pyparrot.tree.index import Index
+
+
+class Touch(NamedTuple):
+    """A record that was used: the *order* of its first use, from 1 on, and whether it was opened.
+
+    *record* is a ``struct pp_record *`` of the index that was asked about.
+    """
+
+    order: int
+    is_opened: bool
+    record: Any
+
+
+class Shared:
+    """Memory that all shims of a session have in common. Others open it as *file*."""
+
+    def __init__(self) -> None:
+        descriptor = os.memfd_create("pyparrot-shared")
+        os.ftruncate(descriptor, lib.PP_SHARED_SIZE)
+        self._memory = mmap.mmap(descriptor, lib.PP_SHARED_SIZE)
+        self._buffer = ffi.from_buffer(self._memory, require_writable=True)
+        self.pointer = ffi.cast("struct pp_board_shared *", self._buffer)
+        self.file = f"/proc/{os.getpid()}/fd/{descriptor}"
+
+    def words(self, start: int) -> Any:
+        """The words of the touch map from number *start* on (``uint32_t *``)."""
+        words = ffi.cast("char *", self.pointer) + ffi.sizeof("struct pp_board_shared") + 4 * start
+        return ffi.cast("uint32_t *", words)
+
+    def touches(self, start: int, index: Index) -> Iterator[Touch]:
+        """What was used of *index*, whose words begin at number *start*; in no order."""
+        words, word, offset = self.words(start), ffi.new("uint32_t *"), 0
+        while True:
+            record = lib.pp_index_touched(index.pointer, words, offset, word)
+            if record == ffi.NULL:
+                return
+            order = word[0] & ~lib.PP_TOUCH_OPENED
+            yield Touch(order, bool(word[0] & lib.PP_TOUCH_OPENED), record)
+            following = lib.pp_index_next(index.pointer, record)
+            if following == ffi.NULL:
+                return
+            offset = lib.pp_index_offset(index.pointer, following)

@@ -1,0 +1,64 @@
+"""How the shim gets into programs: what their dynamic linker is given (``csrc/linker.h``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyparrot._core import ffi
+from pyparrot.libc.copies import Libraries
+from pyparrot.libc.shared_state import Board
+from pyparrot.libc.shared_usage import Shared
+
+if TYPE_CHECKING:
+    from pyparrot.cache.store import ObjectStore
+
+LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpyparrot.so")
+
+
+class Shim:
+    """The shim of a session: its board, and the libraries that it is in.
+
+    *pointer* is the ``struct pp_linker *`` for the engine. `OSError` if this host forbids it.
+    """
+
+    def __init__(self, store: ObjectStore, cookie: int, mark: int, views: str) -> None:
+        if os.statvfs(store.directory).f_flag & os.ST_NOEXEC:
+            raise OSError(f"{store.directory}: mounted without exec")
+        self.board = Board(cookie, mark, views)
+        self.shared = Shared()
+        self.board.share(self.shared)
+        self.pointer = ffi.new("struct pp_linker *")
+        self.pointer.board = self.board.descriptor
+        self.libraries = Libraries(store, LIBRARY, self.pointer)
+
+    def prepare(self, task: int, complain: Callable[[Exception], None]) -> None:
+        """Get ready before programs start: *task* is one of ours.
+
+        Nearly all of them have the C library that we have, too.
+        """
+        self.pointer.filters = _filters(task)
+        for path in _own_libraries():
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    self.libraries.add(descriptor)
+                finally:
+                    os.close(descriptor)
+            except Exception as error:  # nothing depends on it but speed
+                complain(error)
+
+
+def _filters(task: int) -> int:
+    with open(f"/proc/{task}/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Seccomp_filters:"):
+                return int(line.split()[1])
+    return 1
+
+
+def _own_libraries() -> set[str]:
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        paths = {line.rstrip("\n").partition("/")[2] for line in maps}
+    return {f"/{path}" for path in paths if os.path.basename(path).startswith("libc.so.")}

@@ -1,0 +1,1 @@
+"""A run: a command that sees repositories, and the processes that serve it."""

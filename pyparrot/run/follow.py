@@ -1,0 +1,68 @@
+"""Go on to new revisions of mounted repositories while programs run.
+
+A run keeps the snapshots that it has started with, unless this is wanted. What is open stays open,
+and stays in the old revision; paths lead to the new one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyparrot.errors import PyparrotError
+
+if TYPE_CHECKING:
+    from pyparrot.run.mounts import Mount, MountTable
+    from pyparrot.sources.cvmfs.remote import RemoteRepository
+
+_LEAST_SECONDS = 1.0
+
+Opener = Callable[["Mount"], "RemoteRepository"]
+"""Opens the newest revision of what is mounted."""
+
+
+class Follower:
+    """Looks for new revisions of what *table* mounts, each as often as its TTL says."""
+
+    def __init__(
+        self,
+        table: MountTable,
+        reopen: Opener,
+        mount: Callable[[bytes, RemoteRepository], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._table = table
+        self._reopen = reopen
+        self._mount = mount
+        self._complain = complain
+        self._due: dict[bytes, float] = {}
+
+    def start(self) -> None:
+        """Start the thread that does it; it ends with the process."""
+        threading.Thread(target=self._follow, name="follow", daemon=True).start()
+
+    def _follow(self) -> None:
+        while True:
+            time.sleep(_LEAST_SECONDS)
+            for mount in self._table:
+                ttl = getattr(mount.repository, "ttl", None)
+                if ttl is None:
+                    continue  # it has no revisions, or a fixed one
+                now = time.monotonic()
+                due = self._due.setdefault(mount.path, now + max(ttl, _LEAST_SECONDS))
+                if now >= due:
+                    del self._due[mount.path]
+                    self._update(mount)
+
+    def _update(self, mount: Mount) -> None:
+        try:
+            newest = self._reopen(mount)
+        except (PyparrotError, OSError) as error:
+            self._complain(str(error))
+            return
+        if mount.repository is not None and newest.identity == mount.repository.identity:
+            newest.close()
+        else:
+            self._mount(mount.path, newest)

@@ -1,0 +1,85 @@
+"""The newest manifest that a cache has seen of a repository: with it, warm use asks no server.
+
+``manifests/FQRN`` in the cache is the manifest as it came, ``origins/FQRN`` says which servers and
+master keys it came from. Who names others wants to know what those say, whatever the TTL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.signed_text import Letter
+
+if TYPE_CHECKING:
+    from pyparrot.cache.store import ObjectStore
+    from pyparrot.config import Configuration
+
+_LIMIT = 1 << 20
+
+
+class Origin(NamedTuple):
+    """Digests of the configured servers, and of the master keys that may sign."""
+
+    servers: str
+    keys: str
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> Origin:
+        """The servers and keys that are configured."""
+        keys = hashlib.sha256()
+        for file in configuration.key_files():
+            with contextlib.suppress(OSError), open(file, "rb") as stream:
+                keys.update(_digest(stream.read(_LIMIT)).encode())
+        servers = configuration.get("CVMFS_SERVER_URL") or ""
+        return cls(_digest(servers.encode("utf-8", "surrogateescape")), keys.hexdigest())
+
+
+class Known(NamedTuple):
+    """A manifest that was accepted, when (unix seconds), and whence; None if that was lost."""
+
+    manifest: Manifest
+    accepted: float
+    origin: Origin | None
+
+
+def read(store: ObjectStore, fqrn: str) -> Known | None:
+    """What is known of a repository."""
+    file = store.file("manifests", fqrn)
+    try:
+        with open(file, "rb") as stream:
+            raw = stream.read(_LIMIT)
+        accepted = os.stat(file).st_mtime
+    except FileNotFoundError:
+        return None
+    try:
+        letter = Letter.parse(raw)
+        manifest = Manifest.parse(letter.text)
+    except ValueError:
+        return None
+    if manifest.fqrn != fqrn or not letter.intact:
+        return None
+    return Known(manifest, accepted, _read_origin(store, fqrn, raw))
+
+
+def write(store: ObjectStore, fqrn: str, raw: bytes, origin: Origin) -> None:
+    """Keep a manifest that was accepted now."""
+    store.write_file(os.path.join("manifests", fqrn), raw)
+    store.write_file(os.path.join("origins", fqrn), " ".join([*origin, _digest(raw)]).encode())
+
+
+def _read_origin(store: ObjectStore, fqrn: str, raw: bytes) -> Origin | None:
+    try:
+        with open(store.file("origins", fqrn), encoding="ascii", errors="replace") as stream:
+            words = stream.read(_LIMIT).split()
+    except FileNotFoundError:
+        return None
+    # Two files are not written at once: this one says which manifest it speaks of.
+    return Origin(*words[:2]) if len(words) == 3 and words[2] == _digest(raw) else None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
