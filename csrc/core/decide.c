@@ -18,13 +18,15 @@ enum {
 
 #define NO PP_NONE
 
-/* The table names deciders by number: the shim is loaded without anybody to relocate addresses in it. */
-#define DECIDERS \
-    DECIDER(stat) DECIDER(statx) DECIDER(access) DECIDER(readlink) DECIDER(entries) \
-    DECIDER(getcwd) DECIDER(chdir) DECIDER(statfs) DECIDER(getxattr) DECIDER(listxattr) \
-    DECIDER(watch) DECIDER(unsupported) DECIDER(open) DECIDER(creat) DECIDER(openat2) \
-    DECIDER(exec) DECIDER(modify) DECIDER(truncate) DECIDER(create) DECIDER(remove) \
-    DECIDER(rename) DECIDER(link) DECIDER(bind) DECIDER(connect)
+/* The table names deciders by number: the shim is loaded without anybody to relocate addresses in
+ * it. */
+#define DECIDERS                                                                                   \
+    DECIDER(stat)                                                                                  \
+    DECIDER(statx) DECIDER(access) DECIDER(readlink) DECIDER(entries) DECIDER(getcwd)              \
+        DECIDER(chdir) DECIDER(statfs) DECIDER(getxattr) DECIDER(listxattr) DECIDER(watch)         \
+            DECIDER(unsupported) DECIDER(open) DECIDER(creat) DECIDER(openat2) DECIDER(exec)       \
+                DECIDER(modify) DECIDER(truncate) DECIDER(create) DECIDER(remove) DECIDER(rename)  \
+                    DECIDER(link) DECIDER(bind) DECIDER(connect)
 #define BY(name) DECIDER_##name
 #define DECIDER(name) BY(name),
 enum { NOBODY, DECIDERS };
@@ -186,8 +188,8 @@ enum pp_action pp_settle(struct pp_call *call, struct pp_place *place, int path_
         call->asking = place;
         return PP_ASK;
     case PP_MOVED:
-        call->changes[call->change_count++] = (struct pp_change){
-            path_argument, (uint32_t)pp_length(place->path) + 1, place->path};
+        call->changes[call->change_count++] =
+            (struct pp_change){path_argument, (uint32_t)pp_length(place->path) + 1, place->path};
         return PP_CHANGE;
     default:
         return PP_RUN;
@@ -249,7 +251,7 @@ int64_t pp_view_path(const struct pp_call *call, const struct pp_place *place, c
                      size_t capacity)
 {
     const struct pp_walk *walk = &place->walk;
-    const int64_t length = pp_view_of(call->space, place->mount, walk->path, walk->path_length,
-                                      output, capacity);
+    const int64_t length =
+        pp_view_of(call->space, place->mount, walk->path, walk->path_length, output, capacity);
     return length < 0 ? -ENAMETOOLONG : length;
 }

@@ -3,10 +3,11 @@
  * The brain: a system call comes in, and what is to be done goes out.
  *
  * Rules that hold here and in calls_*.c:
- *  - Those of index.h: no libc, no allocation, no locks. All that is written lies in struct pp_call.
+ *  - Those of index.h: no libc, no allocation, no locks. All that is written lies in struct
+ * pp_call.
  *  - The task is only looked at through its operations (task.h).
- *  - Nothing is carried out here but writing an answer into the task's memory. An action is a value,
- *    and the same whatever engine carries it out.
+ *  - Nothing is carried out here but writing an answer into the task's memory. An action is a
+ * value, and the same whatever engine carries it out.
  *  - A call that has nothing to do with a virtual path runs as it is, so that the kernel gives its
  *    own answers and its own errors.
  *  - Deciding twice gives the same action: whenever something has to be fetched first, the whole
@@ -39,7 +40,7 @@ struct pp_change {
 
 /* What a program that runs from elsewhere has to be told. */
 struct pp_exec {
-    const char *shown; /* the name that it was started by: AT_EXECFN, and its short name */
+    const char *shown;  /* the name that it was started by: AT_EXECFN, and its short name */
     const char *loader; /* the real program that loads it (PT_INTERP), or NULL */
     /* The first words of its command line, a NUL behind each, instead of the first one that was
      * given; if there are none it stays as it is. */
@@ -64,8 +65,8 @@ struct pp_call {
     struct pp_place places[2];
     char file[2 * PP_PATH_MAX];
     char text[PP_NAME_MAX + 1]; /* the name of an attribute, */
-    int asked;                  /* whether its value was asked for since the call came in, and … */
-    int64_t answer;             /* … the size of that in `buffer`, or -errno */
+    int asked;      /* whether its value was asked for since the call came in, and … */
+    int64_t answer; /* … the size of that in `buffer`, or -errno */
     struct pp_exec exec;
     char buffer[PP_BUFFER_SIZE];
 };

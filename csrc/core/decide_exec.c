@@ -2,8 +2,8 @@
  *
  * execve: which file the kernel shall really run. The rules are those of syscalls.h.
  *
- * Scripts are taken apart as the kernel's load_script does, because script and interpreter may each be
- * virtual or real. A program whose ELF interpreter is virtual runs from a copy that names the
+ * Scripts are taken apart as the kernel's load_script does, because script and interpreter may each
+ * be virtual or real. A program whose ELF interpreter is virtual runs from a copy that names the
  * interpreter's view instead. Set-id bits have no effect, since views are the user's own files.
  */
 #include <linux/elf.h>
@@ -196,8 +196,7 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
             __builtin_memcpy(call->file, place->path, pp_length(place->path) + 1);
         else if (pp_view_path(call, place, call->file, sizeof call->file) < 0)
             return pp_return(call, -ENAMETOOLONG);
-        const int64_t size =
-            task->read_file(call->task, call->file, real, 0, head, PP_SHEBANG_MAX);
+        const int64_t size = task->read_file(call->task, call->file, real, 0, head, PP_SHEBANG_MAX);
         if (size == -ENOENT && !real)
             return pp_ask(call, place, PP_NEEDS_VIEW);
         if (size == -EACCES && real) /* it takes no right to read to run something */
@@ -205,8 +204,8 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
         if (size < 0)
             return ours ? pp_return(call, size == -EISDIR ? -EACCES : size) : PP_RUN;
         if (size < 2 || head[0] != '#' || head[1] != '!') {
-            struct pp_place *loader = place == &call->places[0] ? &call->places[1]
-                                                                : &call->places[0];
+            struct pp_place *loader =
+                place == &call->places[0] ? &call->places[1] : &call->places[0];
             char *path = call->buffer;
             if (!find_interpreter(call, call->file, real, head, (size_t)size, path)) {
                 pp_resolve(loader, call->space, call->task, PP_CWD, path, 0);
@@ -219,9 +218,8 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
             return ours ? PP_EXEC : PP_RUN;
         }
         head[size] = 0;
-        error = scripts < PP_SCRIPTS_MAX
-                    ? parse_script(head, (size_t)size, &interpreter, &argument)
-                    : -ELOOP;
+        error = scripts < PP_SCRIPTS_MAX ? parse_script(head, (size_t)size, &interpreter, &argument)
+                                         : -ELOOP;
         if (error)
             return ours ? pp_return(call, error) : PP_RUN;
         if ((scripts == 0 && put_first(exec, exec->shown, pp_length(exec->shown))) ||

@@ -2,8 +2,8 @@
  *
  * Calls that would make, move or remove a name in a directory. The rules are those of syscalls.h.
  *
- * The kernel walks to the directory first, and looks at its file system before it looks at the name:
- * so it is done here, and the errors come in the same order as on a read-only file system.
+ * The kernel walks to the directory first, and looks at its file system before it looks at the
+ * name: so it is done here, and the errors come in the same order as on a read-only file system.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
@@ -20,7 +20,7 @@ enum last { LAST_NAME, LAST_DOT, LAST_DOT_DOT };
 
 struct entry {
     enum last last;
-    int slash; /* whether one follows the name */
+    int slash;                /* whether one follows the name */
     size_t name, name_length; /* where in `given` it is */
     /* What is to be done if the directory is real; of no meaning if it is virtual. */
     int is_virtual;
@@ -130,7 +130,8 @@ static int exists(struct pp_call *call, int which, int descriptor, struct entry 
     return place->where != PP_FAILED;
 }
 
-/* What is wrong with a name that shall be new: 0 if it is in a real directory, and not our business. */
+/* What is wrong with a name that shall be new: 0 if it is in a real directory, and not our
+ * business. */
 static int64_t refuse_new(struct pp_call *call, int which, int descriptor, int may_have_slash,
                           struct entry *entry)
 {
@@ -176,8 +177,8 @@ enum pp_action pp_decide_create(struct pp_call *call, const struct pp_spec *spec
     if (is_mknod && refuse_type(call))
         return pp_return(call, refuse_type(call));
     if (number == __NR_symlink || number == __NR_symlinkat) { /* the target comes first */
-        const int64_t length = call->task->operations->read_text(
-            call->task, call->args[0], call->given[1], PP_PATH_MAX);
+        const int64_t length = call->task->operations->read_text(call->task, call->args[0],
+                                                                 call->given[1], PP_PATH_MAX);
         if (length <= 0)
             return pp_return(call, length ? length : -ENOENT);
     }
@@ -248,8 +249,8 @@ enum pp_action pp_decide_rename(struct pp_call *call, const struct pp_spec *spec
 
     if (call->number == __NR_renameat2) {
         const uint32_t flags = (uint32_t)call->args[4], replaces = flags & RENAME_NOREPLACE;
-        if (flags & ~(uint32_t)RENAME_ALL || (flags & RENAME_EXCHANGE &&
-                                              (replaces || flags & RENAME_WHITEOUT)))
+        if (flags & ~(uint32_t)RENAME_ALL ||
+            (flags & RENAME_EXCHANGE && (replaces || flags & RENAME_WHITEOUT)))
             return PP_RUN;
     }
     for (int i = 0; i < 2; i++)

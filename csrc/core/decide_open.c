@@ -9,14 +9,14 @@
 
 #include "core/deciders.h"
 
-#define WRITES(flags) (((flags) & O_ACCMODE) != O_RDONLY || (flags) & O_TRUNC)
+#define WRITES(flags) (((flags)&O_ACCMODE) != O_RDONLY || (flags)&O_TRUNC)
 #define TMPFILE_BIT 020000000u
 #define MAKES (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)
 #define PATH_FLAGS (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define KNOWN_FLAGS \
-    (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | \
-     FASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | \
-     O_PATH | TMPFILE_BIT)
+#define KNOWN_FLAGS                                                                                \
+    (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | FASYNC | \
+     O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH |          \
+     TMPFILE_BIT)
 #define KNOWN_RESOLVE 0x3fu
 
 /* Whether the flags contradict one another: the kernel looks at that first. */
@@ -85,8 +85,8 @@ static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, u
     if (pp_read_path(call, 0, spec->path) || !call->given[0][0])
         return PP_RUN;
     const int slash = call->given[0][pp_length(call->given[0]) - 1] == '/';
-    if (pp_look_up_path(call, 0, pp_descriptor(call, spec), spec->path,
-                        nofollow ? PP_NOFOLLOW : 0, &action))
+    if (pp_look_up_path(call, 0, pp_descriptor(call, spec), spec->path, nofollow ? PP_NOFOLLOW : 0,
+                        &action))
         return action == PP_RETURN
                    ? pp_return(call, refuse_missing(place, flags, slash, call->value))
                    : action;
@@ -126,8 +126,7 @@ static int is_refused(const struct open_how *how)
     return how->flags & ~(uint64_t)KNOWN_FLAGS || how->resolve & ~(uint64_t)KNOWN_RESOLVE ||
            (how->resolve & bounded) == bounded ||
            (how->flags & O_PATH && how->flags & ~(uint64_t)PATH_FLAGS) ||
-           how->mode & ~UINT64_C(07777) ||
-           (how->mode && !(how->flags & (O_CREAT | TMPFILE_BIT)));
+           how->mode & ~UINT64_C(07777) || (how->mode && !(how->flags & (O_CREAT | TMPFILE_BIT)));
 }
 
 /* Whether a relative path stays below its start at every step: what RESOLVE_BENEATH wants. Symlinks

@@ -5,9 +5,8 @@
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
 
-#include "core/kernel_structs.h"
 #include "core/deciders.h"
-
+#include "core/kernel_structs.h"
 
 enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
 {
@@ -16,8 +15,7 @@ enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
 
     /* The kernel does not look at other flags if there is no path, so that it is an fstat. */
     if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) && pp_flags(call, spec) & AT_EMPTY_PATH &&
-        (!call->args[spec->path] ||
-         (!pp_read_path(call, 0, spec->path) && !call->given[0][0])))
+        (!call->args[spec->path] || (!pp_read_path(call, 0, spec->path) && !call->given[0][0])))
         call->args[spec->flags] &= PP_LOOK_FLAGS;
     if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS | PP_STATX_SYNC_FLAGS) ||
         pp_look_up(call, spec, &action))
@@ -124,10 +122,9 @@ enum pp_action pp_decide_entries(struct pp_call *call, const struct pp_spec *spe
     if (capacity > sizeof call->buffer)
         capacity = sizeof call->buffer;
     const struct pp_found directory = {walk->index, walk->record, walk->hash};
-    const int64_t size =
-        pp_list(&directory, parent_inode,
-                call->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD, &cursor,
-                call->buffer, capacity);
+    const int64_t size = pp_list(&directory, parent_inode,
+                                 call->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
+                                 &cursor, call->buffer, capacity);
     if (size <= 0)
         return pp_return(call, size);
     const int error = call->task->operations->write(call->task, call->args[spec->result],
@@ -254,7 +251,8 @@ static enum pp_action give_value(struct pp_call *call, uint64_t address, uint64_
     return pp_answer(call, address, value, size, (int64_t)size);
 }
 
-/* Where getxattrat and listxattrat's cousins want their answer; -1 if the kernel has to complain. */
+/* Where getxattrat and listxattrat's cousins want their answer; -1 if the kernel has to complain.
+ */
 static int value_arguments(struct pp_call *call, const struct pp_spec *spec, uint64_t *address,
                            uint64_t *capacity)
 {
@@ -288,8 +286,8 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
-    const int64_t length = call->task->operations->read_text(
-        call->task, call->args[spec->result], call->text, sizeof call->text);
+    const int64_t length = call->task->operations->read_text(call->task, call->args[spec->result],
+                                                             call->text, sizeof call->text);
     if (length < 0)
         return pp_return(call, length == -ENAMETOOLONG ? -ERANGE : length);
     if (length == 0)

@@ -31,9 +31,9 @@
 typedef enum pp_action pp_decider(struct pp_call *call, const struct pp_spec *spec);
 
 /* calls_look.c */
-pp_decider pp_decide_stat, pp_decide_statx, pp_decide_access, pp_decide_readlink,
-    pp_decide_entries, pp_decide_getcwd, pp_decide_chdir, pp_decide_statfs, pp_decide_getxattr,
-    pp_decide_listxattr, pp_decide_watch, pp_decide_unsupported;
+pp_decider pp_decide_stat, pp_decide_statx, pp_decide_access, pp_decide_readlink, pp_decide_entries,
+    pp_decide_getcwd, pp_decide_chdir, pp_decide_statfs, pp_decide_getxattr, pp_decide_listxattr,
+    pp_decide_watch, pp_decide_unsupported;
 
 /* calls_open.c */
 pp_decider pp_decide_open, pp_decide_creat, pp_decide_openat2;
@@ -106,7 +106,8 @@ static inline int pp_has_other_flags(const struct pp_call *call, const struct pp
     return (pp_flags(call, spec) & ~known) != 0;
 }
 
-/* The descriptor of a call, or the working directory; and the one that a second path starts from. */
+/* The descriptor of a call, or the working directory; and the one that a second path starts from.
+ */
 static inline int pp_first_descriptor(const struct pp_spec *spec, const uint64_t args[6])
 {
     return spec->descriptor == PP_NONE ? PP_CWD : (int)args[spec->descriptor];

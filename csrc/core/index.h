@@ -13,10 +13,10 @@
  *
  * A record is a name with all that stat says of it. The records of a directory's entries follow one
  * another, in the order of their names, so a listing is a scan. A record is found by the hash of
- * its path: h(child) = mix(h(parent), hash(name)), from PP_HASH_ROOT for the repository's root. That
- * one look-up is enough however deep the path is, since records exist under their real path alone;
- * the name's bytes and the parent's 64 bit hash are compared. A nested catalog goes on from the
- * hash of its mountpoint, so a path is hashed once for all catalogs that it leads through. The
+ * its path: h(child) = mix(h(parent), hash(name)), from PP_HASH_ROOT for the repository's root.
+ * That one look-up is enough however deep the path is, since records exist under their real path
+ * alone; the name's bytes and the parent's 64 bit hash are compared. A nested catalog goes on from
+ * the hash of its mountpoint, so a path is hashed once for all catalogs that it leads through. The
  * same hash is the inode number: it stays the same in every process and session.
  */
 #ifndef PYPARROT_INDEX_H
@@ -35,13 +35,13 @@
 
 /* What a record is, beyond its mode. */
 enum {
-    PP_NESTED = 1,     /* its content stands in the catalog that `digest` names */
-    PP_VARIANT = 2,    /* a symlink with $(NAME) in its target */
-    PP_CHUNKED = 4,    /* the body is in the chunks that `extra` leads to */
-    PP_EXTERNAL = 8,   /* the body comes from an external server */
-    PP_HIDDEN = 16,    /* can be looked up, is not listed */
-    PP_BODY = 32,      /* `digest` names the body */
-    PP_BIND = 64,      /* nested, and a root catalog: its own paths start at its root */
+    PP_NESTED = 1,   /* its content stands in the catalog that `digest` names */
+    PP_VARIANT = 2,  /* a symlink with $(NAME) in its target */
+    PP_CHUNKED = 4,  /* the body is in the chunks that `extra` leads to */
+    PP_EXTERNAL = 8, /* the body comes from an external server */
+    PP_HIDDEN = 16,  /* can be looked up, is not listed */
+    PP_BODY = 32,    /* `digest` names the body */
+    PP_BIND = 64,    /* nested, and a root catalog: its own paths start at its root */
 };
 
 struct pp_index_header {
@@ -49,7 +49,7 @@ struct pp_index_header {
     uint32_t version;
     uint32_t header_size;
     uint64_t file_size;
-    uint64_t root_hash; /* of the catalog's own root directory */
+    uint64_t root_hash;    /* of the catalog's own root directory */
     uint64_t table_offset; /* of struct pp_slot[table_mask + 1] */
     uint64_t table_mask;
     uint64_t records_offset;
@@ -58,13 +58,14 @@ struct pp_index_header {
     uint64_t extras_size;
     uint64_t entries; /* number of records, the root's among them */
     uint64_t revision;
-    uint64_t ttl;          /* seconds; 0 if the catalog does not say */
-    uint8_t catalog[20];   /* the catalog's hash … */
-    uint8_t algorithm;     /* … and its algorithm, as a catalog's flags number them */
+    uint64_t ttl;        /* seconds; 0 if the catalog does not say */
+    uint8_t catalog[20]; /* the catalog's hash … */
+    uint8_t algorithm;   /* … and its algorithm, as a catalog's flags number them */
     uint8_t padding[3];
 };
 
-/* A place in the hash table. `record` is 0 where it is free: the root's record is not in the table. */
+/* A place in the hash table. `record` is 0 where it is free: the root's record is not in the table.
+ */
 struct pp_slot {
     uint32_t tag;    /* the upper half of the path's hash */
     uint32_t record; /* offset into the records, in units of 8 bytes */
@@ -80,13 +81,13 @@ struct pp_record {
     uint32_t uid;
     uint32_t gid;
     uint32_t nlink;
-    uint32_t parent;        /* offset of the parent's record, as in struct pp_slot */
-    uint32_t first_child;   /* of a directory: offset of the first child's record … */
-    uint32_t children;      /* … and their number. Of a chunked file: number of chunks */
-    uint32_t extra;         /* offset into the extras, in units of 8 bytes: attributes or chunks */
-    uint32_t xattr_size;    /* bytes of the attributes' blob; it is behind the chunks */
-    uint16_t flags;         /* PP_… */
-    uint16_t storage;       /* algorithm | compression << 3, as a catalog's flags number them */
+    uint32_t parent;      /* offset of the parent's record, as in struct pp_slot */
+    uint32_t first_child; /* of a directory: offset of the first child's record … */
+    uint32_t children;    /* … and their number. Of a chunked file: number of chunks */
+    uint32_t extra;       /* offset into the extras, in units of 8 bytes: attributes or chunks */
+    uint32_t xattr_size;  /* bytes of the attributes' blob; it is behind the chunks */
+    uint16_t flags;       /* PP_… */
+    uint16_t storage;     /* algorithm | compression << 3, as a catalog's flags number them */
     uint16_t name_length;
     uint16_t target_length; /* of a symlink */
     uint8_t digest[20];
@@ -125,7 +126,8 @@ static inline uint64_t pp_mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* The hash of a name, independent of where it stands. Whole words, then the last word again where it overlaps: no loop over single bytes. */
+/* The hash of a name, independent of where it stands. Whole words, then the last word again where
+ * it overlaps: no loop over single bytes. */
 static inline uint64_t pp_hash_name(const char *name, size_t length)
 {
     uint64_t hash = length * UINT64_C(0xa0761d6478bd642f);
@@ -160,8 +162,8 @@ const struct pp_record *pp_index_root(const struct pp_index *index);
 /* The record that follows another one; NULL at the end. */
 const struct pp_record *pp_index_next(const struct pp_index *index, const struct pp_record *record);
 
-/* The first record from `offset` on that has a word in the touch map: the word is `*word`. NULL if there
- * is none. */
+/* The first record from `offset` on that has a word in the touch map: the word is `*word`. NULL if
+ * there is none. */
 const struct pp_record *pp_index_touched(const struct pp_index *index, const uint32_t *words,
                                          uint64_t offset, uint32_t *word);
 
@@ -223,8 +225,9 @@ static inline int pp_is_named(const struct pp_record *record, const char *name, 
 }
 
 /* The record of `name` whose path has `hash` and whose parent's has `parent_hash`; NULL if none. */
-static inline __attribute__((always_inline)) const struct pp_record *pp_index_find(const struct pp_index *index, uint64_t hash,
-                                      uint64_t parent_hash, const char *name, size_t length)
+static inline __attribute__((always_inline)) const struct pp_record *pp_index_find(
+    const struct pp_index *index, uint64_t hash, uint64_t parent_hash, const char *name,
+    size_t length)
 {
     const uint32_t tag = (uint32_t)(hash >> 32);
 

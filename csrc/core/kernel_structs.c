@@ -13,7 +13,7 @@
 #define TYPE_CHARACTER 0020000u
 #define TYPE_BLOCK 0060000u
 
-#define FUSE_MAGIC 0x65735546 /* what programs know CernVM-FS by */
+#define FUSE_MAGIC 0x65735546       /* what programs know CernVM-FS by */
 #define READ_ONLY_NOSUID_NODEV 0x27 /* ST_RDONLY | ST_NOSUID | ST_NODEV | ST_VALID */
 #define SECTOR 512
 
@@ -116,14 +116,16 @@ void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount)
     };
 }
 
-/* Directories. The cursor is 0 before ".", 1 before "..", then 2 and the distance of a record from the
- * directory's first: a listing goes on at once wherever it was. */
+/* Directories. The cursor is 0 before ".", 1 before "..", then 2 and the distance of a record from
+ * the directory's first: a listing goes on at once wherever it was. */
 
 #define OLD_HEAD 18 /* d_ino, d_off, d_reclen; the type is the last byte */
 #define NEW_HEAD 19 /* with d_type before the name */
 
-static inline __attribute__((always_inline)) size_t put_entry(char *output, size_t capacity, enum pp_entries form, uint64_t inode,
-                        int64_t next, uint32_t mode, const char *name, size_t name_length)
+static inline __attribute__((always_inline)) size_t put_entry(char *output, size_t capacity,
+                                                              enum pp_entries form, uint64_t inode,
+                                                              int64_t next, uint32_t mode,
+                                                              const char *name, size_t name_length)
 {
     const size_t head = form == PP_ENTRIES_64 ? NEW_HEAD : OLD_HEAD;
     const size_t tail = form == PP_ENTRIES_64 ? 1 : 2;

@@ -23,14 +23,16 @@ void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount);
 /* The form of a directory's entries. */
 enum pp_entries { PP_ENTRIES_64, PP_ENTRIES_OLD };
 
-/* What access says of a record: as CernVM-FS has it, who can see a file may read it; nobody may write. */
+/* What access says of a record: as CernVM-FS has it, who can see a file may read it; nobody may
+ * write. */
 int64_t pp_access(const struct pp_record *record, uint32_t mode);
 
 /* The inode of the directory above: what ".." has. The record is the one in the catalog above. */
 uint64_t pp_parent_inode(const struct pp_snapshot *snapshot, const struct pp_record *directory);
 
-/* List a directory, of which `found` has the record of the catalog that lists it, from `*cursor` on (0, or
- * where the last call ended). Gives the bytes written to `output`; -EINVAL if not even one entry fits. */
+/* List a directory, of which `found` has the record of the catalog that lists it, from `*cursor` on
+ * (0, or where the last call ended). Gives the bytes written to `output`; -EINVAL if not even one
+ * entry fits. */
 int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_entries form,
                 int64_t *cursor, char *output, size_t capacity);
 

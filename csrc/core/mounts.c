@@ -84,9 +84,8 @@ const struct pp_mount *pp_view_named(const struct pp_namespace *space, const cha
 const struct pp_mount *pp_view_match(const struct pp_namespace *space, const char *path,
                                      size_t *end)
 {
-    return pp_starts_with(path, space->views, space->views_length)
-               ? pp_view_named(space, path, end)
-               : NULL;
+    return pp_starts_with(path, space->views, space->views_length) ? pp_view_named(space, path, end)
+                                                                   : NULL;
 }
 
 int64_t pp_view_of(const struct pp_namespace *space, const struct pp_mount *mount, const char *path,

@@ -31,11 +31,12 @@ struct pp_mount {
 
 #define PP_BLOCK_SIZE 4096u
 
-/* A program that can't be run from its view as it is has another copy, in a directory whose name ends
- * so. It stands for the same path. */
+/* A program that can't be run from its view as it is has another copy, in a directory whose name
+ * ends so. It stands for the same path. */
 #define PP_PROGRAM_SUFFIX ".x"
 
-/* A place in the table, by the pp_path_hash of the mount point from PP_HASH_ROOT on; free if `hash` is 0. Without a mount it says that there is none until then. */
+/* A place in the table, by the pp_path_hash of the mount point from PP_HASH_ROOT on; free if `hash`
+ * is 0. Without a mount it says that there is none until then. */
 struct pp_mount_slot {
     uint64_t hash;
     const struct pp_mount *mount;
@@ -55,11 +56,13 @@ struct pp_namespace {
     uint64_t views_length;
 };
 
-/* The longest mount point that `path` starts with; `*end` is where the rest begins. NULL if none. */
+/* The longest mount point that `path` starts with; `*end` is where the rest begins. NULL if none.
+ */
 const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const char *path,
                                        size_t *end);
 
-/* Whether it is known, at the time `now`, that nothing can be mounted at the path with this hash. */
+/* Whether it is known, at the time `now`, that nothing can be mounted at the path with this hash.
+ */
 int pp_mounts_refused(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
 
 /* The mount to whose view an absolute real path leads; `*end` is where the path in it begins. */
@@ -70,8 +73,8 @@ const struct pp_mount *pp_view_match(const struct pp_namespace *space, const cha
 const struct pp_mount *pp_view_named(const struct pp_namespace *space, const char *path,
                                      size_t *end);
 
-/* The path of a view, of which `path` is the path in its mount, into `output`: its length, or -1 if it does
- * not fit. */
+/* The path of a view, of which `path` is the path in its mount, into `output`: its length, or -1 if
+ * it does not fit. */
 int64_t pp_view_of(const struct pp_namespace *space, const struct pp_mount *mount, const char *path,
                    size_t path_length, char *output, size_t capacity);
 

@@ -22,7 +22,8 @@ static void miss(struct pp_place *place, enum pp_need need)
 
 /* Views */
 
-/* Where the path in a mount begins that a view's path stands for; `*mount` is NULL for a real one. */
+/* Where the path in a mount begins that a view's path stands for; `*mount` is NULL for a real one.
+ */
 static int unview(const struct pp_namespace *space, const char *path, const struct pp_mount **mount,
                   size_t *start)
 {
@@ -39,8 +40,7 @@ static int unview(const struct pp_namespace *space, const char *path, const stru
     return 1;
 }
 
-int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output,
-                 size_t capacity)
+int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output, size_t capacity)
 {
     const struct pp_mount *mount;
     size_t start, length = 0;
@@ -48,8 +48,9 @@ int64_t pp_shown(const struct pp_namespace *space, const char *path, char *outpu
     if (!unview(space, path, &mount, &start))
         return -1;
     const size_t whole = pp_length(path), deleted = sizeof DELETED - 1;
-    const size_t end =
-        whole > start + deleted && pp_equal(path + whole - deleted, DELETED) ? whole - deleted : whole;
+    const size_t end = whole > start + deleted && pp_equal(path + whole - deleted, DELETED)
+                           ? whole - deleted
+                           : whole;
     if (mount && pp_append(output, capacity, &length, mount->path, mount->path_length))
         return -ENAMETOOLONG;
     if (pp_append(output, capacity, &length, path + start, end - start))
@@ -59,14 +60,16 @@ int64_t pp_shown(const struct pp_namespace *space, const char *path, char *outpu
 
 /* Mounts */
 
-/* A name that nothing is mounted at, in a directory where that may come: ask, unless it is refused. */
+/* A name that nothing is mounted at, in a directory where that may come: ask, unless it is refused.
+ */
 static int needs_mount(struct pp_place *place, const struct pp_mounts *mounts, size_t end,
                        int64_t now)
 {
     const struct pp_mount *mount = place->mount;
     size_t start = end;
 
-    while (place->path[start] == '/' || (place->path[start] == '.' && place->path[start + 1] == '/'))
+    while (place->path[start] == '/' ||
+           (place->path[start] == '.' && place->path[start + 1] == '/'))
         start++;
     size_t stop = start;
     while (place->path[stop] && place->path[stop] != '/')
@@ -213,8 +216,9 @@ static int walk_real(struct pp_place *place, const struct pp_namespace *space,
     }
 }
 
-/* What a descriptor names, as programs see it, in `place->path`: 1 if it is virtual, of `place->mount`
- * then, which may have been replaced where it was; 0 if it is a real path, -1 if it is none at all. */
+/* What a descriptor names, as programs see it, in `place->path`: 1 if it is virtual, of
+ * `place->mount` then, which may have been replaced where it was; 0 if it is a real path, -1 if it
+ * is none at all. */
 static int start_at(struct pp_place *place, const struct pp_namespace *space, struct pp_task *task,
                     int descriptor)
 {

@@ -22,11 +22,11 @@ enum pp_where {
 
 enum pp_need {
     PP_NEEDS_NOTHING,
-    PP_NEEDS_CATALOG, /* the nested catalog where `walk` of `mount` is */
-    PP_NEEDS_MOUNT,   /* what is to be mounted at `path` */
-    PP_NEEDS_VIEW,    /* the file, directory or symlink at `walk` of `mount` has no view yet */
-    PP_NEEDS_PROGRAM, /* a copy of a program with another interpreter: see calls_exec.c */
-    PP_NEEDS_XATTR,   /* the value of an attribute of what `walk` found */
+    PP_NEEDS_CATALOG,  /* the nested catalog where `walk` of `mount` is */
+    PP_NEEDS_MOUNT,    /* what is to be mounted at `path` */
+    PP_NEEDS_VIEW,     /* the file, directory or symlink at `walk` of `mount` has no view yet */
+    PP_NEEDS_PROGRAM,  /* a copy of a program with another interpreter: see calls_exec.c */
+    PP_NEEDS_XATTR,    /* the value of an attribute of what `walk` found */
     PP_NEEDS_PATCHING, /* a libc that the dynamic linker opens: see linker.h */
     PP_NEEDS_TELLING,  /* that a program has to go without a shim: the same */
 };
@@ -41,14 +41,13 @@ struct pp_place {
     char path[2 * PP_PATH_MAX];
 };
 
-/* Resolve `path`, relative to `descriptor` (or PP_CWD) of the task. An empty path is that very file.
- * `flags` are those of the walk. */
+/* Resolve `path`, relative to `descriptor` (or PP_CWD) of the task. An empty path is that very
+ * file. `flags` are those of the walk. */
 void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct pp_task *task,
                 int descriptor, const char *path, uint32_t flags);
 
-/* The path that programs see of something virtual, or of a real file that runs from a view: gives its
- * length, or -1 if `path` is neither. */
-int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output,
-                 size_t capacity);
+/* The path that programs see of something virtual, or of a real file that runs from a view: gives
+ * its length, or -1 if `path` is neither. */
+int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output, size_t capacity);
 
 #endif

@@ -22,7 +22,8 @@ struct pp_task_operations {
     /* Copy a text with its NUL; its length, -EFAULT, or -ENAMETOOLONG if it exceeds `capacity`. */
     int64_t (*read_text)(struct pp_task *task, uint64_t address, char *buffer, size_t capacity);
 
-    /* What /proc tells of a descriptor or of PP_CWD: the path's length, without a NUL at the end. */
+    /* What /proc tells of a descriptor or of PP_CWD: the path's length, without a NUL at the end.
+     */
     int64_t (*link)(struct pp_task *task, int descriptor, char *buffer, size_t capacity);
 
     /* The target of the real symlink at `path`, as the task sees it: its length; -EINVAL if it is
@@ -37,7 +38,8 @@ struct pp_task_operations {
     int64_t (*read_file)(struct pp_task *task, const char *path, int real, uint64_t offset,
                          void *buffer, size_t size);
 
-    /* Move a directory's own offset, which is the cursor of its listing. With -1 it is only told. */
+    /* Move a directory's own offset, which is the cursor of its listing. With -1 it is only told.
+     */
     int64_t (*seek)(struct pp_task *task, int descriptor, int64_t position);
 
     /* Seconds of CLOCK_MONOTONIC. */

@@ -64,7 +64,8 @@ static inline int pp_has_dots(const char *path)
     return 0;
 }
 
-/* Append to the text of `*length` bytes in `buffer`, with a NUL at the end; -1 if it does not fit. */
+/* Append to the text of `*length` bytes in `buffer`, with a NUL at the end; -1 if it does not fit.
+ */
 static inline int pp_append(char *buffer, size_t capacity, size_t *length, const char *text,
                             size_t text_length)
 {

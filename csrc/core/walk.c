@@ -314,8 +314,8 @@ static enum pp_outcome look_up(struct pp_walk *walk, const char *name, size_t le
         return entered;
     if (length > PP_NAME_MAX)
         return fail(walk, NAME_TOO_LONG);
-    *child = (struct component){name, length,
-                                pp_hash_child(walk->hash, pp_hash_name(name, length))};
+    *child =
+        (struct component){name, length, pp_hash_child(walk->hash, pp_hash_name(name, length))};
     *record = pp_index_find(walk->index, child->hash, walk->hash, name, length);
     return *record ? PP_FOUND : fail(walk, NOT_FOUND);
 }

@@ -36,7 +36,7 @@ struct pp_snapshot {
 
 /* How to walk. */
 enum {
-    PP_NOFOLLOW = 1, /* a symlink at the end is the answer, unless a slash follows */
+    PP_NOFOLLOW = 1,  /* a symlink at the end is the answer, unless a slash follows */
     PP_WANT_PATH = 2, /* fill `path` in any case */
     PP_JOINED = 4,    /* the path has that of a directory before it, and may be longer for that */
 };
@@ -45,7 +45,8 @@ enum pp_outcome {
     PP_FOUND,
     PP_ERROR,        /* `error` tells which errno */
     PP_OUTSIDE,      /* go on with the absolute path in `path`, with `links` as they are */
-    PP_NEED_CATALOG, /* the nested one at `record`, with `path` and `hash`, has to be at hand first */
+    PP_NEED_CATALOG, /* the nested one at `record`, with `path` and `hash`, has to be at hand first
+                      */
     PP_DAMAGED,      /* an index contradicts itself */
 };
 
@@ -73,10 +74,10 @@ struct pp_walk {
 /* The root of a snapshot. */
 void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found);
 
-/* Look a path up from the directory `start` on, as long as it is real: without dots, symlinks on the
- * way, a slash at the end, or a catalog that is not at hand. It takes a single look-up, or two to know
- * that a name is not there (PP_ERROR, which means ENOENT). -1 if only a walk can tell. A symlink at the
- * end is what is found. `found` may be `start`. */
+/* Look a path up from the directory `start` on, as long as it is real: without dots, symlinks on
+ * the way, a slash at the end, or a catalog that is not at hand. It takes a single look-up, or two
+ * to know that a name is not there (PP_ERROR, which means ENOENT). -1 if only a walk can tell. A
+ * symlink at the end is what is found. `found` may be `start`. */
 int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
             size_t length, struct pp_found *found);
 

@@ -86,8 +86,8 @@ static int runs_of(struct run *runs)
     return count;
 }
 
-/* A tree of comparisons with a leaf for each run. What is in a run goes on behind the tree: where that is
- * is filled in at the end. */
+/* A tree of comparisons with a leaf for each run. What is in a run goes on behind the tree: where
+ * that is is filled in at the end. */
 static void search(struct program *program, const struct run *runs, int count)
 {
     if (count == 1) {
@@ -105,8 +105,8 @@ static void search(struct program *program, const struct run *runs, int count)
     search(program, runs + half, count - half);
 }
 
-/* The kernel remembers the numbers that always pass, whatever the arguments; only the others get here,
- * the shim's among them, and so they are found in a few steps. */
+/* The kernel remembers the numbers that always pass, whatever the arguments; only the others get
+ * here, the shim's among them, and so they are found in a few steps. */
 static void build(struct program *program, uint64_t cookie)
 {
     struct run runs[NUMBERS];

@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "task/traced_task.h"
-#include "task/proc.h"
-#include "shim/touch.h"
 #include "engine/worker.h"
+#include "shim/touch.h"
+#include "task/proc.h"
+#include "task/traced_task.h"
 
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
@@ -124,9 +124,9 @@ void pp_worker_give(struct pp_worker *worker, int64_t value)
         respond(worker, value, 0, 0);
 }
 
-/* A task takes its descriptor itself, and the kernel wakes it for that where there is an idle CPU, which
- * in a virtual machine takes longer than all the rest. So it is held to this CPU for that moment. Gives
- * whether it is. */
+/* A task takes its descriptor itself, and the kernel wakes it for that where there is an idle CPU,
+ * which in a virtual machine takes longer than all the rest. So it is held to this CPU for that
+ * moment. Gives whether it is. */
 static int hold_here(const struct pp_worker *worker, cpu_set_t *before)
 {
     const pid_t task = pp_task_number(worker);
@@ -223,9 +223,8 @@ static void operate(struct pp_worker *worker, enum pp_action action)
         .scratches = worker->engine->scratches,
     };
     worker->counters.changed++;
-    const enum pp_surgery outcome = action == PP_EXEC
-                                        ? pp_operate_exec(&patient, &worker->call)
-                                        : pp_operate(&patient, &worker->call);
+    const enum pp_surgery outcome = action == PP_EXEC ? pp_operate_exec(&patient, &worker->call)
+                                                      : pp_operate(&patient, &worker->call);
     if (outcome != PP_HELD)
         return;
     int error = -EPERM;

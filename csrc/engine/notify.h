@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The notify engine: system calls come in as seccomp user notifications, and actions are carried out
- * from outside of the task (Linux 5.14 and newer).
+ * The notify engine: system calls come in as seccomp user notifications, and actions are carried
+ * out from outside of the task (Linux 5.14 and newer).
  *
  * Rules that hold here:
  *  - Any number of workers serve one listener, a thread each, in parallel. A worker has one
@@ -14,9 +14,9 @@
 #ifndef PYPARROT_NOTIFY_H
 #define PYPARROT_NOTIFY_H
 
+#include "engine/rewrite_call.h"
 #include "libc/libc_substitution.h"
 #include "shim/shared_state.h"
-#include "engine/rewrite_call.h"
 
 struct pp_counters {
     uint64_t calls;    /* that came in */
@@ -32,10 +32,10 @@ struct pp_engine {
     const struct pp_namespace *space;
     uint64_t cookie;
     struct pp_scratches *scratches;
-    int64_t mark;        /* seconds of unix time when all objects were modified, as their files say */
-    int roots_differ;    /* some task may have another root or mount namespace than we have */
-    int tasks_differ;    /* some task may have a filter of its own, or a tracer */
-    int idle;            /* workers that wait for a notification */
+    int64_t mark;     /* seconds of unix time when all objects were modified, as their files say */
+    int roots_differ; /* some task may have another root or mount namespace than we have */
+    int tasks_differ; /* some task may have a filter of its own, or a tracer */
+    int idle;         /* workers that wait for a notification */
     struct pp_linker *linker;
     struct pp_board *board;         /* what shims are told, */
     struct pp_board_shared *shared; /* and what they tell; NULL if there are none */
@@ -46,8 +46,8 @@ struct pp_worker;
 /* A worker for an engine, which has to outlive it; NULL if there is no memory. */
 struct pp_worker *pp_worker_new(struct pp_engine *engine);
 
-/* Serve until something is needed that only Python can get: gives which (enum pp_need), and the call
- * is at hand. Called again, it decides that call anew. Gives PP_NEEDS_NOTHING at the end. */
+/* Serve until something is needed that only Python can get: gives which (enum pp_need), and the
+ * call is at hand. Called again, it decides that call anew. Gives PP_NEEDS_NOTHING at the end. */
 int pp_worker_serve(struct pp_worker *worker);
 
 /* End the call that waits with an error (an errno), since what it needs can't be had. */

@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #include "arch/x86_64/registers.h"
-#include "task/proc.h"
 #include "core/text.h"
+#include "task/proc.h"
 
 #define RESTART_NO_INTERRUPT 513 /* the kernel's ERESTARTNOINTR */
 #define SIGNAL_SET_SIZE 8
@@ -252,8 +252,12 @@ static int get_scratch(struct operation *operation, const struct pp_patient *pat
         }
         size = KEPT_SIZE - mark;
     }
-    const uint64_t args[6] = {0, size + mark, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, (uint64_t)-1, 0};
+    const uint64_t args[6] = {0,
+                              size + mark,
+                              PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                              (uint64_t)-1,
+                              0};
     if (run_call(operation, &operation->saved, SYS_mmap, args, &address))
         return 1;
     if (address < 0)
@@ -478,8 +482,7 @@ enum pp_surgery pp_operate_exec(const struct pp_patient *patient, struct pp_call
         finish(&operation, patient, error);
         return PP_OPERATED;
     }
-    const uint64_t args[6] = {operation.scratch, new_arguments, environment, 0, 0,
-                              patient->cookie};
+    const uint64_t args[6] = {operation.scratch, new_arguments, environment, 0, 0, patient->cookie};
     registers = operation.saved;
     pp_set_call(&registers, SYS_execve, args);
     if (set_registers(&operation, &registers) || go_on(&operation) < 0)

@@ -3,16 +3,16 @@
  * Let a task make its system call with other arguments.
  *
  * An answer to a notification cannot change arguments. So the task is seized for a moment with
- * ptrace, its notification is answered, and before it gets back to its program it is made to run the
- * call that we want; then it is let go. Rules that hold here:
+ * ptrace, its notification is answered, and before it gets back to its program it is made to run
+ * the call that we want; then it is let go. Rules that hold here:
  *  - Nothing of the task's own memory is ever written: neither the program's strings nor anything
  *    near its stack pointer, for stacks can be tiny. New strings lie in a mapping of their own,
  *    which is taken away again.
- *  - A vfork child runs on its parent's memory, and after its exec nobody could take a mapping away.
- *    There one mapping stays, and is used again for the parent's next children.
+ *  - A vfork child runs on its parent's memory, and after its exec nobody could take a mapping
+ * away. There one mapping stays, and is used again for the parent's next children.
  *  - All signals are held back meanwhile; none is lost, for the kernel keeps them.
- *  - One thread does a surgery from beginning to end (ptrace wants that), and waits for nothing but the
- *    task that it holds.
+ *  - One thread does a surgery from beginning to end (ptrace wants that), and waits for nothing but
+ * the task that it holds.
  *  - The changed call carries a cookie in its sixth argument, which none of these calls uses. The
  *    filter lets it pass: there is no second notification.
  */

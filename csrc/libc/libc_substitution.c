@@ -11,9 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "task/proc.h"
 #include "core/text.h"
 #include "engine/worker.h"
+#include "task/proc.h"
 
 #define LIST "/etc/ld.so.preload"
 #define LINKER_SIZE 0x30000u /* the code of a dynamic linker is no larger */
@@ -53,8 +53,7 @@ static int is_linker(const struct pp_worker *worker)
     const struct pp_start *start = start_of(worker);
     const uint64_t address = worker->notification.data.instruction_pointer;
 
-    return __atomic_load_n(&start->task, __ATOMIC_ACQUIRE) ==
-               (uint64_t)pp_task_number(worker) &&
+    return __atomic_load_n(&start->task, __ATOMIC_ACQUIRE) == (uint64_t)pp_task_number(worker) &&
            address - __atomic_load_n(&start->address, __ATOMIC_RELAXED) + LINKER_SIZE <
                2 * LINKER_SIZE;
 }
@@ -65,9 +64,9 @@ static int is_limited(pid_t task, int resource)
     return prlimit(task, resource, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY;
 }
 
-/* Why the program may have no shim; NULL if it may. With little memory it shall not find less of it than
- * without us; a filter of its own may not allow what a shim does; and who traces it wants to see its
- * calls. */
+/* Why the program may have no shim; NULL if it may. With little memory it shall not find less of it
+ * than without us; a filter of its own may not allow what a shim does; and who traces it wants to
+ * see its calls. */
 static const char *unfitness(const struct pp_worker *worker)
 {
     const struct pp_engine *engine = worker->engine;
@@ -125,8 +124,9 @@ static const struct pp_copy *find_copy(const struct pp_linker *linker, const str
     return NULL;
 }
 
-/* Give the task the copy of the libc that is open here, which is the caller's still if PP_NOT_SERVED comes
- * back. Once in a program: another libc in it (dlmopen) would not know what happens in the first. */
+/* Give the task the copy of the libc that is open here, which is the caller's still if
+ * PP_NOT_SERVED comes back. Once in a program: another libc in it (dlmopen) would not know what
+ * happens in the first. */
 static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
 {
     struct pp_call *call = &worker->call;
@@ -200,8 +200,8 @@ static void name_program(struct pp_worker *worker)
         return;
     __atomic_store_n(place, 0, __ATOMIC_RELAXED);
     const uint64_t address = pp_proc_execfn((pid_t)process);
-    if (!address || call->task->operations->read_text(call->task, address, call->file,
-                                                      PP_PATH_MAX) < 0)
+    if (!address ||
+        call->task->operations->read_text(call->task, address, call->file, PP_PATH_MAX) < 0)
         return;
     const int64_t length = pp_shown(call->space, call->file, call->buffer, PP_PATH_MAX);
     if (length >= 0 && (size_t)length <= strlen(call->file))

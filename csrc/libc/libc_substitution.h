@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What the dynamic linker is given when a program starts: copies of libc that have the shim in them.
+ * What the dynamic linker is given when a program starts: copies of libc that have the shim in
+ * them.
  *
- * So every dynamically linked program has it, whatever its environment is and whoever has started it,
- * and nothing is to be seen of it among its variables or libraries. glibc's dynamic linker looks for
- * /etc/ld.so.preload before anything else; who opens a libc from that linker's own code is given the copy,
- * once. Everybody else, the program itself among them, sees the real file.
+ * So every dynamically linked program has it, whatever its environment is and whoever has started
+ * it, and nothing is to be seen of it among its variables or libraries. glibc's dynamic linker
+ * looks for /etc/ld.so.preload before anything else; who opens a libc from that linker's own code
+ * is given the copy, once. Everybody else, the program itself among them, sees the real file.
  */
 #ifndef PYPARROT_LINKER_H
 #define PYPARROT_LINKER_H

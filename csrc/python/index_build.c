@@ -398,8 +398,8 @@ static enum pp_build_error fill_table(const struct pp_builder *builder, struct p
 }
 
 enum pp_build_error pp_builder_fill(const struct pp_builder *builder, void *output,
-                                    const uint8_t catalog[20], uint8_t algorithm,
-                                    uint64_t revision, uint64_t ttl)
+                                    const uint8_t catalog[20], uint8_t algorithm, uint64_t revision,
+                                    uint64_t ttl)
 {
     struct pp_index_header *header = output;
     const uint64_t table = sizeof *header;

@@ -38,9 +38,9 @@ enum pp_build_error {
     PP_BUILD_OK,
     PP_BUILD_MEMORY,
     PP_BUILD_NO_ROOT,
-    PP_BUILD_NAME,      /* empty, too long, . or .., or with a slash or NUL */
-    PP_BUILD_TARGET,    /* a symlink's target with a NUL, or too long, or empty where it may not be */
-    PP_BUILD_TYPE,      /* flags that contradict the mode or each other */
+    PP_BUILD_NAME,   /* empty, too long, . or .., or with a slash or NUL */
+    PP_BUILD_TARGET, /* a symlink's target with a NUL, or too long, or empty where it may not be */
+    PP_BUILD_TYPE,   /* flags that contradict the mode or each other */
     PP_BUILD_DUPLICATE, /* two entries of one name, or of one hash */
     PP_BUILD_NUMBER,    /* a negative size, or more nanoseconds than a second has */
     PP_BUILD_STORAGE,   /* an unknown hash or compression algorithm */
@@ -64,8 +64,8 @@ size_t pp_builder_size(const struct pp_builder *builder);
 
 /* Write the file's content to `pp_builder_size` zeroed, 8 byte aligned bytes. */
 enum pp_build_error pp_builder_fill(const struct pp_builder *builder, void *output,
-                                    const uint8_t catalog[20], uint8_t algorithm,
-                                    uint64_t revision, uint64_t ttl);
+                                    const uint8_t catalog[20], uint8_t algorithm, uint64_t revision,
+                                    uint64_t ttl);
 
 void pp_builder_free(struct pp_builder *builder);
 

@@ -35,8 +35,9 @@ static void count(size_t offset)
 
 #define COUNT(name) count(offsetof(struct pp_board_shared, name))
 
-/* Leave the call to the supervisor. If it is about something virtual it never waits for the program, and
- * so it is not interrupted in the program's eyes, whatever handler has run meanwhile. */
+/* Leave the call to the supervisor. If it is about something virtual it never waits for the
+ * program, and so it is not interrupted in the program's eyes, whatever handler has run meanwhile.
+ */
 static int64_t leave(const struct pp_entry *entry, int is_virtual)
 {
     int64_t value;
@@ -102,11 +103,11 @@ static int may_change(const struct pp_entry *entry)
 }
 
 /* What a path gives if it must not lead through certain links: -ELOOP if it does. */
-static __attribute__((noinline)) int64_t try_path(uint64_t descriptor, uint64_t path, uint64_t resolve)
+static __attribute__((noinline)) int64_t try_path(uint64_t descriptor, uint64_t path,
+                                                  uint64_t resolve)
 {
     const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
-    const int64_t value =
-        pp_gate(__NR_openat2, descriptor, path, (uint64_t)&how, sizeof how, 0);
+    const int64_t value = pp_gate(__NR_openat2, descriptor, path, (uint64_t)&how, sizeof how, 0);
 
     if (value >= 0)
         pp_gate(__NR_close, (uint64_t)value, 0, 0, 0, 0);
@@ -120,8 +121,8 @@ static int is_magic(int start, uint64_t path)
     return value == -ELOOP || value == -ENOSYS || value == -EPERM || value == -EMFILE;
 }
 
-/* Whether a call's real paths may lead through /proc to a view, which nobody may change: by a symlink of
- * the program's own to a descriptor, or to its working directory. */
+/* Whether a call's real paths may lead through /proc to a view, which nobody may change: by a
+ * symlink of the program's own to a descriptor, or to its working directory. */
 static __attribute__((noinline)) int is_roundabout(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The first look at a call, on the program's own stack: what can be answered with a look-up or two, and
- * what has nothing to do with us. The rest takes the brain (think.c).
+ * The first look at a call, on the program's own stack: what can be answered with a look-up or two,
+ * and what has nothing to do with us. The rest takes the brain (think.c).
  *
- * Stack is scarce (shim.h). So the file that a call starts from is found first, and its status has gone
- * from the stack when the path is looked up; and what is called last is called in place of its caller.
+ * Stack is scarce (shim.h). So the file that a call starts from is found first, and its status has
+ * gone from the stack when the path is looked up; and what is called last is called in place of its
+ * caller.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
@@ -23,8 +24,9 @@ static __attribute__((noinline)) int describe(int descriptor, struct pp_spot *sp
     return pp_identity_find(&status, spot);
 }
 
-static __attribute__((noinline)) enum pp_verdict
-look_stat(uint64_t path, int nofollow, uint64_t output, struct pp_glance *glance)
+static __attribute__((noinline)) enum pp_verdict look_stat(uint64_t path, int nofollow,
+                                                           uint64_t output,
+                                                           struct pp_glance *glance)
 {
     struct pp_spot *spot = &glance->spot;
     const enum pp_way way = pp_locate(path, spot);
@@ -77,8 +79,9 @@ static __attribute__((noinline)) enum pp_verdict look_statx(const uint64_t *args
     return PP_DONE;
 }
 
-static __attribute__((noinline)) enum pp_verdict
-look_access(uint64_t path, uint32_t mode, uint32_t flags, struct pp_glance *glance)
+static __attribute__((noinline)) enum pp_verdict look_access(uint64_t path, uint32_t mode,
+                                                             uint32_t flags,
+                                                             struct pp_glance *glance)
 {
     struct pp_spot *spot = &glance->spot;
 
@@ -94,8 +97,9 @@ look_access(uint64_t path, uint32_t mode, uint32_t flags, struct pp_glance *glan
     return PP_DONE;
 }
 
-static __attribute__((noinline)) enum pp_verdict
-look_readlink(uint64_t path, uint64_t output, int64_t capacity, struct pp_glance *glance)
+static __attribute__((noinline)) enum pp_verdict look_readlink(uint64_t path, uint64_t output,
+                                                               int64_t capacity,
+                                                               struct pp_glance *glance)
 {
     struct pp_spot *spot = &glance->spot;
 
@@ -140,10 +144,9 @@ static __attribute__((noinline)) enum pp_verdict look_entries(const struct pp_en
     glance->value = cursor;
     if (cursor < 0)
         return PP_DONE;
-    glance->value =
-        pp_list(&spot->found, parent_inode,
-                (int)entry->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD, &cursor,
-                (char *)args[1], (uint32_t)args[2]);
+    glance->value = pp_list(&spot->found, parent_inode,
+                            (int)entry->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
+                            &cursor, (char *)args[1], (uint32_t)args[2]);
     if (cursor != before)
         pp_gate(__NR_lseek, args[0], (uint64_t)cursor, 0 /* SEEK_SET */, 0, 0);
     return PP_DONE;
@@ -214,8 +217,8 @@ static enum pp_verdict look_socket(const uint64_t *args)
     const uint16_t *family = (const uint16_t *)args[1];
     const char *path = (const char *)args[1] + PP_UNIX_PATH_OFFSET;
 
-    if (!pp_is_address(args[1]) || (uint32_t)args[2] <= PP_UNIX_PATH_OFFSET || *family != PP_UNIX_FAMILY ||
-        !*path)
+    if (!pp_is_address(args[1]) || (uint32_t)args[2] <= PP_UNIX_PATH_OFFSET ||
+        *family != PP_UNIX_FAMILY || !*path)
         return PP_NATIVE;
     return PP_LEFT;
 }
@@ -244,8 +247,7 @@ static int find_start(const struct pp_spec *spec, const struct pp_entry *entry,
                               : path && (!pp_is_address(path) || *(const char *)path == '/'))
         return 1;
     glance->learn = descriptor;
-    if (descriptor == AT_FDCWD ? !pp_cwd_find(&glance->spot)
-                               : !describe(descriptor, &glance->spot))
+    if (descriptor == AT_FDCWD ? !pp_cwd_find(&glance->spot) : !describe(descriptor, &glance->spot))
         return 0;
     glance->learn = PP_NOTHING_TO_LEARN;
     return 1;

@@ -2,12 +2,12 @@
  *
  * Which virtual file a descriptor or the working directory is.
  *
- * /proc knows, but it takes microseconds to say. So what was found once is kept, by inode and ctime: a
- * view's inode has the ctime of its last link, so it stands for the same path as long as that has not
- * changed. Files that have more than one view are not kept.
+ * /proc knows, but it takes microseconds to say. So what was found once is kept, by inode and
+ * ctime: a view's inode has the ctime of its last link, so it stands for the same path as long as
+ * that has not changed. Files that have more than one view are not kept.
  *
- * Entries are written and read without locks: `version` is odd while one is written, and another one
- * afterwards. A reader that finds it changed has found nothing.
+ * Entries are written and read without locks: `version` is odd while one is written, and another
+ * one afterwards. A reader that finds it changed has found nothing.
  */
 #include <asm/unistd.h>
 
@@ -62,8 +62,8 @@ void pp_identity_keep(const struct stat *status, const struct pp_spot *spot)
     __atomic_store_n(&entry->version, version + 2, __ATOMIC_RELEASE);
 }
 
-/* The working directory. It is kept for the process that all this belongs to alone: a vfork child has
- * another one. */
+/* The working directory. It is kept for the process that all this belongs to alone: a vfork child
+ * has another one. */
 
 int pp_is_owner(void)
 {

@@ -81,7 +81,8 @@ static inline __attribute__((always_inline)) enum pp_way pp_locate(uint64_t addr
     const int outcome = pp_find(snapshot, &spot->found, path, length, &spot->found);
     if (outcome == PP_FOUND)
         return PP_WAY_FOUND;
-    return outcome == PP_ERROR && !(spot->mount->flags & PP_AUTOMOUNT) ? PP_WAY_ABSENT : PP_WAY_UNKNOWN;
+    return outcome == PP_ERROR && !(spot->mount->flags & PP_AUTOMOUNT) ? PP_WAY_ABSENT
+                                                                       : PP_WAY_UNKNOWN;
 }
 
 /* What to do if nothing was found. */

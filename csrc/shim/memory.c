@@ -11,8 +11,8 @@ HIDDEN void *memmove(void *to, const void *from, size_t size);
 HIDDEN void *memset(void *at, int value, size_t size);
 HIDDEN int memcmp(const void *a, const void *b, size_t size);
 
-/* Most copies are of a few words, for which the string instructions take too long to begin. The words
- * are marked as volatile: or the compiler would see what this is, and call it. */
+/* Most copies are of a few words, for which the string instructions take too long to begin. The
+ * words are marked as volatile: or the compiler would see what this is, and call it. */
 #define WORDS_MAX 256u
 
 static void copy_up(char *to, const char *from, size_t size)

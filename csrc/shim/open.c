@@ -7,7 +7,7 @@
 #include "shim/locate.h"
 
 #define VERIFIED 256u
-#define PLAIN_OPEN_FLAGS \
+#define PLAIN_OPEN_FLAGS                                                                           \
     (O_NONBLOCK | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_NOCTTY)
 
 /* The path of a view whose path in its mount is as the program gave it; -1 if it does not fit. */
@@ -37,10 +37,9 @@ int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct st
         return 0;
     if (pp_get_status((int)descriptor, status) < 0)
         return 0;
-    if (type == PP_TYPE_REGULAR &&
-        ((int64_t)status->st_mtime != pp_shim.board->mark ||
-         (status->st_mode & PP_TYPE_MASK) != PP_TYPE_REGULAR ||
-         (uint64_t)status->st_size != spot->found.record->size)) {
+    if (type == PP_TYPE_REGULAR && ((int64_t)status->st_mtime != pp_shim.board->mark ||
+                                    (status->st_mode & PP_TYPE_MASK) != PP_TYPE_REGULAR ||
+                                    (uint64_t)status->st_size != spot->found.record->size)) {
         pp_gate(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0);
         return -1;
     }
@@ -51,8 +50,8 @@ int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct st
 }
 
 /* A relative path leads from one view to the next by itself: they are named as what they are of. */
-static __attribute__((noinline)) enum pp_verdict
-open_view(int descriptor, uint64_t path, uint32_t flags, struct pp_glance *glance)
+static __attribute__((noinline)) enum pp_verdict open_view(int descriptor, uint64_t path,
+                                                           uint32_t flags, struct pp_glance *glance)
 {
     const int which = pp_take(pp_shim.wiped->notes, PP_NOTES);
     if (which < 0)
@@ -92,4 +91,3 @@ enum pp_verdict pp_look_open(int descriptor, uint64_t path, uint32_t flags,
     pp_touch(pp_shim.shared, &spot->found, PP_TOUCH_OPENED);
     return open_view(descriptor, path, flags & ~(uint32_t)O_NOCTTY, glance);
 }
-

@@ -82,8 +82,7 @@ static int64_t get_link(struct pp_task *task, int descriptor, char *buffer, size
         pp_append(path, sizeof path, &length, digits + first, sizeof digits - first);
         size = read_real_link(path, buffer, capacity);
         /* No such descriptor, or no /proc? */
-        if (size < 0 &&
-            pp_gate(__NR_fcntl, (uint64_t)descriptor, F_GETFD, 0, 0, 0) == -EBADF)
+        if (size < 0 && pp_gate(__NR_fcntl, (uint64_t)descriptor, F_GETFD, 0, 0, 0) == -EBADF)
             return -EBADF;
     }
     if (size < 0)
@@ -132,9 +131,8 @@ static int64_t read_file(struct pp_task *task, const char *path, int real, uint6
 static int64_t seek(struct pp_task *task, int descriptor, int64_t position)
 {
     (void)task;
-    return position < 0
-               ? pp_gate(__NR_lseek, (uint64_t)descriptor, 0, 1 /* SEEK_CUR */, 0, 0)
-               : pp_gate(__NR_lseek, (uint64_t)descriptor, (uint64_t)position, 0, 0, 0);
+    return position < 0 ? pp_gate(__NR_lseek, (uint64_t)descriptor, 0, 1 /* SEEK_CUR */, 0, 0)
+                        : pp_gate(__NR_lseek, (uint64_t)descriptor, (uint64_t)position, 0, 0, 0);
 }
 
 static int64_t now(struct pp_task *task)

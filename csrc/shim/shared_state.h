@@ -2,13 +2,13 @@
  *
  * The board: what the supervisor tells all shims of a session.
  *
- * It is a file of the session's own, which a shim asks for by PP_BOARD_PATH, and maps. Rules that hold
- * here:
- *  - The supervisor alone writes. What lies behind the header is appended and never changes; what is new
- *    is written first and then named by one word, which is stored last.
+ * It is a file of the session's own, which a shim asks for by PP_BOARD_PATH, and maps. Rules that
+ * hold here:
+ *  - The supervisor alone writes. What lies behind the header is appended and never changes; what
+ * is new is written first and then named by one word, which is stored last.
  *  - No pointers: offsets from the board's beginning, 0 for none.
- *  - If the room is used up nothing new is told. A shim that does not know something leaves the call
- *    to the supervisor.
+ *  - If the room is used up nothing new is told. A shim that does not know something leaves the
+ * call to the supervisor.
  */
 #ifndef PYPARROT_BOARD_H
 #define PYPARROT_BOARD_H
@@ -76,8 +76,8 @@ struct pp_board {
     uint32_t padding;
 };
 
-/* What all shims write: counters, and behind them the touch map. A word for each record (pp_touch_word):
- * the order of its first use, from 1 on, and PP_TOUCH_OPENED if it was opened. */
+/* What all shims write: counters, and behind them the touch map. A word for each record
+ * (pp_touch_word): the order of its first use, from 1 on, and PP_TOUCH_OPENED if it was opened. */
 #define PP_SHARED_SIZE (UINT64_C(16) << 20) /* of address space: a program may limit its own */
 #define PP_TOUCH_OPENED UINT32_C(0x80000000)
 
@@ -90,8 +90,8 @@ struct pp_board_shared {
     uint64_t ran;      /* let run as they were, */
     uint64_t left;     /* left to the supervisor */
     uint64_t padding_too[5];
-    /* Processes that run a program from its view, each at its number's place: it has the view's name for
-     * AT_EXECFN, until the supervisor gives it its own. */
+    /* Processes that run a program from its view, each at its number's place: it has the view's
+     * name for AT_EXECFN, until the supervisor gives it its own. */
     uint32_t programs[PP_PROGRAMS];
     uint32_t words[];
 };

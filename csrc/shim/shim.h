@@ -2,28 +2,29 @@
  *
  * The shim: answers system calls inside of the process that makes them.
  *
- * It is a part of the patched copy of libc that the dynamic linker is given (pyparrot/shim/patched.py).
- * Sites in libc jump to it instead of into the kernel. What it knows it answers; what is not virtual it
- * lets run; all else it leaves to the supervisor, by making the call as the program would have made it:
- * the filter traps it. So it may give up anywhere, and nothing depends on it but speed.
+ * It is a part of the patched copy of libc that the dynamic linker is given
+ * (pyparrot/shim/patched.py). Sites in libc jump to it instead of into the kernel. What it knows it
+ * answers; what is not virtual it lets run; all else it leaves to the supervisor, by making the
+ * call as the program would have made it: the filter traps it. So it may give up anywhere, and
+ * nothing depends on it but speed.
  *
  * Rules that hold here:
  *  - No libc, no thread-local storage, no vector registers, no descriptor that stays open. No
  *    addresses in data: nobody relocates them.
- *  - A site may be reached anywhere: in signal handlers, between fork and exec, on a stack with 1 KiB
- *    left, while other threads fork or exit. So there is no lock that anybody waits for: what is busy
- *    is not had, and the call is left to the supervisor.
+ *  - A site may be reached anywhere: in signal handlers, between fork and exec, on a stack with 1
+ * KiB left, while other threads fork or exit. So there is no lock that anybody waits for: what is
+ * busy is not had, and the call is left to the supervisor.
  *  - On the program's own stack at most 512 bytes are used (the red zone included). What needs more
  *    runs on a stack of ours, with all signals held back: a handler that never returns must
  *    not leave it, and who suspends threads must not find one there.
  *  - Calls that may wait are made on the program's stack, with its own signal mask.
- *  - Descriptors and working directories are known by what they are (a file's inode and ctime), never
- *    by their number: other threads, and code that does not come by here, may change them.
+ *  - Descriptors and working directories are known by what they are (a file's inode and ctime),
+ * never by their number: other threads, and code that does not come by here, may change them.
  *  - A vfork child runs on its parent's memory, but has its own working directory and descriptors.
- *  - The program's pointers are followed as it gave them. NULL and what can't be an address is left to
- *    the kernel, which says EFAULT; any other bad pointer faults, as in the vDSO.
- *  - A call that the shim makes for itself carries the cookie in its sixth argument: the filter lets it
- *    pass. Once the program has a filter of its own the shim makes no calls but the program's.
+ *  - The program's pointers are followed as it gave them. NULL and what can't be an address is left
+ * to the kernel, which says EFAULT; any other bad pointer faults, as in the vDSO.
+ *  - A call that the shim makes for itself carries the cookie in its sixth argument: the filter
+ * lets it pass. Once the program has a filter of its own the shim makes no calls but the program's.
  */
 #ifndef PYPARROT_SHIM_H
 #define PYPARROT_SHIM_H
@@ -68,7 +69,7 @@ struct pp_note {
 struct pp_desk {
     struct pp_task task; /* first: the operations get the desk by it */
     struct pp_task_operations operations;
-    int unsure;          /* the brain was not told all that it asked for */
+    int unsure; /* the brain was not told all that it asked for */
     int32_t *busy;
     const struct pp_entry *entry;
     int64_t value;
@@ -78,7 +79,8 @@ struct pp_desk {
     char stack[PP_STACK_SIZE] __attribute__((aligned(16)));
 };
 
-/* When the working directory was looked at: what it was then may be kept until one of them changes. */
+/* When the working directory was looked at: what it was then may be kept until one of them changes.
+ */
 struct pp_cwd_epoch {
     uint32_t forgotten;
     uint32_t directories; /* the board's */
@@ -149,8 +151,8 @@ static inline void pp_release(int32_t *busy)
 /* entry.S comes in here. */
 int64_t pp_dispatch(const struct pp_entry *entry);
 
-/* What a look at a call has brought. Returned in registers: what has a place on the stack keeps it for as
- * long as its function goes on. */
+/* What a look at a call has brought. Returned in registers: what has a place on the stack keeps it
+ * for as long as its function goes on. */
 struct pp_result {
     int64_t value;
     int32_t verdict; /* enum pp_verdict */
@@ -167,12 +169,13 @@ struct pp_glance {
 /* look.c: the first look, on the program's stack. */
 enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance);
 
-/* The view of `spot` was opened: -1 if it is not what it was made as, and closed again. Fills `status`. */
+/* The view of `spot` was opened: -1 if it is not what it was made as, and closed again. Fills
+ * `status`. */
 int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct stat *status);
 
-/* think.c: the whole brain. `learn` is what the first look has left. If the result's is anything else but
- * PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again. With PP_LEFT, the value is 1
- * if the call is about something virtual. */
+/* think.c: the whole brain. `learn` is what the first look has left. If the result's is anything
+ * else but PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again. With
+ * PP_LEFT, the value is 1 if the call is about something virtual. */
 struct pp_result pp_think(const struct pp_entry *entry, int32_t learn);
 
 /* tables.c: bring the tables up to date; -1 if somebody else is at it. */

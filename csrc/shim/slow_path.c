@@ -29,8 +29,8 @@ static int supply(const struct pp_place *place)
 
 /* Learning what a descriptor, or the working directory, is */
 
-/* Whether real paths from a directory on may lead to what only the brain understands: through /proc, or
- * to a mount point in it. */
+/* Whether real paths from a directory on may lead to what only the brain understands: through
+ * /proc, or to a mount point in it. */
 static int is_devious(const struct pp_mounts *mounts, const char *path)
 {
     if (pp_starts_with(path, "/proc", 5) || pp_starts_with(path, "/dev", 4))
@@ -118,8 +118,8 @@ static enum pp_verdict change(struct pp_desk *desk)
     return desk->value == -ENOENT || desk->value == -ENOTDIR ? PP_LEFT : PP_DONE;
 }
 
-/* Whether a program can be run from its view as it is: it has the very name that it was started by, and
- * glibc's dynamic linker, so that the supervisor hears of it before it begins. */
+/* Whether a program can be run from its view as it is: it has the very name that it was started by,
+ * and glibc's dynamic linker, so that the supervisor hears of it before it begins. */
 static int is_simple(const struct pp_call *call)
 {
     const struct pp_exec *exec = &call->exec;
@@ -159,7 +159,8 @@ static int64_t run(void *argument)
             desk->verdict = PP_DONE;
             if (call->places[0].where == PP_VIRTUAL && desk->value >= 0) {
                 const struct pp_walk *walk = &call->places[0].walk;
-                pp_touch(pp_shim.shared, &(struct pp_found){walk->index, walk->record, walk->hash}, 0);
+                pp_touch(pp_shim.shared, &(struct pp_found){walk->index, walk->record, walk->hash},
+                         0);
             }
             return 0;
         case PP_OPEN:
@@ -184,8 +185,8 @@ static void set_mask(const uint64_t *mask, uint64_t *before)
     pp_gate(__NR_rt_sigprocmask, SIG_SETMASK, (uint64_t)mask, (uint64_t)before, sizeof *mask, 0);
 }
 
-/* Run the program in call.file. The desk has its name, and is not needed any more once it runs: of a
- * vfork child that has succeeded the kernel itself says so, to the parent. */
+/* Run the program in call.file. The desk has its name, and is not needed any more once it runs: of
+ * a vfork child that has succeeded the kernel itself says so, to the parent. */
 static __attribute__((noinline)) int64_t execute(struct pp_desk *desk, const struct pp_entry *entry)
 {
     const int is_at = (int)entry->number == __NR_execveat;
@@ -196,8 +197,7 @@ static __attribute__((noinline)) int64_t execute(struct pp_desk *desk, const str
     if (is_borrowed)
         pp_gate(__NR_set_tid_address, (uint64_t)desk->busy, 0, 0, 0, 0);
     __atomic_store_n(&pp_shim.shared->programs[process % PP_PROGRAMS], process, __ATOMIC_RELAXED);
-    const int64_t value =
-        pp_gate(__NR_execve, (uint64_t)desk->call.file, args[1], args[2], 0, 0);
+    const int64_t value = pp_gate(__NR_execve, (uint64_t)desk->call.file, args[1], args[2], 0, 0);
     if (is_borrowed)
         pp_gate(__NR_set_tid_address, 0, 0, 0, 0, 0);
     return value;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Where the shim gets its board from: the supervisor, by a call that means nothing to the kernel. It is
- * made when there is first something to be looked at; many programs never come to that.
+ * Where the shim gets its board from: the supervisor, by a call that means nothing to the kernel.
+ * It is made when there is first something to be looked at; many programs never come to that.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
@@ -30,12 +30,12 @@ static const struct pp_board *open_board(void)
                        O_RDONLY | O_CLOEXEC, PP_BOARD_MODE, 0, 0);
     if (descriptor < 0)
         return NULL;
-    const int64_t address = pp_system_call(__NR_mmap, 0, PP_BOARD_SIZE, PROT_READ, MAP_SHARED,
-                                           (uint64_t)descriptor, 0);
+    const int64_t address =
+        pp_system_call(__NR_mmap, 0, PP_BOARD_SIZE, PROT_READ, MAP_SHARED, (uint64_t)descriptor, 0);
     pp_system_call(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0, 0);
     const struct pp_board *board = (const void *)address;
     return address > 0 && pp_is_same(board->magic, PP_BOARD_MAGIC, sizeof board->magic) ? board
-                                                                                       : NULL;
+                                                                                        : NULL;
 }
 
 static __attribute__((noinline)) int begin(void)

@@ -2,8 +2,8 @@
  *
  * The brain's own tables in this process, made from what the board says.
  *
- * Tables that others may be reading are never changed nor freed: a new one takes their place at once.
- * One at a time builds; who finds somebody at it goes without.
+ * Tables that others may be reading are never changed nor freed: a new one takes their place at
+ * once. One at a time builds; who finds somebody at it goes without.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
@@ -123,7 +123,8 @@ static struct local_mount *add_local(const struct pp_board_mount *given)
     return local;
 }
 
-/* Another snapshot for the mount: what is different from the one that it has is the caller's to set. */
+/* Another snapshot for the mount: what is different from the one that it has is the caller's to
+ * set. */
 static struct pp_snapshot *copy_snapshot(const struct local_mount *local)
 {
     struct pp_snapshot *snapshot = get(sizeof *snapshot);
@@ -225,8 +226,7 @@ static struct pp_index *map_index(uint32_t mount, uint64_t hash)
         return NULL;
     pp_tables_share();
     const uint64_t words = index->records_size / PP_TOUCH_UNIT + 1;
-    const uint64_t room =
-        (PP_SHARED_SIZE - sizeof(struct pp_board_shared)) / sizeof(uint32_t);
+    const uint64_t room = (PP_SHARED_SIZE - sizeof(struct pp_board_shared)) / sizeof(uint32_t);
     if (pp_shim.shared && catalog->touched && catalog->touched + words <= room)
         index->touched = pp_shim.shared->words + catalog->touched;
     return index;

@@ -18,7 +18,8 @@ int pp_proc_open(pid_t task, const char *name, int flags);
 /* Where a link of the task's leads, such as "cwd", without a NUL: the length, or -errno. */
 ssize_t pp_proc_link(pid_t task, const char *name, char *buffer, size_t capacity);
 
-/* The address of the text that the task's auxiliary vector has for AT_EXECFN; 0 if there is none. */
+/* The address of the text that the task's auxiliary vector has for AT_EXECFN; 0 if there is none.
+ */
 uint64_t pp_proc_execfn(pid_t task);
 
 #endif

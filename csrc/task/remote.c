@@ -14,8 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "task/proc.h"
 #include "engine/worker.h"
+#include "task/proc.h"
 
 #define PAGE 4096u
 

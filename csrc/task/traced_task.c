@@ -48,8 +48,8 @@ static int is_done(const struct pp_patient *patient, const struct pp_call *call,
     return !is_in_call(patient->task, call->number);
 }
 
-/* Put the old name back, soon: the program may look at it again. After an exec the memory is another,
- * and what is written goes to the old one, which only a vfork parent still has. */
+/* Put the old name back, soon: the program may look at it again. After an exec the memory is
+ * another, and what is written goes to the old one, which only a vfork parent still has. */
 static void restore(const struct pp_patient *patient, const struct pp_call *call, int memory,
                     uint64_t address, const char *old, const char *name, size_t size,
                     const char *file)
@@ -82,8 +82,8 @@ static int leads_there(const struct pp_patient *patient, const struct pp_call *c
     if (call->given[0][0] == '/' || !call->given[0][0] || call->number == SYS_execveat)
         return 0;
     snprintf(path, sizeof path, "/proc/%d/cwd/%s", patient->task, call->given[0]);
-    return stat(path, &given) == 0 && stat(file, &wanted) == 0 &&
-           given.st_dev == wanted.st_dev && given.st_ino == wanted.st_ino;
+    return stat(path, &given) == 0 && stat(file, &wanted) == 0 && given.st_dev == wanted.st_dev &&
+           given.st_ino == wanted.st_ino;
 }
 
 static void let_run(const struct pp_patient *patient)

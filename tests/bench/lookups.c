@@ -92,7 +92,8 @@ static double read_at_random(const struct file *file)
     for (size_t i = 0; i < SMALLEST_RUN * READS_A_LOOKUP; i++) {
         uint64_t word;
         memcpy(&word, file->bytes + (size_t)((unsigned __int128)place * words >> 64) * 8, 8);
-        place = (place + (word & 1)) * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        place =
+            (place + (word & 1)) * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     }
     const double spent = now() - start;
     if (place == 0)

@@ -4,8 +4,9 @@
  *
  *     cover DIRECTORY [SOURCE AT]... -- COMMAND...
  *
- * In a mount namespace of its own, a file system in memory covers DIRECTORY, and in it each SOURCE is
- * copied to a file system of its own AT a place. All of them are read-only when the command runs.
+ * In a mount namespace of its own, a file system in memory covers DIRECTORY, and in it each SOURCE
+ * is copied to a file system of its own AT a place. All of them are read-only when the command
+ * runs.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -4,15 +4,14 @@
  *
  *     steps SCRIPT
  *
- * A line of the script is a case: steps between ";". A step is "VARIABLE CALL ARGUMENT...", where the
- * variable is a number (-1: none) that later steps may use, and the call is a number, or "!NAME" for
- * one of the few things below that are more than a system call. Arguments:
- *     n123  a number     v3  a variable     sHEX  a string, with a NUL     uHEX  one without, at the
- *     end of the memory that can be read     oSIZE  memory for a result, all of which is printed
- *     bSIZE  the same, of which as much is printed as the call returns     rSIZE  memory that can't be
- *     written, printed nowhere
- * A case runs in a process of its own. Its line of output has for each step the result (-errno if it
- * failed), and ":" and hex digits for each result in memory.
+ * A line of the script is a case: steps between ";". A step is "VARIABLE CALL ARGUMENT...", where
+ * the variable is a number (-1: none) that later steps may use, and the call is a number, or
+ * "!NAME" for one of the few things below that are more than a system call. Arguments: n123  a
+ * number     v3  a variable     sHEX  a string, with a NUL     uHEX  one without, at the end of the
+ * memory that can be read     oSIZE  memory for a result, all of which is printed bSIZE  the same,
+ * of which as much is printed as the call returns     rSIZE  memory that can't be written, printed
+ * nowhere A case runs in a process of its own. Its line of output has for each step the result
+ * (-errno if it failed), and ":" and hex digits for each result in memory.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -237,7 +236,9 @@ static int64_t pass(const struct words *words)
     int pair[2], descriptor = (int)number_of(words->word[0]);
     char byte = 'x', control[CMSG_SPACE(sizeof descriptor)] = {0};
     struct iovec data = {&byte, 1};
-    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
                              .msg_controllen = sizeof control};
 
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
@@ -293,8 +294,9 @@ static pid_t start(const char *how, struct exec *exec, int to)
     if (strcmp(how, "vfork") == 0)
         child = vfork();
     else if (strcmp(how, "clone3") == 0) {
-        struct { uint64_t flags, pidfd, child_tid, parent_tid, signal, rest[3]; } arguments = {
-            .signal = SIGCHLD};
+        struct {
+            uint64_t flags, pidfd, child_tid, parent_tid, signal, rest[3];
+        } arguments = {.signal = SIGCHLD};
         child = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
     } else
         child = fork();
@@ -455,8 +457,8 @@ static void run_steps(void)
         const char *call = strtok_r(NULL, " ", &position);
         for (char *word; (word = strtok_r(NULL, " ", &position)) && words->count < WORDS_MAX;)
             words->word[words->count++] = word;
-        const int64_t value = call[0] == '!' ? run_special(call + 1, words)
-                                             : run_call(strtoll(call, NULL, 0), words);
+        const int64_t value =
+            call[0] == '!' ? run_special(call + 1, words) : run_call(strtoll(call, NULL, 0), words);
         const int index = atoi(variable);
         if (index >= 0 && index < VARIABLES_MAX)
             variables[index] = value;

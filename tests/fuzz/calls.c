@@ -8,8 +8,8 @@
  * follow from the seed and from what earlier calls gave. WORDS is a file of paths, each with the
  * number of the place that it is in (a digit) before it and a NUL behind.
  * The first place is the directory that calls may change; before each seed it is filled from the
- * directory beside it whose name has ".new" at the end. A working directory outside of all places is
- * left at once for the second.
+ * directory beside it whose name has ".new" at the end. A working directory outside of all places
+ * is left at once for the second.
  *
  * What need not be equal is not printed: inodes and devices are numbered as they come, directories
  * have no size, times of access and all that is recent count for nothing, names are sorted.
@@ -49,8 +49,9 @@ int once_in(unsigned times)
 static const char *component(void)
 {
     static const char *const usual[] = {
-        ".", "..", "", "...", "file", "dir", "sub", "absent", "link", "loop", "dangling", "inner",
-        "nested", "many", "entry-0042", "new", "other", "out", "back", "up", "self", "fd", "emptydir"};
+        ".",     "..",   "",         "...",   "file",   "dir",  "sub",        "absent",
+        "link",  "loop", "dangling", "inner", "nested", "many", "entry-0042", "new",
+        "other", "out",  "back",     "up",    "self",   "fd",   "emptydir"};
     if (once_in(3))
         return usual[below(sizeof usual / sizeof usual[0])];
     const char *word = words[below((unsigned)word_count)] + 1, *slash = strrchr(word, '/');
@@ -78,15 +79,18 @@ static void long_path(char *path)
 
 static void append_special(char *path)
 {
-    static const char *const special[] = {"/proc/self/cwd", "/proc/self/exe", "/proc/self/root", "/",
-                                          "/etc/passwd",    "/etc",           "/proc/self/cwd/.."};
+    static const char *const special[] = {
+        "/proc/self/cwd", "/proc/self/exe", "/proc/self/root",  "/",
+        "/etc/passwd",    "/etc",           "/proc/self/cwd/.."};
     const unsigned kind = below(14);
     const size_t length = strlen(path);
     if (kind < 7)
         append(path, special[kind]);
     else
         snprintf(path + length, PATH_SIZE - length,
-                 kind < 10 ? "/proc/self/fd/%u" : kind < 12 ? "/dev/fd/%u" : "/proc/thread-self/fd/%u",
+                 kind < 10   ? "/proc/self/fd/%u"
+                 : kind < 12 ? "/dev/fd/%u"
+                             : "/proc/thread-self/fd/%u",
                  3 + below(12));
 }
 
@@ -182,7 +186,8 @@ unsigned any_of(const unsigned *flags, unsigned count, unsigned chance)
 int ends_with_slash(const char *path)
 {
     const size_t length = strlen(path);
-    return (length && path[length - 1] == '/') || (length > 4 && strcmp(path + length - 5, "slash") == 0);
+    return (length && path[length - 1] == '/') ||
+           (length > 4 && strcmp(path + length - 5, "slash") == 0);
 }
 
 /* Where a result goes: usually to memory. */
@@ -208,8 +213,7 @@ void say(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    const int length =
-        vsnprintf(line + line_length, sizeof line - line_length, format, arguments);
+    const int length = vsnprintf(line + line_length, sizeof line - line_length, format, arguments);
     va_end(arguments);
     line_length += (size_t)length;
     if (line_length >= sizeof line)
@@ -243,7 +247,8 @@ void say_text(const char *text, long size)
     memcpy(shown, text, (size_t)size);
     shown[size] = 0;
     /* Numbers of processes are nobody's business. */
-    if (sscanf(shown, "/proc/%*d%n", &length) == 0 && strncmp(shown, "/proc/", 6) == 0 && shown[6] <= '9')
+    if (sscanf(shown, "/proc/%*d%n", &length) == 0 && strncmp(shown, "/proc/", 6) == 0 &&
+        shown[6] <= '9')
         memmove(shown + 6, shown + length, strlen(shown + length) + 1);
     say(" ");
     say_path(shown);
@@ -284,7 +289,9 @@ int is_of_proc(uint64_t device)
  * /proc gets another inode whenever it is made anew. */
 unsigned number_of(uint64_t device, uint64_t inode)
 {
-    static struct { uint64_t device, inode; } met[65536];
+    static struct {
+        uint64_t device, inode;
+    } met[65536];
     static unsigned count;
     if (is_of_proc(device))
         return 0;
@@ -301,10 +308,11 @@ unsigned number_of(uint64_t device, uint64_t inode)
 static void make_call(void)
 {
     static void (*const calls[])(void) = {
-        call_stat,  call_stat,     call_stat,       call_stat, call_statx,   call_fstat,  call_statfs,
-        call_access, call_access,  call_readlink,   call_getcwd, call_xattr, call_open,   call_open,
-        call_open,  call_open,     call_descriptor, call_seek, call_list,    call_list,   call_opendir,
-        call_chdir, call_realpath, call_change,     call_change,
+        call_stat,    call_stat,       call_stat,     call_stat,   call_statx,
+        call_fstat,   call_statfs,     call_access,   call_access, call_readlink,
+        call_getcwd,  call_xattr,      call_open,     call_open,   call_open,
+        call_open,    call_descriptor, call_seek,     call_list,   call_list,
+        call_opendir, call_chdir,      call_realpath, call_change, call_change,
     };
     if (once_in(40))
         call_exec();
@@ -408,7 +416,8 @@ int main(int count, char **arguments)
 {
     if (count < 6 || count - 5 > PLACES_MAX)
         return 64;
-    const uint64_t first = strtoull(arguments[1], NULL, 0), end = first + strtoull(arguments[2], NULL, 0);
+    const uint64_t first = strtoull(arguments[1], NULL, 0),
+                   end = first + strtoull(arguments[2], NULL, 0);
     read_words(arguments[4]);
     for (int i = 5; i < count; i++)
         places[place_count++] = arguments[i];

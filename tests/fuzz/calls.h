@@ -41,7 +41,8 @@ unsigned any_size(unsigned usual);
 
 /* Some of these flags: each once in so many times. */
 #define LIST(...) ((const unsigned[]){__VA_ARGS__})
-#define ANY_OF(chance, ...) any_of(LIST(__VA_ARGS__), sizeof LIST(__VA_ARGS__) / sizeof(unsigned), chance)
+#define ANY_OF(chance, ...)                                                                        \
+    any_of(LIST(__VA_ARGS__), sizeof LIST(__VA_ARGS__) / sizeof(unsigned), chance)
 
 int ends_with_slash(const char *path);
 const char *safe_place(void);

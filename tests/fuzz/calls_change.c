@@ -21,9 +21,9 @@ void call_change(void)
         path = first;
         other = changed_path();
     }
-    static const char *const names[] = {"mkdirat", "unlinkat", "rmdirat",   "symlinkat", "linkat",
-                                        "renameat", "renameat2", "mknodat", "fchmodat", "truncate",
-                                        "utimensat", "creat", "fchmodat2", "fchownat"};
+    static const char *const names[] = {
+        "mkdirat", "unlinkat", "rmdirat",  "symlinkat", "linkat", "renameat",  "renameat2",
+        "mknodat", "fchmodat", "truncate", "utimensat", "creat",  "fchmodat2", "fchownat"};
     say("%s %d ", names[kind], directory);
     say_path(path);
     long result = 0;
@@ -104,7 +104,8 @@ void call_exec(void)
     static char said[65536];
     const char *path = any_path();
     const int directory = once_in(2) ? AT_FDCWD : any_descriptor();
-    const unsigned flags = (once_in(4) ? AT_EMPTY_PATH : 0) | (once_in(4) ? AT_SYMLINK_NOFOLLOW : 0);
+    const unsigned flags =
+        (once_in(4) ? AT_EMPTY_PATH : 0) | (once_in(4) ? AT_SYMLINK_NOFOLLOW : 0);
     const int by_name = once_in(2), with_vfork = once_in(2);
     char *arguments[] = {(char *)"name", (char *)"one", NULL};
     char *environment[] = {(char *)"MARK=here", NULL};

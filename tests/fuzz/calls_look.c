@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Calls that look: status, access, symlinks, attributes. See calls.c. What is excluded by construction
- * stands where it is excluded, and why.
+ * Calls that look: status, access, symlinks, attributes. See calls.c. What is excluded by
+ * construction stands where it is excluded, and why.
  */
 #include "calls.h"
 #include <sys/sysmacros.h>
 
 /* Kernels differ in what they make of others. */
-#define STAT_FLAGS                                                                               \
-    (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC)
+#define STAT_FLAGS                                                                                 \
+    (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_FORCE_SYNC |                 \
+     AT_STATX_DONT_SYNC)
 #define RECENT 1000100000 /* seconds: what is younger was made by the fuzzer */
 
 /* Status */
 
-static void say_fields(unsigned mode, uint64_t links, uint64_t size, uint64_t special, unsigned user,
-                       unsigned group, int64_t seconds, int64_t nanoseconds)
+static void say_fields(unsigned mode, uint64_t links, uint64_t size, uint64_t special,
+                       unsigned user, unsigned group, int64_t seconds, int64_t nanoseconds)
 {
     const int is_directory = S_ISDIR(mode), is_new = seconds > RECENT;
     say(" %o", mode);
@@ -115,7 +116,8 @@ void call_fstat(void)
     struct stat *const to = any_memory(&status);
     const int descriptor = any_descriptor();
     say("fstat %d", descriptor);
-    const long result = once_in(2) && to ? fstat(descriptor, to) : syscall(SYS_fstat, wide(descriptor), to);
+    const long result =
+        once_in(2) && to ? fstat(descriptor, to) : syscall(SYS_fstat, wide(descriptor), to);
     if (say_result(result) && to == &status)
         say_status(&status);
 }
@@ -208,12 +210,12 @@ void call_xattr(void)
     const int descriptor = any_descriptor();
     const unsigned kind = below(9);
     const char *path = any_path();
-    static const int numbers[] = {SYS_getxattr,     SYS_lgetxattr,    SYS_fgetxattr,
-                                  SYS_listxattr,    SYS_llistxattr,   SYS_flistxattr,
-                                  SYS_setxattr,     SYS_removexattr,  SYS_fsetxattr};
-    static const char *const calls[] = {"getxattr",   "lgetxattr",  "fgetxattr",
-                                        "listxattr",  "llistxattr", "flistxattr",
-                                        "setxattr",   "removexattr", "fsetxattr"};
+    static const int numbers[] = {SYS_getxattr,  SYS_lgetxattr,   SYS_fgetxattr,
+                                  SYS_listxattr, SYS_llistxattr,  SYS_flistxattr,
+                                  SYS_setxattr,  SYS_removexattr, SYS_fsetxattr};
+    static const char *const calls[] = {"getxattr",  "lgetxattr",   "fgetxattr",
+                                        "listxattr", "llistxattr",  "flistxattr",
+                                        "setxattr",  "removexattr", "fsetxattr"};
     const int by_descriptor = kind == 2 || kind == 5 || kind == 8;
     const long on = by_descriptor ? wide(descriptor) : (long)path;
     long result;

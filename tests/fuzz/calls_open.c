@@ -8,8 +8,8 @@
 
 void call_open(void)
 {
-    unsigned flags = ANY_OF(7, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW,
-                            O_CLOEXEC, O_PATH);
+    unsigned flags =
+        ANY_OF(7, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW, O_CLOEXEC, O_PATH);
     const int directory = any_directory();
     const unsigned mode = once_in(3) ? (unsigned)roll() & 0777 : 0644;
     const char *path = any_path();
@@ -187,8 +187,9 @@ static unsigned strangers(int directory)
     unsigned count = 0;
     for (unsigned i = 0; i < entry_count; i += 1 + entry_count / 20) {
         struct stat status;
-        if (entries[i].type != DT_DIR && (fstatat(directory, entries[i].name, &status, AT_SYMLINK_NOFOLLOW) ||
-                                          status.st_ino != entries[i].inode))
+        if (entries[i].type != DT_DIR &&
+            (fstatat(directory, entries[i].name, &status, AT_SYMLINK_NOFOLLOW) ||
+             status.st_ino != entries[i].inode))
             count++;
     }
     return count;

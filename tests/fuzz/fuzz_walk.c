@@ -6,8 +6,8 @@
  *
  * Input: a byte of choices, the targets of LINKS symlinks (each ended by a newline), and the path.
  */
-#include "python/index_build.h"
 #include "core/walk.h"
+#include "python/index_build.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +26,8 @@ struct catalog {
     size_t size;
 };
 
-static void add(struct catalog *catalog, int64_t key, int64_t parent, uint32_t mode,
-                uint32_t flags, const char *name, const char *target, size_t target_length)
+static void add(struct catalog *catalog, int64_t key, int64_t parent, uint32_t mode, uint32_t flags,
+                const char *name, const char *target, size_t target_length)
 {
     const size_t length = strlen(name);
     catalog->rows[catalog->count++] = (struct pp_row){
@@ -94,7 +94,8 @@ static void check(const struct pp_snapshot *snapshot, uint32_t flags, const char
                                   walk->path_length != strlen(walk->path)))
         abort();
     if (outcome == PP_FOUND || outcome == PP_NEED_CATALOG) {
-        if (walk->record != quick->record || walk->hash != quick->hash || walk->index != quick->index)
+        if (walk->record != quick->record || walk->hash != quick->hash ||
+            walk->index != quick->index)
             abort();
         struct pp_walk *again = walked(snapshot, PP_WANT_PATH | PP_NOFOLLOW, walk->path,
                                        walk->path_length, &again_outcome);
@@ -148,8 +149,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     void *nested_file = build(&nested, hash_of("n"), &nested_index);
     if (file && nested_file) {
         const uint64_t covered[] = {pp_path_hash(PP_HASH_ROOT, "/a/b/c", 6), hash_of("f"), 0};
-        const uint32_t flags = (choices & NOFOLLOW ? PP_NOFOLLOW : 0u) |
-                               (choices & JOINED ? PP_JOINED : 0u);
+        const uint32_t flags =
+            (choices & NOFOLLOW ? PP_NOFOLLOW : 0u) | (choices & JOINED ? PP_JOINED : 0u);
         struct pp_mounted mounted[4] = {0};
         struct pp_snapshot snapshot = {
             .root = &index,

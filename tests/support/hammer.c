@@ -2,13 +2,12 @@
  *
  * Hammer a tree whose bytes follow from its names: hammer TREE PROCESSES THREADS OPERATIONS SIGNALS
  *
- * Many processes with many threads open, read, map, stat and list at random, and look at every byte.
- * SIGNALS is "none", or all threads are shot at with signals: "restart" means that their handlers
- * let calls restart, and no call may be interrupted; with "interrupt" they do not, and calls that are
- * interrupted are counted. One round for each line of standard input; says "done", the worst wait
- * status and that count after each, or what was wrong.
- * The tree is made by test_run_stress.py: file N is TREE/dD/fN with D = N % DIRECTORIES, its size and
- * bytes are below.
+ * Many processes with many threads open, read, map, stat and list at random, and look at every
+ * byte. SIGNALS is "none", or all threads are shot at with signals: "restart" means that their
+ * handlers let calls restart, and no call may be interrupted; with "interrupt" they do not, and
+ * calls that are interrupted are counted. One round for each line of standard input; says "done",
+ * the worst wait status and that count after each, or what was wrong. The tree is made by
+ * test_run_stress.py: file N is TREE/dD/fN with D = N % DIRECTORIES, its size and bytes are below.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* Calls the functions record0 to record3 of libraries and prints the words that they leave.
 
-   argv: a path, a number (hexadecimal), then libraries. Each function is called with that path and with
-   one where nothing is, a buffer, the number, and room for its record. A line for each call: the
-   buffer, then the record. */
+   argv: a path, a number (hexadecimal), then libraries. Each function is called with that path and
+   with one where nothing is, a buffer, the number, and room for its record. A line for each call:
+   the buffer, then the record. */
 
 #include <dlfcn.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
 /* Takes a backtrace before every instruction of the shim that the function `framed` comes to.
 
-   argv: the library, from where to where its shim lies, and where its only site returns to (addresses in
-   the library, decimal). Prints what `framed` returns; then a line for each instruction: its address in
-   the library, how many functions of the shim have called it, whether the backtrace goes on behind the
-   site and then on to whoever called. */
+   argv: the library, from where to where its shim lies, and where its only site returns to
+   (addresses in the library, decimal). Prints what `framed` returns; then a line for each
+   instruction: its address in the library, how many functions of the shim have called it, whether
+   the backtrace goes on behind the site and then on to whoever called. */
 
 #include <dlfcn.h>
 #include <execinfo.h>

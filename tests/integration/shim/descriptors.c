@@ -18,8 +18,10 @@ static void say_open(const char *what, int descriptor)
 
 static void do_lowest(void)
 {
-    static const int flags[] = {0, O_CLOEXEC, O_NONBLOCK, O_DIRECTORY, O_PATH, O_APPEND | O_CLOEXEC};
-    const char *const paths[] = {path_file, path_dir, path_link, path_absent, "/etc", "/etc/passwd"};
+    static const int flags[] = {0,           O_CLOEXEC, O_NONBLOCK,
+                                O_DIRECTORY, O_PATH,    O_APPEND | O_CLOEXEC};
+    const char *const paths[] = {path_file,   path_dir, path_link,
+                                 path_absent, "/etc",   "/etc/passwd"};
     for (size_t i = 0; i < 36; i++)
         say_open(paths[i / 6], open(paths[i / 6], O_RDONLY | flags[i % 6]));
     for (int i = 4; i < 30; i += 3)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Programs with a seccomp filter of their own: see look.h. What the filter refuses has to be refused,
- * and nobody may make calls in its place for which it kills.
+ * Programs with a seccomp filter of their own: see look.h. What the filter refuses has to be
+ * refused, and nobody may make calls in its place for which it kills.
  */
 #include "look.h"
 #include <dirent.h>
@@ -30,7 +30,8 @@ static void refuse(const int *numbers, size_t count, int error, int by_seccomp)
     struct sock_filter filter[64] = {LOAD_NUMBER};
     size_t length = 1;
     for (size_t i = 0; i < count; i++) {
-        filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, numbers[i], 0, 1);
+        filter[length++] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, numbers[i], 0, 1);
         filter[length++] = (struct sock_filter)RETURN(SECCOMP_RET_ERRNO | error);
     }
     filter[length++] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
@@ -43,7 +44,8 @@ static void allow(const int *numbers, size_t count)
     struct sock_filter filter[128] = {LOAD_NUMBER};
     size_t length = 1;
     for (size_t i = 0; i < count; i++) {
-        filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, numbers[i], 0, 1);
+        filter[length++] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, numbers[i], 0, 1);
         filter[length++] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
     }
     filter[length++] = (struct sock_filter)RETURN(SECCOMP_RET_KILL_PROCESS);
@@ -56,11 +58,11 @@ static void try_everything(const char *when)
 {
     struct stat status;
     char target[64], where[512];
-#define SAY(name, call)                                                                          \
-    do {                                                                                         \
-        errno = 0;                                                                               \
-        const long result = (long)(call);                                                        \
-        printf("%s: %s: %s\n", when, name, result < 0 ? strerror(errno) : "done");               \
+#define SAY(name, call)                                                                            \
+    do {                                                                                           \
+        errno = 0;                                                                                 \
+        const long result = (long)(call);                                                          \
+        printf("%s: %s: %s\n", when, name, result < 0 ? strerror(errno) : "done");                 \
     } while (0)
     SAY("stat", stat(path_file, &status));
     SAY("stat, absent", stat(path_absent, &status));
@@ -113,8 +115,8 @@ static void refuse_and_try(const int *numbers, size_t count, int by_seccomp)
 
 static void do_errno(void)
 {
-    static const int looks[] = {SYS_newfstatat, SYS_stat, SYS_lstat, SYS_statx, SYS_access,
-                                SYS_faccessat, SYS_readlink, SYS_getcwd};
+    static const int looks[] = {SYS_newfstatat, SYS_stat,      SYS_lstat,    SYS_statx,
+                                SYS_access,     SYS_faccessat, SYS_readlink, SYS_getcwd};
     static const int changes[] = {SYS_mkdir, SYS_mkdirat};
     refuse_and_try(looks, COUNT(looks), 1);
     refuse_and_try(changes, COUNT(changes), 0);
@@ -123,10 +125,9 @@ static void do_errno(void)
 /* A filter that is put upon all threads. */
 static void do_tsync(void)
 {
-    static struct sock_filter filter[] = {LOAD_NUMBER,
-                                          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_access, 0, 1),
-                                          RETURN(SECCOMP_RET_ERRNO | EXDEV),
-                                          RETURN(SECCOMP_RET_ALLOW)};
+    static struct sock_filter filter[] = {
+        LOAD_NUMBER, BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_access, 0, 1),
+        RETURN(SECCOMP_RET_ERRNO | EXDEV), RETURN(SECCOMP_RET_ALLOW)};
     const struct sock_fprog program = {COUNT(filter), filter};
     pthread_t thread;
     pthread_create(&thread, NULL, try_in_thread, NULL);
@@ -141,14 +142,15 @@ static void do_tsync(void)
 /* Filters that kill */
 
 static const int needed[] = {
-    SYS_read,     SYS_write,      SYS_close,    SYS_newfstatat, SYS_openat,   SYS_getdents64,
-    SYS_readlink, SYS_access,     SYS_fstat,    SYS_getcwd,     SYS_exit_group,
-    SYS_statx,    SYS_rt_sigreturn};
+    SYS_read,   SYS_write, SYS_close,  SYS_newfstatat, SYS_openat, SYS_getdents64,  SYS_readlink,
+    SYS_access, SYS_fstat, SYS_getcwd, SYS_exit_group, SYS_statx,  SYS_rt_sigreturn};
 /* What a program needs to start, too; some of it only with other versions of the C library. */
 static const int needed_at_start[] = {
-    SYS_execve, SYS_brk,      SYS_mmap,  SYS_mprotect, SYS_munmap,      SYS_pread64,
-    SYS_arch_prctl, SYS_set_tid_address, SYS_set_robust_list, 334 /* rseq */, SYS_prlimit64,
-    SYS_getrandom, SYS_futex, SYS_ioctl, SYS_lseek, SYS_prctl, SYS_seccomp};
+    SYS_execve,          SYS_brk,        SYS_mmap,       SYS_mprotect,
+    SYS_munmap,          SYS_pread64,    SYS_arch_prctl, SYS_set_tid_address,
+    SYS_set_robust_list, 334 /* rseq */, SYS_prlimit64,  SYS_getrandom,
+    SYS_futex,           SYS_ioctl,      SYS_lseek,      SYS_prctl,
+    SYS_seccomp};
 
 static void look_and_end(const char *what)
 {
@@ -202,9 +204,8 @@ static void do_try(void)
 int main(int count, char **words)
 {
     static const struct look_case cases[] = {
-        {"errno", do_errno},         {"!tsync", do_tsync}, {"kill", do_kill},
-        {"kill-exec", do_kill_exec}, {"end", do_end},     {"!try", do_try},
-        {NULL, NULL},
+        {"errno", do_errno}, {"!tsync", do_tsync}, {"kill", do_kill}, {"kill-exec", do_kill_exec},
+        {"end", do_end},     {"!try", do_try},     {NULL, NULL},
     };
     return look_main(count, words, cases);
 }

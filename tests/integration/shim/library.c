@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A library that makes system calls of its own, in the way of the C library; compiled with different
- * numbers of NUMBER it has the same calls at different places.
+ * A library that makes system calls of its own, in the way of the C library; compiled with
+ * different numbers of NUMBER it has the same calls at different places.
  */
 #include <sys/stat.h>
 #include <sys/syscall.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Programs that read or patch their own libc, map where somebody else is, have little memory, or load
- * and unload libraries: see look.h.
+ * Programs that read or patch their own libc, map where somebody else is, have little memory, or
+ * load and unload libraries: see look.h.
  */
 #include "look.h"
 #include <dlfcn.h>
@@ -66,7 +66,8 @@ static void patch(const char *name, int value)
     must(mprotect((void *)page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect");
     memcpy(kept, function, sizeof kept);
     memcpy(function, code, sizeof code);
-    printf("%s gives %d\n", name, ((int (*)(const char *, int))(uintptr_t)function)(path_absent, 0));
+    printf("%s gives %d\n", name,
+           ((int (*)(const char *, int))(uintptr_t)function)(path_absent, 0));
     memcpy(function, kept, sizeof kept);
     must(mprotect((void *)page, 8192, PROT_READ | PROT_EXEC), "mprotect");
     look();
@@ -105,9 +106,9 @@ static void map_at(uintptr_t at, size_t size)
 
 static void do_fixed(void)
 {
-    static const uintptr_t places[] = {0x10000,     0x20000,     0x200000,     0x10000000,
-                                       0x7fff8000,  0x80000000,  0xfffff000,   0x100000000,
-                                       0x100001000, 0x200000000, 0x1000000000, 0x10000000000,
+    static const uintptr_t places[] = {0x10000,        0x20000,       0x200000,     0x10000000,
+                                       0x7fff8000,     0x80000000,    0xfffff000,   0x100000000,
+                                       0x100001000,    0x200000000,   0x1000000000, 0x10000000000,
                                        0x100000000000, 0x600000000000};
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         map_at(places[i], 65536);
@@ -199,8 +200,9 @@ static void do_preload(void)
 int main(int count, char **words)
 {
     static const struct look_case cases[] = {
-        {"own-libc", do_own_libc}, {"patch-libc", do_patch_libc}, {"fixed", do_fixed},
-        {"limits", do_limits},     {"look", do_nothing},          {"dlopen", do_dlopen},
+        {"own-libc", do_own_libc}, {"patch-libc", do_patch_libc},
+        {"fixed", do_fixed},       {"limits", do_limits},
+        {"look", do_nothing},      {"dlopen", do_dlopen},
         {"preload", do_preload},   {NULL, NULL},
     };
     return look_main(count, words, cases);

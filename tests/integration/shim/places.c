@@ -37,7 +37,10 @@ static void say(const char *path)
     const int found = stat(path, &status);
     const int error = errno;
     const int file = open(path, O_RDONLY);
-    printf("%s: %s, %s\n", path, found ? strerror(error) : S_ISDIR(status.st_mode) ? "directory" : "file",
+    printf("%s: %s, %s\n", path,
+           found                     ? strerror(error)
+           : S_ISDIR(status.st_mode) ? "directory"
+                                     : "file",
            file < 0 ? strerror(errno) : "opened");
     if (file >= 0)
         close(file);
@@ -58,7 +61,8 @@ static void do_unshare(void)
     wait_for(child);
 }
 
-/* Another root, in which there are other real paths. Whether the tree is there is another matter. */
+/* Another root, in which there are other real paths. Whether the tree is there is another matter.
+ */
 static void do_chroot(void)
 {
     look();
@@ -132,7 +136,7 @@ static void do_symlinks(void)
 int main(int count, char **words)
 {
     static const struct look_case cases[] = {
-        {"unshare", do_unshare}, {"!chroot", do_chroot},     {"mount", do_mount},
+        {"unshare", do_unshare},   {"!chroot", do_chroot}, {"mount", do_mount},
         {"symlinks", do_symlinks}, {NULL, NULL},
     };
     return look_main(count, words, cases);

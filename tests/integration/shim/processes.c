@@ -263,9 +263,9 @@ static void do_look(void)
 int main(int count, char **words)
 {
     static const struct look_case cases[] = {
-        {"fork", do_fork},     {"vfork", do_vfork}, {"spawn", do_spawn},
+        {"fork", do_fork},       {"vfork", do_vfork}, {"spawn", do_spawn},
         {"threads", do_threads}, {"chdir", do_chdir}, {"raw-thread", do_raw_thread},
-        {"exec", do_exec},     {"look", do_look},   {NULL, NULL},
+        {"exec", do_exec},       {"look", do_look},   {NULL, NULL},
     };
     return look_main(count, words, cases);
 }

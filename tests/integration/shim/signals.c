@@ -100,7 +100,8 @@ static void do_small_stack(void)
 {
     const size_t size = (size_t)sysconf(_SC_MINSIGSTKSZ) + 1024;
     const size_t room = (size + 4095) / 4096 * 4096;
-    char *memory = mmap(NULL, room + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *memory =
+        mmap(NULL, room + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mprotect(memory, 4096, PROT_NONE);
     const stack_t stack = {.ss_sp = memory + 4096, .ss_size = size};
     /* The stack ends at the guard: what is more than asked for lies above it. */
@@ -212,8 +213,8 @@ static void *look_for_ever(void *kind)
     pthread_cleanup_push(clean, NULL);
     pthread_setcanceltype((int)(intptr_t)kind, &old);
     for (;;) {
-        if (stat(path_file, &status) || access(path_file, R_OK) || stat(path_absent, &status) == 0 ||
-            readlink(path_link, buffer, sizeof buffer) != 7)
+        if (stat(path_file, &status) || access(path_file, R_OK) ||
+            stat(path_absent, &status) == 0 || readlink(path_link, buffer, sizeof buffer) != 7)
             wrong("a look");
         if ((int)(intptr_t)kind == PTHREAD_CANCEL_DEFERRED) {
             const int file = open(path_file, O_RDONLY);
@@ -257,9 +258,10 @@ static void do_cancel(void)
 int main(int count, char **words)
 {
     static const struct look_case cases[] = {
-        {"restart", do_restart},         {"interrupt", do_interrupt}, {"nested", do_nested},
-        {"small-stack", do_small_stack}, {"longjmp", do_longjmp},     {"setcontext", do_setcontext},
-        {"cancel", do_cancel},           {NULL, NULL},
+        {"restart", do_restart}, {"interrupt", do_interrupt},
+        {"nested", do_nested},   {"small-stack", do_small_stack},
+        {"longjmp", do_longjmp}, {"setcontext", do_setcontext},
+        {"cancel", do_cancel},   {NULL, NULL},
     };
     return look_main(count, words, cases);
 }

@@ -74,38 +74,38 @@ static void make_calls(void)
  * kernel's rules must have it still. syscall() itself puts its arguments one register on. */
 
 struct registers {
-    uint64_t kept[6]; /* rbx rbp r12 r13 r14 r15 */
+    uint64_t kept[6];  /* rbx rbp r12 r13 r14 r15 */
     uint64_t words[6]; /* rdi rsi rdx r10 r8 r9 */
     uint64_t result, flags;
     unsigned char vector[16][32];
 } before, after;
 
 /* mark_and_call(before, after, words): with vectors of 32 bytes, or of 16. */
-#define MARK_AND_CALL(name, move, size)                                                          \
-    __asm__(".text\n" #name ":\n"                                                                \
-            "push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"                 \
-            "push %rsi\n" /* after; from here on 16-aligned */                                    \
-            "mov %rdx,%rax\n"                                                                    \
-            "mov %rdi,%r11\n"                                                                    \
-            "mov (%r11),%rbx; mov 8(%r11),%rbp; mov 16(%r11),%r12; mov 24(%r11),%r13\n"          \
-            "mov 32(%r11),%r14; mov 40(%r11),%r15\n"                                             \
-            ".set i,0\n .irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"                          \
-            move " 112+32*\\n(%r11),%" size "\\n\n .endr\n"                                      \
-            "push 48(%rax)\n" /* the seventh word */                                              \
-            "mov (%rax),%rdi; mov 8(%rax),%rsi; mov 16(%rax),%rdx; mov 24(%rax),%rcx\n"          \
-            "mov 32(%rax),%r8; mov 40(%rax),%r9\n"                                               \
-            "call *syscall@GOTPCREL(%rip)\n"                                                     \
-            "lea 8(%rsp),%rsp\n"                                                                 \
-            "pop %r11\n"                                                                         \
-            "mov %rbx,(%r11); mov %rbp,8(%r11); mov %r12,16(%r11); mov %r13,24(%r11)\n"          \
-            "mov %r14,32(%r11); mov %r15,40(%r11)\n"                                             \
-            "mov %rdi,48(%r11); mov %rsi,56(%r11); mov %rdx,64(%r11); mov %r10,72(%r11)\n"       \
-            "mov %r8,80(%r11); mov %r9,88(%r11); mov %rax,96(%r11)\n"                            \
-            "pushf; pop 104(%r11)\n"                                                             \
-            ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"                                     \
-            move " %" size "\\n,112+32*\\n(%r11)\n .endr\n"                                      \
-            "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"                       \
-            "ret\n");                                                                            \
+#define MARK_AND_CALL(name, move, size)                                                            \
+    __asm__(".text\n" #name ":\n"                                                                  \
+            "push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"                   \
+            "push %rsi\n" /* after; from here on 16-aligned */                                     \
+            "mov %rdx,%rax\n"                                                                      \
+            "mov %rdi,%r11\n"                                                                      \
+            "mov (%r11),%rbx; mov 8(%r11),%rbp; mov 16(%r11),%r12; mov 24(%r11),%r13\n"            \
+            "mov 32(%r11),%r14; mov 40(%r11),%r15\n"                                               \
+            ".set i,0\n .irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n" move                       \
+            " 112+32*\\n(%r11),%" size "\\n\n .endr\n"                                             \
+            "push 48(%rax)\n" /* the seventh word */                                               \
+            "mov (%rax),%rdi; mov 8(%rax),%rsi; mov 16(%rax),%rdx; mov 24(%rax),%rcx\n"            \
+            "mov 32(%rax),%r8; mov 40(%rax),%r9\n"                                                 \
+            "call *syscall@GOTPCREL(%rip)\n"                                                       \
+            "lea 8(%rsp),%rsp\n"                                                                   \
+            "pop %r11\n"                                                                           \
+            "mov %rbx,(%r11); mov %rbp,8(%r11); mov %r12,16(%r11); mov %r13,24(%r11)\n"            \
+            "mov %r14,32(%r11); mov %r15,40(%r11)\n"                                               \
+            "mov %rdi,48(%r11); mov %rsi,56(%r11); mov %rdx,64(%r11); mov %r10,72(%r11)\n"         \
+            "mov %r8,80(%r11); mov %r9,88(%r11); mov %rax,96(%r11)\n"                              \
+            "pushf; pop 104(%r11)\n"                                                               \
+            ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n" move " %" size                        \
+            "\\n,112+32*\\n(%r11)\n .endr\n"                                                       \
+            "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"                         \
+            "ret\n");                                                                              \
     void name(const struct registers *, struct registers *, const long *)
 
 MARK_AND_CALL(with_sse, "movups", "xmm");
@@ -241,7 +241,9 @@ static void do_errno(void)
         const long result =
             syscall(words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
         printf("%s: %s\n", calls[i].name,
-               result == -1 ? strerror(errno) : errno == 77 ? "done" : "done, but errno has changed");
+               result == -1  ? strerror(errno)
+               : errno == 77 ? "done"
+                             : "done, but errno has changed");
     }
 }
 
