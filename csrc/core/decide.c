@@ -135,7 +135,7 @@ int pp_changes(int number)
     }
 }
 
-int pp_names_two(int number)
+int pp_has_second_path(int number)
 {
     const struct pp_spec *spec = pp_spec_of(number);
     return spec && (spec->decider == BY(rename) || spec->decider == BY(link));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The brain: a system call comes in, and what is to be done goes out.
+ * The decision core: a system call comes in, and what is to be done goes out.
  *
- * Rules that hold here and in calls_*.c:
+ * Rules that hold here and in decide_*.c:
  *  - Those of index.h: no libc, no allocation, no locks. All that is written lies in struct
  * pp_call.
  *  - The task is only looked at through its operations (task.h).
@@ -93,7 +93,7 @@ int pp_is_trapped(int number);
 int pp_changes(int number);
 
 /* Whether it has a second path. */
-int pp_names_two(int number);
+int pp_has_second_path(int number);
 
 /* What a system call's arguments are; NULL if it is not looked at. */
 const struct pp_spec *pp_spec_of(int number);

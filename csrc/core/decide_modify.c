@@ -2,7 +2,7 @@
  *
  * Calls that would change something. Nothing virtual can be changed, but the errors have an order:
  * what the kernel finds before it comes to EROFS on a read-only file system is found here, too.
- * The rules are those of syscalls.h.
+ * The rules are those of decide.h.
  */
 #include <linux/fcntl.h>
 

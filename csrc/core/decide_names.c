@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Calls that would make, move or remove a name in a directory. The rules are those of syscalls.h.
+ * Calls that would make, move or remove a name in a directory. The rules are those of decide.h.
  *
  * The kernel walks to the directory first, and looks at its file system before it looks at the
  * name: so it is done here, and the errors come in the same order as on a read-only file system.

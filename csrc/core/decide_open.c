@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * open and its family. The rules are those of syscalls.h. What is opened is a view, so that the
+ * open and its family. The rules are those of decide.h. What is opened is a view, so that the
  * descriptor knows for ever which file it is.
  */
 #include <asm/unistd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Calls that look at something and answer from its record. The rules are those of syscalls.h.
+ * Calls that look at something and answer from its record. The rules are those of decide.h.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>

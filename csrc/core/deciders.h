@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What the parts of the brain share; nobody else includes this.
+ * What the parts of the decision core share; nobody else includes this.
  */
 #ifndef PYPARROT_CALLS_H
 #define PYPARROT_CALLS_H

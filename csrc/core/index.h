@@ -110,7 +110,7 @@ struct pp_index {
     const uint8_t *extras;
     uint64_t mask;
     uint64_t records_size;
-    uint32_t *touched; /* its words in the touch map (shim/board.h), or NULL */
+    uint32_t *touched; /* its words in the touch map (shim/shared_state.h), or NULL */
 };
 
 static inline uint64_t pp_load(const char *bytes, size_t count)

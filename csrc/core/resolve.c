@@ -307,7 +307,7 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
             continue;
         if (!place->mount) {
             if (!place->passed && !pp_has_dots(place->path) &&
-                task->operations->is_straight(task, place->path, follow)) {
+                task->operations->has_no_symlinks(task, place->path, follow)) {
                 place->where = PP_REAL;
                 return;
             }

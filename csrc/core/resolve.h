@@ -25,7 +25,7 @@ enum pp_need {
     PP_NEEDS_CATALOG,  /* the nested catalog where `walk` of `mount` is */
     PP_NEEDS_MOUNT,    /* what is to be mounted at `path` */
     PP_NEEDS_VIEW,     /* the file, directory or symlink at `walk` of `mount` has no view yet */
-    PP_NEEDS_PROGRAM,  /* a copy of a program with another interpreter: see calls_exec.c */
+    PP_NEEDS_PROGRAM,  /* a copy of a program with another interpreter: see decide_exec.c */
     PP_NEEDS_XATTR,    /* the value of an attribute of what `walk` found */
     PP_NEEDS_PATCHING, /* a libc that the dynamic linker opens: see linker.h */
     PP_NEEDS_TELLING,  /* that a program has to go without a shim: the same */

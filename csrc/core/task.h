@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * How the brain looks at the task that made a system call. Each engine has its own way to do it;
- * the brain neither knows nor cares. Every operation gives -errno if it fails.
+ * How the decision core looks at the task that made a system call. Each engine has its own way to
+ * do it; the decision core neither knows nor cares. Every operation gives -errno if it fails.
  */
 #ifndef PYPARROT_TASK_H
 #define PYPARROT_TASK_H
@@ -32,7 +32,7 @@ struct pp_task_operations {
 
     /* Whether no symlink stands on the way to `path` (nor at its end, if `follow`), as far as the
      * path exists. */
-    int (*is_straight)(struct pp_task *task, const char *path, int follow);
+    int (*has_no_symlinks)(struct pp_task *task, const char *path, int follow);
 
     /* Read from a file: the bytes that there were, or -errno. A `real` path is the task's own. */
     int64_t (*read_file)(struct pp_task *task, const char *path, int real, uint64_t offset,

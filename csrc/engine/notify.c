@@ -199,7 +199,7 @@ static enum pp_need open_view(struct pp_worker *worker)
     const struct pp_walk *walk = &call->asking->walk;
     pp_touch(worker->engine->shared, &(struct pp_found){walk->index, walk->record, walk->hash},
              PP_TOUCH_OPENED);
-    switch (pp_linker_replace(worker, descriptor)) {
+    switch (pp_substitution_replace(worker, descriptor)) {
     case PP_UNPATCHED:
         return PP_NEEDS_PATCHING;
     case PP_UNFIT:
@@ -215,25 +215,25 @@ static enum pp_need open_view(struct pp_worker *worker)
 
 static void operate(struct pp_worker *worker, enum pp_action action)
 {
-    const struct pp_patient patient = {
+    const struct pp_tracee tracee = {
         .task = pp_task_number(worker),
         .listener = worker->engine->listener,
         .notification = worker->notification.id,
         .cookie = worker->engine->cookie,
-        .scratches = worker->engine->scratches,
+        .mappings = worker->engine->mappings,
     };
     worker->counters.changed++;
-    const enum pp_surgery outcome = action == PP_EXEC ? pp_operate_exec(&patient, &worker->call)
-                                                      : pp_operate(&patient, &worker->call);
-    if (outcome != PP_HELD)
+    const enum pp_rewriting outcome = action == PP_EXEC ? pp_rewrite_exec(&tracee, &worker->call)
+                                                        : pp_rewrite_call(&tracee, &worker->call);
+    if (outcome != PP_TRACED)
         return;
     int error = -EPERM;
     if (action == PP_CHANGE && worker->call.change_count == 1)
-        error = pp_run_held(&patient, &worker->call, worker->call.changes[0].argument,
-                            worker->call.changes[0].data);
+        error = pp_run_traced(&tracee, &worker->call, worker->call.changes[0].argument,
+                              worker->call.changes[0].data);
     else if (action == PP_EXEC && worker->call.exec.words == 0)
-        error = pp_run_held(&patient, &worker->call, worker->call.number == SYS_execveat,
-                            worker->call.file);
+        error = pp_run_traced(&tracee, &worker->call, worker->call.number == SYS_execveat,
+                              worker->call.file);
     if (error)
         pp_worker_give(worker, error);
 }
@@ -298,7 +298,7 @@ static void take_notice(struct pp_worker *worker)
     switch (worker->call.number) {
     case SYS_unshare:
         if (flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER))
-            __atomic_or_fetch(&engine->board->flags, PP_BOARD_APART, __ATOMIC_RELEASE);
+            __atomic_or_fetch(&engine->state->flags, PP_SHARED_CWD_APART, __ATOMIC_RELEASE);
         if (!(flags & (CLONE_NEWNS | CLONE_NEWUSER)))
             break;
         /* fall through */
@@ -309,7 +309,7 @@ static void take_notice(struct pp_worker *worker)
         __atomic_store_n(&engine->roots_differ, 1, __ATOMIC_RELAXED);
         /* fall through */
     case SYS_chdir:
-        __atomic_add_fetch(&engine->board->directories, 1, __ATOMIC_RELEASE);
+        __atomic_add_fetch(&engine->state->directories, 1, __ATOMIC_RELEASE);
         break;
     case SYS_prctl:
     case SYS_seccomp:
@@ -328,7 +328,7 @@ int pp_worker_serve(struct pp_worker *worker)
             worker->waiting = 1;
             take_notice(worker);
         }
-        switch (pp_linker_serve(worker)) {
+        switch (pp_substitution_serve(worker)) {
         case PP_NOT_SERVED:
             break;
         case PP_SERVED:

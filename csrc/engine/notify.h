@@ -9,7 +9,7 @@
  *  - That a task has gone is normal life: ENOENT, ESRCH and their like end the work on a call.
  *  - What is written to a task's memory is written only after the kernel has said that its call
  *    still waits: its number may be another process's by now.
- *  - A worker never waits for a task, but for the one that it operates on (surgery.h).
+ *  - A worker never waits for a task, but for the one that it operates on (rewrite_call.h).
  */
 #ifndef PYPARROT_NOTIFY_H
 #define PYPARROT_NOTIFY_H
@@ -31,14 +31,14 @@ struct pp_engine {
     int listener;
     const struct pp_namespace *space;
     uint64_t cookie;
-    struct pp_scratches *scratches;
+    struct pp_mapping_pool *mappings;
     int64_t mark;     /* seconds of unix time when all objects were modified, as their files say */
     int roots_differ; /* some task may have another root or mount namespace than we have */
     int tasks_differ; /* some task may have a filter of its own, or a tracer */
     int idle;         /* workers that wait for a notification */
-    struct pp_linker *linker;
-    struct pp_board *board;         /* what shims are told, */
-    struct pp_board_shared *shared; /* and what they tell; NULL if there are none */
+    struct pp_substitution *substitution;
+    struct pp_shared_state *state;  /* what shims are told, */
+    struct pp_shared_usage *shared; /* and what they tell; NULL if there are none */
 };
 
 struct pp_worker;

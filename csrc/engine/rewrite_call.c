@@ -54,22 +54,22 @@ struct kept {
     uint64_t mark[2]; /* what it starts with: so it is known again */
 };
 
-struct pp_scratches {
+struct pp_mapping_pool {
     pthread_mutex_t lock;
     struct kept kept[KEPT_MAX];
 };
 
-struct pp_scratches *pp_scratches_new(void)
+struct pp_mapping_pool *pp_mapping_pool_new(void)
 {
-    struct pp_scratches *scratches = calloc(1, sizeof *scratches);
-    if (scratches)
-        pthread_mutex_init(&scratches->lock, NULL);
-    return scratches;
+    struct pp_mapping_pool *mappings = calloc(1, sizeof *mappings);
+    if (mappings)
+        pthread_mutex_init(&mappings->lock, NULL);
+    return mappings;
 }
 
-void pp_scratches_free(struct pp_scratches *scratches)
+void pp_mapping_pool_free(struct pp_mapping_pool *mappings)
 {
-    free(scratches);
+    free(mappings);
 }
 
 /* The process whose memory a vfork child runs on; 0 if the task has memory of its own. */
@@ -84,13 +84,13 @@ static pid_t memory_lender(pid_t task)
     return syscall(SYS_kcmp, task, parent, KCMP_VM, 0, 0) == 0 ? parent : 0;
 }
 
-static struct kept *find_kept(struct pp_scratches *scratches, pid_t owner, pid_t task)
+static struct kept *find_kept(struct pp_mapping_pool *mappings, pid_t owner, pid_t task)
 {
     struct kept *found = NULL;
 
-    pthread_mutex_lock(&scratches->lock);
+    pthread_mutex_lock(&mappings->lock);
     for (int i = 0; i < KEPT_MAX && !found; i++) {
-        struct kept *kept = &scratches->kept[i];
+        struct kept *kept = &mappings->kept[i];
         uint64_t mark[2];
         if (kept->owner != owner || kept->busy)
             continue;
@@ -102,11 +102,11 @@ static struct kept *find_kept(struct pp_scratches *scratches, pid_t owner, pid_t
     }
     if (found)
         found->busy = 1;
-    pthread_mutex_unlock(&scratches->lock);
+    pthread_mutex_unlock(&mappings->lock);
     return found;
 }
 
-static struct kept *new_kept(struct pp_scratches *scratches, pid_t owner, pid_t task,
+static struct kept *new_kept(struct pp_mapping_pool *mappings, pid_t owner, pid_t task,
                              uint64_t address, uint64_t cookie)
 {
     struct kept *found = NULL;
@@ -114,23 +114,23 @@ static struct kept *new_kept(struct pp_scratches *scratches, pid_t owner, pid_t 
 
     if (copy(task, 1, address, mark, sizeof mark))
         return NULL;
-    pthread_mutex_lock(&scratches->lock);
+    pthread_mutex_lock(&mappings->lock);
     for (int i = 0; i < KEPT_MAX && !found; i++) {
-        struct kept *kept = &scratches->kept[i];
+        struct kept *kept = &mappings->kept[i];
         if (!kept->busy && (kept->owner == 0 || kill(kept->owner, 0) != 0))
             found = kept;
     }
     if (found)
         *found = (struct kept){owner, 1, address, {mark[0], mark[1]}};
-    pthread_mutex_unlock(&scratches->lock);
+    pthread_mutex_unlock(&mappings->lock);
     return found;
 }
 
-static void release_kept(struct pp_scratches *scratches, struct kept *kept)
+static void release_kept(struct pp_mapping_pool *mappings, struct kept *kept)
 {
-    pthread_mutex_lock(&scratches->lock);
+    pthread_mutex_lock(&mappings->lock);
     kept->busy = 0;
-    pthread_mutex_unlock(&scratches->lock);
+    pthread_mutex_unlock(&mappings->lock);
 }
 
 /* A task under surgery */
@@ -196,25 +196,25 @@ static int run_call(struct operation *operation, const pp_registers *at, int num
 }
 
 /* Seize the task and answer its notification; it is stopped behind its call then. */
-static enum pp_surgery begin(struct operation *operation, const struct pp_patient *patient)
+static enum pp_rewriting begin(struct operation *operation, const struct pp_tracee *tracee)
 {
-    struct seccomp_notif_resp response = {.id = patient->notification,
+    struct seccomp_notif_resp response = {.id = tracee->notification,
                                           .error = -RESTART_NO_INTERRUPT};
     const uint64_t all = UINT64_MAX;
 
-    *operation = (struct operation){.task = patient->task};
+    *operation = (struct operation){.task = tracee->task};
     const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
-    if (trace(PTRACE_SEIZE, patient->task, 0, (void *)options))
-        return errno == ESRCH ? PP_GONE : PP_HELD;
-    trace(PTRACE_INTERRUPT, patient->task, 0, NULL);
-    ioctl(patient->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+    if (trace(PTRACE_SEIZE, tracee->task, 0, (void *)options))
+        return errno == ESRCH ? PP_GONE : PP_TRACED;
+    trace(PTRACE_INTERRUPT, tracee->task, 0, NULL);
+    ioctl(tracee->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
     if (wait_for_stop(operation) < 0)
         return PP_GONE;
     if (trace(PTRACE_GETSIGMASK, operation->task, SIGNAL_SET_SIZE, &operation->signals) ||
         trace(PTRACE_SETSIGMASK, operation->task, SIGNAL_SET_SIZE, &all) ||
         get_registers(operation, &operation->saved))
         return PP_GONE;
-    return PP_OPERATED;
+    return PP_REWRITTEN;
 }
 
 static void let_go(struct operation *operation)
@@ -238,14 +238,14 @@ int pp_try_seize(pid_t task)
 
 /* Memory for `size` bytes, behind a mark; 0, -errno, or 1 if the task has gone. `lender` is whose
  * memory it is, if it is not the task's own. */
-static int get_scratch(struct operation *operation, const struct pp_patient *patient, size_t size,
+static int get_scratch(struct operation *operation, const struct pp_tracee *tracee, size_t size,
                        pid_t lender)
 {
     const size_t mark = 16;
     int64_t address;
 
     if (lender && size <= KEPT_SIZE - mark) {
-        operation->kept = find_kept(patient->scratches, lender, operation->task);
+        operation->kept = find_kept(tracee->mappings, lender, operation->task);
         if (operation->kept) {
             operation->scratch = operation->kept->address + mark;
             return 0;
@@ -265,15 +265,15 @@ static int get_scratch(struct operation *operation, const struct pp_patient *pat
     operation->scratch = (uint64_t)address + mark;
     operation->scratch_size = size + mark;
     if (lender)
-        operation->kept = new_kept(patient->scratches, lender, operation->task, (uint64_t)address,
-                                   patient->cookie);
+        operation->kept =
+            new_kept(tracee->mappings, lender, operation->task, (uint64_t)address, tracee->cookie);
     if (operation->kept)
         operation->scratch_size = 0;
     return 0;
 }
 
 /* Back to the program, with the call's result. */
-static void finish(struct operation *operation, const struct pp_patient *patient, int64_t result)
+static void finish(struct operation *operation, const struct pp_tracee *tracee, int64_t result)
 {
     int64_t ignored;
 
@@ -283,47 +283,47 @@ static void finish(struct operation *operation, const struct pp_patient *patient
             return;
     }
     if (operation->kept)
-        release_kept(patient->scratches, operation->kept);
+        release_kept(tracee->mappings, operation->kept);
     pp_set_result(&operation->saved, result);
     set_registers(operation, &operation->saved);
     let_go(operation);
 }
 
-enum pp_surgery pp_operate(const struct pp_patient *patient, struct pp_call *call)
+enum pp_rewriting pp_rewrite_call(const struct pp_tracee *tracee, struct pp_call *call)
 {
     struct operation operation;
     uint64_t args[6];
     size_t size = 0;
     int64_t result;
 
-    const enum pp_surgery begun = begin(&operation, patient);
-    if (begun != PP_OPERATED)
+    const enum pp_rewriting begun = begin(&operation, tracee);
+    if (begun != PP_REWRITTEN)
         return begun;
     for (uint32_t i = 0; i < call->change_count; i++)
         size += (call->changes[i].size + 7u) & ~(size_t)7;
-    const int error = get_scratch(&operation, patient, size, 0);
+    const int error = get_scratch(&operation, tracee, size, 0);
     if (error > 0)
         return PP_GONE;
     if (error < 0) {
-        finish(&operation, patient, error);
-        return PP_OPERATED;
+        finish(&operation, tracee, error);
+        return PP_REWRITTEN;
     }
     memcpy(args, call->args, sizeof args);
-    args[5] = patient->cookie;
+    args[5] = tracee->cookie;
     uint64_t place = operation.scratch;
     for (uint32_t i = 0; i < call->change_count; i++) {
         const struct pp_change *change = &call->changes[i];
         if (copy(operation.task, 1, place, change->data, change->size)) {
-            finish(&operation, patient, -EFAULT);
-            return PP_OPERATED;
+            finish(&operation, tracee, -EFAULT);
+            return PP_REWRITTEN;
         }
         args[change->argument] = place;
         place += (change->size + 7u) & ~(size_t)7;
     }
     if (run_call(&operation, &operation.saved, call->number, args, &result))
         return PP_GONE;
-    finish(&operation, patient, result);
-    return PP_OPERATED;
+    finish(&operation, tracee, result);
+    return PP_REWRITTEN;
 }
 
 /* Programs */
@@ -390,7 +390,7 @@ static int set_name(struct operation *operation, const char *name)
 
 /* The new program is there, and has not run yet: it shall know itself by the name that it was
  * started by. */
-static void dress(struct operation *operation, const struct pp_call *call)
+static void fix_exec_identity(struct operation *operation, const struct pp_call *call)
 {
     pp_registers registers;
     const char *shown = call->exec.shown;
@@ -452,7 +452,7 @@ static int64_t write_exec(struct operation *operation, const struct pp_call *cal
     return error;
 }
 
-enum pp_surgery pp_operate_exec(const struct pp_patient *patient, struct pp_call *call)
+enum pp_rewriting pp_rewrite_exec(const struct pp_tracee *tracee, struct pp_call *call)
 {
     struct operation operation;
     pp_registers registers;
@@ -462,27 +462,27 @@ enum pp_surgery pp_operate_exec(const struct pp_patient *patient, struct pp_call
     const uint64_t environment = call->args[is_at ? 3 : 2];
 
     make_room(call);
-    const pid_t lender = memory_lender(patient->task);
-    const enum pp_surgery begun = begin(&operation, patient);
-    if (begun != PP_OPERATED)
+    const pid_t lender = memory_lender(tracee->task);
+    const enum pp_rewriting begun = begin(&operation, tracee);
+    if (begun != PP_REWRITTEN)
         return begun;
     const int64_t count = call->exec.words ? count_pointers(operation.task, arguments) : 0;
     if (count < 0) {
-        finish(&operation, patient, -EFAULT);
-        return PP_OPERATED;
+        finish(&operation, tracee, -EFAULT);
+        return PP_REWRITTEN;
     }
     const size_t size = strlen(call->file) + 1 + call->exec.size +
                         ((size_t)call->exec.words + (size_t)count + 3) * 8;
-    int64_t error = get_scratch(&operation, patient, size, lender);
+    int64_t error = get_scratch(&operation, tracee, size, lender);
     if (error > 0)
         return PP_GONE;
     if (error == 0)
         error = write_exec(&operation, call, arguments, count, &new_arguments);
     if (error) {
-        finish(&operation, patient, error);
-        return PP_OPERATED;
+        finish(&operation, tracee, error);
+        return PP_REWRITTEN;
     }
-    const uint64_t args[6] = {operation.scratch, new_arguments, environment, 0, 0, patient->cookie};
+    const uint64_t args[6] = {operation.scratch, new_arguments, environment, 0, 0, tracee->cookie};
     registers = operation.saved;
     pp_set_call(&registers, SYS_execve, args);
     if (set_registers(&operation, &registers) || go_on(&operation) < 0)
@@ -490,15 +490,15 @@ enum pp_surgery pp_operate_exec(const struct pp_patient *patient, struct pp_call
     const int stop = go_on(&operation);
     if (stop == EXEC_STOP) {
         if (operation.kept)
-            release_kept(patient->scratches, operation.kept);
-        dress(&operation, call);
-        return PP_OPERATED;
+            release_kept(tracee->mappings, operation.kept);
+        fix_exec_identity(&operation, call);
+        return PP_REWRITTEN;
     }
     if (stop < 0 || get_registers(&operation, &registers)) {
         if (operation.kept)
-            release_kept(patient->scratches, operation.kept);
+            release_kept(tracee->mappings, operation.kept);
         return PP_GONE;
     }
-    finish(&operation, patient, pp_result(&registers));
-    return PP_OPERATED;
+    finish(&operation, tracee, pp_result(&registers));
+    return PP_REWRITTEN;
 }

@@ -23,32 +23,32 @@
 
 #include "core/decide.h"
 
-enum pp_surgery {
-    PP_OPERATED, /* done; the task goes on */
-    PP_GONE,     /* the task has ended meanwhile */
-    PP_HELD,     /* somebody else traces it (or we may not): nothing was done */
+enum pp_rewriting {
+    PP_REWRITTEN, /* done; the task goes on */
+    PP_GONE,      /* the task has ended meanwhile */
+    PP_TRACED,    /* somebody else traces it (or we may not): nothing was done */
 };
 
-struct pp_scratches; /* the mappings that stay */
+struct pp_mapping_pool; /* the mappings that stay */
 
-struct pp_patient {
+struct pp_tracee {
     pid_t task;
     int listener;          /* where its notification … */
     uint64_t notification; /* … with this id waits */
     uint64_t cookie;
-    struct pp_scratches *scratches;
+    struct pp_mapping_pool *mappings;
 };
 
 /* Run the call with `call->changes`. */
-enum pp_surgery pp_operate(const struct pp_patient *patient, struct pp_call *call);
+enum pp_rewriting pp_rewrite_call(const struct pp_tracee *tracee, struct pp_call *call);
 
 /* Run the program in `call->file`, as `call->exec` wants it. */
-enum pp_surgery pp_operate_exec(const struct pp_patient *patient, struct pp_call *call);
+enum pp_rewriting pp_rewrite_exec(const struct pp_tracee *tracee, struct pp_call *call);
 
 /* Whether a task can be operated on: 0, or the errno that says why not. */
 int pp_try_seize(pid_t task);
 
-struct pp_scratches *pp_scratches_new(void);
-void pp_scratches_free(struct pp_scratches *scratches);
+struct pp_mapping_pool *pp_mapping_pool_new(void);
+void pp_mapping_pool_free(struct pp_mapping_pool *mappings);
 
 #endif

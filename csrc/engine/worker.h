@@ -38,11 +38,11 @@ int pp_remote_open(struct pp_task *task, const char *path, uint64_t flags, uint6
 int pp_remote_borrow(pid_t task, int descriptor);
 
 /* linker.c: answer the dynamic linker of a program that starts, and shims. */
-enum pp_serving pp_linker_serve(struct pp_worker *worker);
+enum pp_serving pp_substitution_serve(struct pp_worker *worker);
 
 /* The same if it opens something in a repository, of which `view` is an open view: it is no more
  * the caller's unless PP_NOT_SERVED comes back. */
-enum pp_serving pp_linker_replace(struct pp_worker *worker, int view);
+enum pp_serving pp_substitution_replace(struct pp_worker *worker, int view);
 
 /* notify.c: the ends of a call. */
 void pp_worker_give(struct pp_worker *worker, int64_t value);

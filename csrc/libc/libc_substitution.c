@@ -36,7 +36,7 @@ static int64_t read_path(struct pp_worker *worker, int argument)
 
 static struct pp_start *start_of(const struct pp_worker *worker)
 {
-    return &worker->engine->linker->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
+    return &worker->engine->substitution->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
 }
 
 static void begin(const struct pp_worker *worker)
@@ -80,7 +80,7 @@ static const char *unfitness(const struct pp_worker *worker)
     pp_proc_read(task, "status", status, sizeof status);
     const char *filters = strstr(status, "\nSeccomp_filters:");
     const char *tracer = strstr(status, "\nTracerPid:");
-    if (!filters || strtoul(filters + 17, NULL, 10) > engine->linker->filters)
+    if (!filters || strtoul(filters + 17, NULL, 10) > engine->substitution->filters)
         return "it has a seccomp filter of its own";
     return !tracer || strtoul(tracer + 11, NULL, 10) ? "it is traced" : NULL;
 }
@@ -110,11 +110,12 @@ static int64_t nanoseconds(const struct timespec *time)
     return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
 }
 
-static const struct pp_copy *find_copy(const struct pp_linker *linker, const struct stat *status)
+static const struct pp_copy *find_copy(const struct pp_substitution *substitution,
+                                       const struct stat *status)
 {
-    const uint32_t count = __atomic_load_n(&linker->copies_count, __ATOMIC_ACQUIRE);
+    const uint32_t count = __atomic_load_n(&substitution->copies_count, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < count; i++) {
-        const struct pp_copy *copy = &linker->copies[i];
+        const struct pp_copy *copy = &substitution->copies[i];
         if (copy->inode == status->st_ino && copy->device == status->st_dev &&
             copy->size == (uint64_t)status->st_size &&
             copy->modified == nanoseconds(&status->st_mtim) &&
@@ -130,13 +131,13 @@ static const struct pp_copy *find_copy(const struct pp_linker *linker, const str
 static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
 {
     struct pp_call *call = &worker->call;
-    const struct pp_linker *linker = worker->engine->linker;
+    const struct pp_substitution *substitution = worker->engine->substitution;
     struct stat status;
 
     const char *why = unfitness(worker);
     if (why) {
         __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
-        if (!linker->tells || call->asked)
+        if (!substitution->tells || call->asked)
             return PP_NOT_SERVED;
         close(libc);
         strcpy(call->text, why);
@@ -145,7 +146,7 @@ static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
     }
     if (fstat(libc, &status) || !S_ISREG(status.st_mode))
         return PP_NOT_SERVED;
-    const struct pp_copy *copy = find_copy(linker, &status);
+    const struct pp_copy *copy = find_copy(substitution, &status);
     const int opened = copy && copy->file ? open(copy->file, LINKER_FLAGS) : -1;
     if (opened >= 0) {
         close(libc);
@@ -154,7 +155,7 @@ static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
         pp_worker_give_file(worker, opened, LINKER_FLAGS);
         return PP_SERVED;
     }
-    if (copy || linker->copies_count >= PP_COPIES_MAX || call->asked)
+    if (copy || substitution->copies_count >= PP_COPIES_MAX || call->asked)
         return PP_NOT_SERVED;
     /* Whoever looks at it has it through us: the task's root may be another one. */
     call->answer = libc;
@@ -165,7 +166,7 @@ static enum pp_serving serve_libc(struct pp_worker *worker)
 {
     const int real = pp_remote_open(worker->call.task, worker->call.given[0], O_RDONLY, 0);
     if (real < 0)
-        return PP_NOT_SERVED; /* one in a repository comes later: pp_linker_replace */
+        return PP_NOT_SERVED; /* one in a repository comes later: pp_substitution_replace */
     const enum pp_serving serving = serve_copy(worker, real);
     if (serving == PP_NOT_SERVED)
         close(real);
@@ -180,9 +181,9 @@ static enum pp_serving serve_open(struct pp_worker *worker)
 
     if (call->args[is_at + 1] != LINKER_FLAGS || (is_at && (int)call->args[0] != AT_FDCWD))
         return PP_NOT_SERVED;
-    if (call->args[is_at + 2] == PP_BOARD_MODE && read_path(worker, is_at) >= 0 &&
-        strcmp(path, PP_BOARD_PATH) == 0)
-        return give_again(worker, worker->engine->linker->board);
+    if (call->args[is_at + 2] == PP_SHARED_STATE_MODE && read_path(worker, is_at) >= 0 &&
+        strcmp(path, PP_SHARED_STATE_PATH) == 0)
+        return give_again(worker, worker->engine->substitution->state);
     if (!is_linker(worker) || read_path(worker, is_at) < 0 || path[0] != '/' || !is_libc(path))
         return PP_NOT_SERVED;
     return serve_libc(worker);
@@ -192,7 +193,7 @@ static enum pp_serving serve_open(struct pp_worker *worker)
 static void name_program(struct pp_worker *worker)
 {
     struct pp_call *call = &worker->call;
-    struct pp_board_shared *shared = worker->engine->shared;
+    struct pp_shared_usage *shared = worker->engine->shared;
     const uint32_t process = (uint32_t)pp_task_number(worker);
     uint32_t *place = &shared->programs[process % PP_PROGRAMS];
 
@@ -218,9 +219,9 @@ static void notice_access(struct pp_worker *worker)
     name_program(worker);
 }
 
-enum pp_serving pp_linker_serve(struct pp_worker *worker)
+enum pp_serving pp_substitution_serve(struct pp_worker *worker)
 {
-    if (worker->engine->linker->board < 0)
+    if (worker->engine->substitution->state < 0)
         return PP_NOT_SERVED;
     switch (worker->call.number) {
     case SYS_access:
@@ -234,9 +235,9 @@ enum pp_serving pp_linker_serve(struct pp_worker *worker)
     }
 }
 
-enum pp_serving pp_linker_replace(struct pp_worker *worker, int view)
+enum pp_serving pp_substitution_replace(struct pp_worker *worker, int view)
 {
-    if (worker->engine->linker->board < 0 || worker->call.open_flags != LINKER_FLAGS ||
+    if (worker->engine->substitution->state < 0 || worker->call.open_flags != LINKER_FLAGS ||
         !is_linker(worker) || !is_libc(worker->call.given[0]))
         return PP_NOT_SERVED;
     return serve_copy(worker, view);

@@ -29,8 +29,8 @@ struct pp_start {
     uint64_t address;
 };
 
-struct pp_linker {
-    int board;        /* the board's file; -1 if there is no shim */
+struct pp_substitution {
+    int state;        /* the shared state's file; -1 if there is no shim */
     int tells;        /* who has to go without is to be told of */
     uint32_t filters; /* how many filters a task of ours has; more are its own */
     uint32_t copies_count;

@@ -171,17 +171,17 @@ ffibuilder.cdef("""
 
     int pp_filter_install(uint64_t cookie, int wait_killable);
 
-    struct pp_scratches;
-    struct pp_scratches *pp_scratches_new(void);
-    void pp_scratches_free(struct pp_scratches *scratches);
+    struct pp_mapping_pool;
+    struct pp_mapping_pool *pp_mapping_pool_new(void);
+    void pp_mapping_pool_free(struct pp_mapping_pool *mappings);
 
-    enum { PP_BOARD_COVERS, PP_BOARD_COUNTS, ... };
-    static char *const PP_BOARD_MAGIC;
-    #define PP_BOARD_SIZE ...
-    #define PP_SHARED_SIZE ...
+    enum { PP_SHARED_COVERS, PP_SHARED_COUNTS, ... };
+    static char *const PP_SHARED_STATE_MAGIC;
+    #define PP_SHARED_STATE_SIZE ...
+    #define PP_SHARED_USAGE_SIZE ...
     #define PP_TOUCH_OPENED ...
     #define PP_COPIES_MAX ...
-    struct pp_board_mount {
+    struct pp_shared_mount {
         uint64_t hash;
         uint64_t device;
         uint64_t blocks;
@@ -192,9 +192,14 @@ ffibuilder.cdef("""
         uint32_t environment;
         uint32_t covered;
     };
-    struct pp_board_refusal { uint64_t hash; int64_t until; };
-    struct pp_board_table { uint32_t depth; uint32_t mounts; uint32_t refusals; uint32_t padding; };
-    struct pp_board_catalog {
+    struct pp_shared_refusal { uint64_t hash; int64_t until; };
+    struct pp_shared_table {
+        uint32_t depth;
+        uint32_t mounts;
+        uint32_t refusals;
+        uint32_t padding;
+    };
+    struct pp_shared_catalog {
         uint32_t next;
         uint32_t mount;
         uint64_t root_hash;
@@ -202,7 +207,7 @@ ffibuilder.cdef("""
         uint32_t file;
         uint32_t padding;
     };
-    struct pp_board {
+    struct pp_shared_state {
         char magic[16];
         uint64_t cookie;
         int64_t mark;
@@ -217,7 +222,7 @@ ffibuilder.cdef("""
         uint32_t used;
         ...;
     };
-    struct pp_board_shared {
+    struct pp_shared_usage {
         uint32_t order;
         uint64_t answered;
         uint64_t ran;
@@ -230,8 +235,8 @@ ffibuilder.cdef("""
         int64_t modified, changed;
         const char *file;
     };
-    struct pp_linker {
-        int board;
+    struct pp_substitution {
+        int state;
         int tells;
         uint32_t filters;
         uint32_t copies_count;
@@ -251,14 +256,14 @@ ffibuilder.cdef("""
         int listener;
         const struct pp_namespace *space;
         uint64_t cookie;
-        struct pp_scratches *scratches;
+        struct pp_mapping_pool *mappings;
         int64_t mark;
         int roots_differ;
         int tasks_differ;
         int idle;
-        struct pp_linker *linker;
-        struct pp_board *board;
-        struct pp_board_shared *shared;
+        struct pp_substitution *substitution;
+        struct pp_shared_state *state;
+        struct pp_shared_usage *shared;
     };
     struct pp_worker;
     struct pp_worker *pp_worker_new(struct pp_engine *engine);

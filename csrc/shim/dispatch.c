@@ -28,12 +28,12 @@ static int64_t make(const struct pp_entry *entry)
 /* Count a call, in the counter at `offset` of what all shims share. */
 static void count(size_t offset)
 {
-    if (pp_shim.shared && pp_shim.board->flags & PP_BOARD_COUNTS)
+    if (pp_shim.shared && pp_shim.state->flags & PP_SHARED_COUNTS)
         __atomic_add_fetch((uint64_t *)(void *)((char *)pp_shim.shared + offset), 1,
                            __ATOMIC_RELAXED);
 }
 
-#define COUNT(name) count(offsetof(struct pp_board_shared, name))
+#define COUNT(name) count(offsetof(struct pp_shared_usage, name))
 
 /* Leave the call to the supervisor. If it is about something virtual it never waits for the
  * program, and so it is not interrupted in the program's eyes, whatever handler has run meanwhile.
@@ -65,7 +65,7 @@ static int64_t watch_filter(const struct pp_entry *entry)
     return value;
 }
 
-/* Calls that the brain does not look at. */
+/* Calls that the decision core does not look at. */
 static int64_t run_other(const struct pp_entry *entry)
 {
     int64_t value;
@@ -76,7 +76,7 @@ static int64_t run_other(const struct pp_entry *entry)
         return watch_filter(entry);
     case __NR_fchdir:
         value = make(entry);
-        if (pp_shim.board)
+        if (pp_shim.state)
             pp_cwd_forget();
         return value;
     default:
@@ -123,7 +123,7 @@ static int is_magic(int start, uint64_t path)
 
 /* Whether a call's real paths may lead through /proc to a view, which nobody may change: by a
  * symlink of the program's own to a descriptor, or to its working directory. */
-static __attribute__((noinline)) int is_roundabout(const struct pp_entry *entry)
+static __attribute__((noinline)) int crosses_magic_link(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
     const uint64_t *args = entry->args;
@@ -132,18 +132,19 @@ static __attribute__((noinline)) int is_roundabout(const struct pp_entry *entry)
         return 0;
     if (is_magic(pp_first_descriptor(spec, args), args[spec->path]))
         return 1;
-    return pp_names_two((int)entry->number) && pp_is_address(args[spec->result]) &&
+    return pp_has_second_path((int)entry->number) && pp_is_address(args[spec->result]) &&
            is_magic(pp_second_descriptor(spec, args), args[spec->result]);
 }
 
 /* Whether a call that failed may have come upon a symlink that leads to something virtual. */
-static __attribute__((noinline)) int is_suspect(const struct pp_entry *entry)
+static __attribute__((noinline)) int may_cross_symlink(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
 
     if (spec->path == PP_NONE || !pp_is_address(entry->args[spec->path]))
         return 0;
-    if (pp_names_two((int)entry->number) || pp_has_dots((const char *)entry->args[spec->path]))
+    if (pp_has_second_path((int)entry->number) ||
+        pp_has_dots((const char *)entry->args[spec->path]))
         return 1;
     const uint64_t start = (uint64_t)pp_first_descriptor(spec, entry->args);
     const int64_t value = try_path(start, entry->args[spec->path], RESOLVE_NO_SYMLINKS);
@@ -162,21 +163,22 @@ static int is_of_view(const struct pp_entry *entry, int64_t value)
     case __NR_stat:
     case __NR_lstat:
     case __NR_newfstatat:
-        return (int64_t)((const struct stat *)output)->st_mtime == pp_shim.board->mark;
+        return (int64_t)((const struct stat *)output)->st_mtime == pp_shim.state->mark;
     case __NR_statx:
-        return ((const struct statx *)output)->stx_mtime.tv_sec == pp_shim.board->mark;
+        return ((const struct statx *)output)->stx_mtime.tv_sec == pp_shim.state->mark;
     default:
         return 0;
     }
 }
 
-static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry, int has_thought)
+static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry,
+                                                    int took_slow_path)
 {
     const int64_t value = pp_gate_entry(entry);
 
-    if (!has_thought && (((value == -ENOENT || value == -ENOTDIR) && is_suspect(entry)) ||
-                         is_of_view(entry, value))) {
-        const struct pp_result result = pp_think(entry, PP_NOTHING_TO_LEARN);
+    if (!took_slow_path && (((value == -ENOENT || value == -ENOTDIR) && may_cross_symlink(entry)) ||
+                            is_of_view(entry, value))) {
+        const struct pp_result result = pp_slow_path(entry, PP_NOTHING_TO_LEARN);
         if (result.verdict == PP_LEFT)
             return leave(entry, result.value == 1);
         if (result.verdict == PP_DONE)
@@ -189,9 +191,9 @@ static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry
 /* What was seen stands in registers only, so that its stack is free again. */
 static __attribute__((noinline)) struct pp_result look(const struct pp_entry *entry)
 {
-    struct pp_glance glance;
-    const enum pp_verdict verdict = pp_look(entry, &glance);
-    return (struct pp_result){glance.value, (int32_t)verdict, glance.learn};
+    struct pp_fast_result fast;
+    const enum pp_verdict verdict = pp_fast_path(entry, &fast);
+    return (struct pp_result){fast.value, (int32_t)verdict, fast.learn};
 }
 
 static int64_t run_changing(const struct pp_entry *entry);
@@ -200,12 +202,12 @@ static int64_t run_changing(const struct pp_entry *entry);
 static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
                                                struct pp_result result)
 {
-    int has_thought = 0;
+    int took_slow_path = 0;
 
     for (int tries = 0; result.verdict == PP_UNKNOWN && tries < TRIES; tries++) {
-        result = pp_think(entry, result.learn);
-        has_thought = result.learn == PP_NOTHING_TO_LEARN;
-        if (has_thought)
+        result = pp_slow_path(entry, result.learn);
+        took_slow_path = result.learn == PP_NOTHING_TO_LEARN;
+        if (took_slow_path)
             break;
         result = look(entry);
     }
@@ -214,8 +216,8 @@ static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
         COUNT(answered);
         return result.value;
     case PP_NATIVE:
-        return !has_thought && may_change(entry) ? run_changing(entry)
-                                                 : run_native(entry, has_thought);
+        return !took_slow_path && may_change(entry) ? run_changing(entry)
+                                                    : run_native(entry, took_slow_path);
     default:
         return leave(entry, result.value == 1);
     }
@@ -224,7 +226,7 @@ static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
 /* A call that may change something has to be looked at before it is made. */
 static __attribute__((noinline)) int64_t run_changing(const struct pp_entry *entry)
 {
-    if (!is_roundabout(entry))
+    if (!crosses_magic_link(entry))
         return run_native(entry, 0);
     return go_on(entry, (struct pp_result){0, PP_UNKNOWN, PP_NOTHING_TO_LEARN});
 }

@@ -21,7 +21,7 @@ struct entry {
     uint32_t padding;
     uint64_t device, inode;
     uint64_t ctime, ctime_ns;
-    struct pp_spot spot;
+    struct pp_location location;
 };
 
 static struct entry entries[ENTRIES];
@@ -32,7 +32,7 @@ static struct entry *place_of(const struct stat *status)
     return &entries[hash >> 56];
 }
 
-int pp_identity_find(const struct stat *status, struct pp_spot *spot)
+int pp_identity_find(const struct stat *status, struct pp_location *location)
 {
     const struct entry *entry = place_of(status);
     const uint32_t version = __atomic_load_n(&entry->version, __ATOMIC_ACQUIRE);
@@ -40,12 +40,12 @@ int pp_identity_find(const struct stat *status, struct pp_spot *spot)
     if (version & 1 || entry->inode != status->st_ino || entry->ctime_ns != status->st_ctime_nsec ||
         entry->ctime != (uint64_t)status->st_ctime || entry->device != status->st_dev)
         return 0;
-    *spot = entry->spot;
+    *location = entry->location;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return version != 0 && __atomic_load_n(&entry->version, __ATOMIC_RELAXED) == version;
 }
 
-void pp_identity_keep(const struct stat *status, const struct pp_spot *spot)
+void pp_identity_keep(const struct stat *status, const struct pp_location *location)
 {
     struct entry *entry = place_of(status);
     uint32_t version = __atomic_load_n(&entry->version, __ATOMIC_RELAXED);
@@ -58,7 +58,7 @@ void pp_identity_keep(const struct stat *status, const struct pp_spot *spot)
     entry->inode = status->st_ino;
     entry->ctime = (uint64_t)status->st_ctime;
     entry->ctime_ns = status->st_ctime_nsec;
-    entry->spot = *spot;
+    entry->location = *location;
     __atomic_store_n(&entry->version, version + 2, __ATOMIC_RELEASE);
 }
 
@@ -82,21 +82,21 @@ struct pp_cwd_epoch pp_cwd_now(void)
 {
     return (struct pp_cwd_epoch){
         __atomic_load_n(&pp_shim.wiped->cwd_forgotten, __ATOMIC_ACQUIRE),
-        __atomic_load_n(&pp_shim.board->directories, __ATOMIC_ACQUIRE),
+        __atomic_load_n(&pp_shim.state->directories, __ATOMIC_ACQUIRE),
     };
 }
 
-int pp_cwd_find(struct pp_spot *spot)
+int pp_cwd_find(struct pp_location *location)
 {
     const struct pp_wiped *wiped = pp_shim.wiped;
     const uint32_t version = __atomic_load_n(&wiped->cwd_version, __ATOMIC_ACQUIRE);
     const struct pp_cwd_epoch now = pp_cwd_now();
 
-    if (version == 0 || version & 1 || pp_shim.board->flags & PP_BOARD_APART ||
+    if (version == 0 || version & 1 || pp_shim.state->flags & PP_SHARED_CWD_APART ||
         wiped->cwd_epoch.forgotten != now.forgotten ||
         wiped->cwd_epoch.directories != now.directories || !pp_is_owner())
         return 0;
-    *spot = wiped->cwd;
+    *location = wiped->cwd;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return __atomic_load_n(&wiped->cwd_version, __ATOMIC_RELAXED) == version;
 }
@@ -105,9 +105,9 @@ int64_t pp_cwd_path(char *output, uint64_t capacity)
 {
     const struct pp_wiped *wiped = pp_shim.wiped;
     const uint32_t version = __atomic_load_n(&wiped->cwd_version, __ATOMIC_ACQUIRE);
-    struct pp_spot spot;
+    struct pp_location location;
 
-    if (!pp_cwd_find(&spot) || !spot.mount || !wiped->cwd_length)
+    if (!pp_cwd_find(&location) || !location.mount || !wiped->cwd_length)
         return 0;
     const uint64_t size = wiped->cwd_length + 1;
     if (size > PP_CWD_MAX || size > capacity)
@@ -118,22 +118,22 @@ int64_t pp_cwd_path(char *output, uint64_t capacity)
 }
 
 /* `path` is that of something virtual in its mount. */
-void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot, const char *path)
+void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_location *location, const char *path)
 {
     struct pp_wiped *wiped = pp_shim.wiped;
     size_t length = 0;
     uint32_t version = __atomic_load_n(&wiped->cwd_version, __ATOMIC_RELAXED);
 
-    if (pp_shim.board->flags & PP_BOARD_APART || !pp_is_owner() || version & 1 ||
+    if (pp_shim.state->flags & PP_SHARED_CWD_APART || !pp_is_owner() || version & 1 ||
         !__atomic_compare_exchange_n(&wiped->cwd_version, &version, version + 1, 0,
                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         return;
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    wiped->cwd = *spot;
+    wiped->cwd = *location;
     wiped->cwd_epoch = epoch;
-    if (!spot->mount ||
-        pp_append(wiped->cwd_path, PP_CWD_MAX, &length, spot->mount->path,
-                  spot->mount->path_length) ||
+    if (!location->mount ||
+        pp_append(wiped->cwd_path, PP_CWD_MAX, &length, location->mount->path,
+                  location->mount->path_length) ||
         pp_append(wiped->cwd_path, PP_CWD_MAX, &length, path, pp_length(path)))
         length = 0;
     wiped->cwd_length = (uint32_t)length;

@@ -15,7 +15,7 @@ enum pp_way { PP_WAY_FOUND, PP_WAY_ABSENT, PP_WAY_REAL, PP_WAY_UNKNOWN };
 
 /* Whether the kernel may find something at a real path that programs shall see otherwise: through
  * /proc one gets at views, and /dev has links that lead there. */
-static inline int pp_is_devious(const char *path)
+static inline int pp_may_lead_to_view(const char *path)
 {
     while (path[1] == '/')
         path++;
@@ -30,15 +30,15 @@ static inline int pp_is_devious(const char *path)
 /* Whether a real symlink may lead the kernel to something real where a mount point is. */
 static inline int pp_is_covering(void)
 {
-    return pp_shim.board->flags & PP_BOARD_COVERS;
+    return pp_shim.state->flags & PP_SHARED_COVERS;
 }
 
 /* Whether a file with this status may be a view. */
 static inline int pp_may_be_view(const struct stat *status)
 {
     if ((status->st_mode & PP_TYPE_MASK) == PP_TYPE_REGULAR)
-        return (int64_t)status->st_mtime == pp_shim.board->mark;
-    return status->st_dev == pp_shim.board->views_device;
+        return (int64_t)status->st_mtime == pp_shim.state->mark;
+    return status->st_dev == pp_shim.state->views_device;
 }
 
 static inline int64_t pp_get_status(int descriptor, struct stat *status)
@@ -46,14 +46,14 @@ static inline int64_t pp_get_status(int descriptor, struct stat *status)
     return pp_gate(__NR_fstat, (uint64_t)descriptor, (uint64_t)status, 0, 0, 0);
 }
 
-static inline const struct pp_snapshot *pp_snapshot_of(const struct pp_spot *spot)
+static inline const struct pp_snapshot *pp_snapshot_of(const struct pp_location *location)
 {
-    return __atomic_load_n(&spot->mount->snapshot, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&location->mount->snapshot, __ATOMIC_ACQUIRE);
 }
 
 /* Where a path leads. A relative one starts at `spot`. */
 static inline __attribute__((always_inline)) enum pp_way pp_locate(uint64_t address,
-                                                                   struct pp_spot *spot)
+                                                                   struct pp_location *location)
 {
     const char *path = (const char *)address;
     size_t start = 0, length = 0;
@@ -63,45 +63,45 @@ static inline __attribute__((always_inline)) enum pp_way pp_locate(uint64_t addr
     if (!pp_is_address(address))
         return PP_WAY_REAL;
     if (path[0] == '/') {
-        spot->mount = pp_mounts_match(pp_shim.space.mounts, path, &start);
-        if (!spot->mount)
-            return pp_is_covering() || pp_is_devious(path) ? PP_WAY_UNKNOWN : PP_WAY_REAL;
-    } else if (!spot->mount) {
+        location->mount = pp_mounts_match(pp_shim.space.mounts, path, &start);
+        if (!location->mount)
+            return pp_is_covering() || pp_may_lead_to_view(path) ? PP_WAY_UNKNOWN : PP_WAY_REAL;
+    } else if (!location->mount) {
         return pp_is_covering() ? PP_WAY_UNKNOWN : PP_WAY_REAL;
     }
-    const struct pp_snapshot *snapshot = pp_snapshot_of(spot);
+    const struct pp_snapshot *snapshot = pp_snapshot_of(location);
     if (!snapshot || (snapshot->covered && *snapshot->covered))
         return PP_WAY_UNKNOWN;
     if (path[0] == '/')
-        pp_find_root(snapshot, &spot->found);
+        pp_find_root(snapshot, &location->found);
     path += start;
     while (path[length])
         if (++length == PP_PATH_MAX - 256)
             return PP_WAY_UNKNOWN;
-    const int outcome = pp_find(snapshot, &spot->found, path, length, &spot->found);
+    const int outcome = pp_find(snapshot, &location->found, path, length, &location->found);
     if (outcome == PP_FOUND)
         return PP_WAY_FOUND;
-    return outcome == PP_ERROR && !(spot->mount->flags & PP_AUTOMOUNT) ? PP_WAY_ABSENT
-                                                                       : PP_WAY_UNKNOWN;
+    return outcome == PP_ERROR && !(location->mount->flags & PP_AUTOMOUNT) ? PP_WAY_ABSENT
+                                                                           : PP_WAY_UNKNOWN;
 }
 
 /* What to do if nothing was found. */
-static inline enum pp_verdict pp_otherwise(enum pp_way way, struct pp_glance *glance)
+static inline enum pp_verdict pp_otherwise(enum pp_way way, struct pp_fast_result *fast)
 {
-    glance->value = -ENOENT;
+    fast->value = -ENOENT;
     if (way == PP_WAY_ABSENT)
         return PP_DONE;
     return way == PP_WAY_REAL ? PP_NATIVE : PP_UNKNOWN;
 }
 
 /* A symlink at the end that is to be followed takes a walk. */
-static inline int pp_is_followed(const struct pp_spot *spot, int nofollow)
+static inline int pp_is_followed(const struct pp_location *location, int nofollow)
 {
-    return !nofollow && pp_type_of(spot->found.record) == PP_TYPE_SYMLINK;
+    return !nofollow && pp_type_of(location->found.record) == PP_TYPE_SYMLINK;
 }
 
 /* open.c: open something by its path. */
-enum pp_verdict pp_look_open(int descriptor, uint64_t path, uint32_t flags,
-                             struct pp_glance *glance);
+enum pp_verdict pp_fast_open(int descriptor, uint64_t path, uint32_t flags,
+                             struct pp_fast_result *fast);
 
 #endif

@@ -11,13 +11,14 @@
     (O_NONBLOCK | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_NOCTTY)
 
 /* The path of a view whose path in its mount is as the program gave it; -1 if it does not fit. */
-static int64_t write_view(struct pp_note *note, const struct pp_spot *spot, const char *path)
+static int64_t write_view(struct pp_scratch *scratch, const struct pp_location *location,
+                          const char *path)
 {
     size_t start;
 
     pp_mounts_match(pp_shim.space.mounts, path, &start);
-    return pp_view_of(&pp_shim.space, spot->mount, path + start, pp_length(path + start),
-                      note->path, sizeof note->path);
+    return pp_view_of(&pp_shim.space, location->mount, path + start, pp_length(path + start),
+                      scratch->path, sizeof scratch->path);
 }
 
 /* Records whose views were verified lately, by their addresses. */
@@ -28,66 +29,67 @@ static const struct pp_record **verified_place(const struct pp_record *record)
     return &verified[((uint64_t)record >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 56];
 }
 
-int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct stat *status)
+int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status)
 {
-    const struct pp_record **place = verified_place(spot->found.record);
-    const uint32_t type = pp_type_of(spot->found.record);
+    const struct pp_record **place = verified_place(location->found.record);
+    const uint32_t type = pp_type_of(location->found.record);
 
-    if (__atomic_load_n(place, __ATOMIC_RELAXED) == spot->found.record)
+    if (__atomic_load_n(place, __ATOMIC_RELAXED) == location->found.record)
         return 0;
     if (pp_get_status((int)descriptor, status) < 0)
         return 0;
-    if (type == PP_TYPE_REGULAR && ((int64_t)status->st_mtime != pp_shim.board->mark ||
+    if (type == PP_TYPE_REGULAR && ((int64_t)status->st_mtime != pp_shim.state->mark ||
                                     (status->st_mode & PP_TYPE_MASK) != PP_TYPE_REGULAR ||
-                                    (uint64_t)status->st_size != spot->found.record->size)) {
+                                    (uint64_t)status->st_size != location->found.record->size)) {
         pp_gate(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0);
         return -1;
     }
     if (type == PP_TYPE_DIRECTORY || status->st_nlink <= 2)
-        pp_identity_keep(status, spot);
-    __atomic_store_n(place, spot->found.record, __ATOMIC_RELAXED);
+        pp_identity_keep(status, location);
+    __atomic_store_n(place, location->found.record, __ATOMIC_RELAXED);
     return 0;
 }
 
 /* A relative path leads from one view to the next by itself: they are named as what they are of. */
 static __attribute__((noinline)) enum pp_verdict open_view(int descriptor, uint64_t path,
-                                                           uint32_t flags, struct pp_glance *glance)
+                                                           uint32_t flags,
+                                                           struct pp_fast_result *fast)
 {
-    const int which = pp_take(pp_shim.wiped->notes, PP_NOTES);
+    const int which = pp_take(pp_shim.wiped->scratches, PP_SCRATCHES);
     if (which < 0)
         return PP_UNKNOWN;
-    struct pp_note *note = &pp_shim.notes[which];
+    struct pp_scratch *scratch = &pp_shim.scratches[which];
     const char *given = (const char *)path;
     enum pp_verdict verdict = PP_UNKNOWN;
 
-    if (given[0] != '/' || write_view(note, &glance->spot, given) >= 0) {
-        const int64_t opened = glance->value =
+    if (given[0] != '/' || write_view(scratch, &fast->location, given) >= 0) {
+        const int64_t opened = fast->value =
             pp_gate(__NR_openat, (uint64_t)descriptor,
-                    given[0] == '/' ? (uint64_t)note->path : path, flags, 0, 0);
-        if (opened >= 0 ? !pp_verify_view(opened, &glance->spot, &note->status)
+                    given[0] == '/' ? (uint64_t)scratch->path : path, flags, 0, 0);
+        if (opened >= 0 ? !pp_verify_view(opened, &fast->location, &scratch->status)
                         : opened != -ENOENT && opened != -ELOOP && opened != -ENOTDIR)
             verdict = PP_DONE;
     }
-    pp_release(&pp_shim.wiped->notes[which]);
+    pp_release(&pp_shim.wiped->scratches[which]);
     return verdict;
 }
 
-enum pp_verdict pp_look_open(int descriptor, uint64_t path, uint32_t flags,
-                             struct pp_glance *glance)
+enum pp_verdict pp_fast_open(int descriptor, uint64_t path, uint32_t flags,
+                             struct pp_fast_result *fast)
 {
-    const struct pp_spot *spot = &glance->spot;
-    const enum pp_way way = pp_locate(path, &glance->spot);
+    const struct pp_location *location = &fast->location;
+    const enum pp_way way = pp_locate(path, &fast->location);
 
     if (way == PP_WAY_REAL)
         return PP_NATIVE;
     if (way == PP_WAY_UNKNOWN || flags & ~(uint32_t)PLAIN_OPEN_FLAGS)
         return PP_UNKNOWN;
-    glance->value = -ENOENT;
+    fast->value = -ENOENT;
     if (way == PP_WAY_ABSENT)
         return PP_DONE;
-    const uint32_t type = pp_type_of(spot->found.record);
+    const uint32_t type = pp_type_of(location->found.record);
     if (type != PP_TYPE_DIRECTORY && (type != PP_TYPE_REGULAR || flags & O_DIRECTORY))
         return PP_UNKNOWN;
-    pp_touch(pp_shim.shared, &spot->found, PP_TOUCH_OPENED);
-    return open_view(descriptor, path, flags & ~(uint32_t)O_NOCTTY, glance);
+    pp_touch(pp_shim.shared, &location->found, PP_TOUCH_OPENED);
+    return open_view(descriptor, path, flags & ~(uint32_t)O_NOCTTY, fast);
 }

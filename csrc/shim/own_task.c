@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * How the brain looks at the task that it runs in.
+ * How the decision core looks at the task that it runs in.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
@@ -13,9 +13,9 @@ struct timespec64 {
     int64_t seconds, nanoseconds;
 };
 
-static struct pp_desk *desk_of(struct pp_task *task)
+static struct pp_call_context *context_of(struct pp_task *task)
 {
-    return (struct pp_desk *)task;
+    return (struct pp_call_context *)task;
 }
 
 static int read_memory(struct pp_task *task, uint64_t address, void *buffer, size_t size)
@@ -86,7 +86,7 @@ static int64_t get_link(struct pp_task *task, int descriptor, char *buffer, size
             return -EBADF;
     }
     if (size < 0)
-        desk_of(task)->unsure = 1;
+        context_of(task)->unsure = 1;
     return size;
 }
 
@@ -101,7 +101,7 @@ static void close_real(int64_t descriptor)
     pp_gate(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0);
 }
 
-static int is_straight(struct pp_task *task, const char *path, int follow)
+static int has_no_symlinks(struct pp_task *task, const char *path, int follow)
 {
     const int64_t descriptor =
         open_real(path, follow ? O_PATH : O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
@@ -109,7 +109,7 @@ static int is_straight(struct pp_task *task, const char *path, int follow)
         close_real(descriptor);
     else if (descriptor == -ENOSYS || descriptor == -EPERM || descriptor == -EMFILE ||
              descriptor == -ENFILE)
-        desk_of(task)->unsure = 1;
+        context_of(task)->unsure = 1;
     return descriptor != -ELOOP && descriptor != -ENAMETOOLONG;
 }
 
@@ -119,7 +119,7 @@ static int64_t read_file(struct pp_task *task, const char *path, int real, uint6
     (void)real;
     const int64_t descriptor = open_real(path, O_RDONLY | O_NONBLOCK, 0);
     if (descriptor == -EMFILE || descriptor == -ENFILE)
-        desk_of(task)->unsure = 1;
+        context_of(task)->unsure = 1;
     if (descriptor < 0)
         return descriptor;
     const int64_t done =
@@ -143,7 +143,7 @@ static int64_t now(struct pp_task *task)
     return time.seconds;
 }
 
-void pp_self_operations(struct pp_task_operations *operations)
+void pp_own_task_operations(struct pp_task_operations *operations)
 {
     *operations = (struct pp_task_operations){
         .read = read_memory,
@@ -151,7 +151,7 @@ void pp_self_operations(struct pp_task_operations *operations)
         .read_text = read_text,
         .link = get_link,
         .read_link = read_link,
-        .is_straight = is_straight,
+        .has_no_symlinks = has_no_symlinks,
         .read_file = read_file,
         .seek = seek,
         .now = now,

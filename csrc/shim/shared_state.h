@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The board: what the supervisor tells all shims of a session.
+ * The shared state: what the supervisor tells all shims of a session.
  *
- * It is a file of the session's own, which a shim asks for by PP_BOARD_PATH, and maps. Rules that
- * hold here:
+ * It is a file of the session's own, which a shim asks for by PP_SHARED_STATE_PATH, and maps. Rules
+ * that hold here:
  *  - The supervisor alone writes. What lies behind the header is appended and never changes; what
  * is new is written first and then named by one word, which is stored last.
- *  - No pointers: offsets from the board's beginning, 0 for none.
+ *  - No pointers: offsets from the shared state's beginning, 0 for none.
  *  - If the room is used up nothing new is told. A shim that does not know something leaves the
  * call to the supervisor.
  */
-#ifndef PYPARROT_BOARD_H
-#define PYPARROT_BOARD_H
+#ifndef PYPARROT_SHARED_STATE_H
+#define PYPARROT_SHARED_STATE_H
 
 #include <stdint.h>
 
-#define PP_BOARD_MAGIC "pyparrot's board"
-#define PP_BOARD_SIZE (1u << 20)
-#define PP_BOARD_PATH "/proc/pyparrot/board"
-#define PP_BOARD_MODE 0x70617272u /* of the open: what nobody else would give */
+#define PP_SHARED_STATE_MAGIC "pyparrot's state"
+#define PP_SHARED_STATE_SIZE (1u << 20)
+#define PP_SHARED_STATE_PATH "/proc/pyparrot/state"
+#define PP_SHARED_STATE_MODE 0x70617272u /* of the open: what nobody else would give */
 
 enum {
-    PP_BOARD_COVERS = 1, /* a mount point is the path of something real, too */
-    PP_BOARD_COUNTS = 2, /* what is answered where is to be counted */
-    PP_BOARD_APART = 4,  /* some thread may have a working directory of its own */
+    PP_SHARED_COVERS = 1,    /* a mount point is the path of something real, too */
+    PP_SHARED_COUNTS = 2,    /* what is answered where is to be counted */
+    PP_SHARED_CWD_APART = 4, /* some thread may have a working directory of its own */
 };
 
-struct pp_board_mount {
+struct pp_shared_mount {
     uint64_t hash; /* its place in the table, as in struct pp_mount_slot */
     uint64_t device;
     uint64_t blocks;
@@ -38,20 +38,20 @@ struct pp_board_mount {
     uint32_t covered;     /* as in struct pp_snapshot */
 };
 
-struct pp_board_refusal {
+struct pp_shared_refusal {
     uint64_t hash;
     int64_t until;
 };
 
-struct pp_board_table {
+struct pp_shared_table {
     uint32_t depth;
-    uint32_t mounts;   /* struct pp_board_mount follow, */
-    uint32_t refusals; /* then struct pp_board_refusal */
+    uint32_t mounts;   /* struct pp_shared_mount follow, */
+    uint32_t refusals; /* then struct pp_shared_refusal */
     uint32_t padding;
 };
 
 /* A catalog that is at hand. */
-struct pp_board_catalog {
+struct pp_shared_catalog {
     uint32_t next;  /* the one before it */
     uint32_t mount; /* whose it is: the mount's id */
     uint64_t root_hash;
@@ -60,7 +60,7 @@ struct pp_board_catalog {
     uint32_t padding;
 };
 
-struct pp_board {
+struct pp_shared_state {
     char magic[16];
     uint64_t cookie;
     int64_t mark;          /* seconds of unix time when all views were modified */
@@ -70,20 +70,21 @@ struct pp_board {
     uint32_t directories; /* counts working directories that changed behind the shims' backs */
     uint32_t table;       /* 0: there is none, and all is left to the supervisor */
     uint32_t catalogs;    /* the newest */
-    uint32_t shared;      /* the file of struct pp_board_shared; 0 if there is none */
+    uint32_t shared;      /* the file of struct pp_shared_usage; 0 if there is none */
     uint32_t views, views_length;
-    uint32_t used; /* of the board, the header included */
+    uint32_t used; /* of the shared state, the header included */
     uint32_t padding;
 };
 
 /* What all shims write: counters, and behind them the touch map. A word for each record
  * (pp_touch_word): the order of its first use, from 1 on, and PP_TOUCH_OPENED if it was opened. */
-#define PP_SHARED_SIZE (UINT64_C(16) << 20) /* of address space: a program may limit its own */
+#define PP_SHARED_USAGE_SIZE                                                                       \
+    (UINT64_C(16) << 20) /* of address space: a program may limit its own */
 #define PP_TOUCH_OPENED UINT32_C(0x80000000)
 
 #define PP_PROGRAMS 1024u
 
-struct pp_board_shared {
+struct pp_shared_usage {
     uint32_t order; /* how many records were touched */
     uint32_t padding[15];
     uint64_t answered; /* calls that the shims have answered, */

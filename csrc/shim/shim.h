@@ -3,7 +3,7 @@
  * The shim: answers system calls inside of the process that makes them.
  *
  * It is a part of the patched copy of libc that the dynamic linker is given
- * (pyparrot/shim/patched.py). Sites in libc jump to it instead of into the kernel. What it knows it
+ * (pyparrot/libc/copy.py). Sites in libc jump to it instead of into the kernel. What it knows it
  * answers; what is not virtual it lets run; all else it leaves to the supervisor, by making the
  * call as the program would have made it: the filter traps it. So it may give up anywhere, and
  * nothing depends on it but speed.
@@ -39,8 +39,8 @@
 
 #define HIDDEN __attribute__((visibility("hidden")))
 #define PP_STACK_SIZE 32768u
-#define PP_DESKS 6u
-#define PP_NOTES 16u
+#define PP_CALL_CONTEXTS 6u
+#define PP_SCRATCHES 16u
 #define PP_CWD_MAX 1024u
 #define PP_NOTHING_TO_LEARN INT32_MIN
 
@@ -48,28 +48,28 @@
 enum pp_verdict {
     PP_DONE,    /* it returns `value` */
     PP_NATIVE,  /* it is not about anything virtual */
-    PP_UNKNOWN, /* it takes the whole brain to say */
+    PP_UNKNOWN, /* it takes the whole decision core to say */
     PP_LEFT,    /* the supervisor has to do it */
     PP_EXECUTE, /* the program in the desk's call.file is to be run */
 };
 
 /* Where a path leads, or what a descriptor is. */
-struct pp_spot {
+struct pp_location {
     const struct pp_mount *mount; /* NULL: something real */
     struct pp_found found;
 };
 
 /* Room for a quick call that needs a buffer. */
-struct pp_note {
+struct pp_scratch {
     struct stat status;
     char path[PP_PATH_MAX + 64];
 };
 
-/* All that the brain needs for one call, with a stack of its own. */
-struct pp_desk {
+/* All that the decision core needs for one call, with a stack of its own. */
+struct pp_call_context {
     struct pp_task task; /* first: the operations get the desk by it */
     struct pp_task_operations operations;
-    int unsure; /* the brain was not told all that it asked for */
+    int unsure; /* the decision core was not told all that it asked for */
     int32_t *busy;
     const struct pp_entry *entry;
     int64_t value;
@@ -83,31 +83,31 @@ struct pp_desk {
  */
 struct pp_cwd_epoch {
     uint32_t forgotten;
-    uint32_t directories; /* the board's */
+    uint32_t directories; /* the shared state's */
 };
 
 /* What a fork shall not copy: whoever was busy is not there any more. */
 struct pp_wiped {
     int32_t owner;    /* the process that all this belongs to; 0 until it has said so */
     int32_t building; /* somebody changes the tables */
-    int32_t desks[PP_DESKS];
-    int32_t notes[PP_NOTES];
+    int32_t contexts[PP_CALL_CONTEXTS];
+    int32_t scratches[PP_SCRATCHES];
     uint32_t cwd_forgotten; /* counts changes of the working directory */
     uint32_t cwd_version;   /* odd while what follows is written; 0 if it never was */
     struct pp_cwd_epoch cwd_epoch;
-    struct pp_spot cwd;
+    struct pp_location cwd;
     uint32_t cwd_length; /* of its path as programs see it; 0 if that is not kept */
     char cwd_path[PP_CWD_MAX];
 };
 
 struct pp_shim {
-    const struct pp_board *board;
+    const struct pp_shared_state *state;
     struct pp_namespace space; /* .mounts is NULL until the tables are built */
-    uint32_t generation;       /* of the board that they were built of */
+    uint32_t generation;       /* of the shared state that they were built of */
     int is_quiet;              /* the program has a filter of its own */
-    struct pp_board_shared *shared;
+    struct pp_shared_usage *shared;
     struct pp_wiped *wiped;
-    struct pp_note *notes;
+    struct pp_scratch *scratches;
 };
 
 extern HIDDEN struct pp_shim pp_shim;
@@ -116,7 +116,7 @@ extern HIDDEN struct pp_shim pp_shim;
 static inline int64_t pp_gate(int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
                               uint64_t e)
 {
-    return pp_system_call(number, a, b, c, d, e, pp_shim.board->cookie);
+    return pp_system_call(number, a, b, c, d, e, pp_shim.state->cookie);
 }
 
 static inline int64_t pp_gate_entry(const struct pp_entry *entry)
@@ -160,49 +160,50 @@ struct pp_result {
 };
 
 /* The first look's notes. */
-struct pp_glance {
+struct pp_fast_result {
     int64_t value;
     int32_t learn;
-    struct pp_spot spot;
+    struct pp_location location;
 };
 
 /* look.c: the first look, on the program's stack. */
-enum pp_verdict pp_look(const struct pp_entry *entry, struct pp_glance *glance);
+enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result *fast);
 
 /* The view of `spot` was opened: -1 if it is not what it was made as, and closed again. Fills
  * `status`. */
-int64_t pp_verify_view(int64_t descriptor, const struct pp_spot *spot, struct stat *status);
+int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status);
 
-/* think.c: the whole brain. `learn` is what the first look has left. If the result's is anything
- * else but PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again. With
- * PP_LEFT, the value is 1 if the call is about something virtual. */
-struct pp_result pp_think(const struct pp_entry *entry, int32_t learn);
+/* think.c: the whole decision core. `learn` is what the first look has left. If the result's is
+ * anything else but PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again.
+ * With PP_LEFT, the value is 1 if the call is about something virtual. */
+struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learn);
 
 /* tables.c: bring the tables up to date; -1 if somebody else is at it. */
 int pp_tables_update(void);
 /* Map what all shims share. */
 void pp_tables_share(void);
-/* Put at hand what the board has: a mount's root catalog, or a nested one; -1 if it has not. */
+/* Put at hand what the shared state has: a mount's root catalog, or a nested one; -1 if it has not.
+ */
 int pp_tables_mount(const struct pp_mount *mount);
 int pp_tables_catalog(const struct pp_mount *mount, uint64_t hash);
 
 /* identity.c: what is known of the file with this status; 0 if nothing. */
-int pp_identity_find(const struct stat *status, struct pp_spot *spot);
-void pp_identity_keep(const struct stat *status, const struct pp_spot *spot);
+int pp_identity_find(const struct stat *status, struct pp_location *location);
+void pp_identity_keep(const struct stat *status, const struct pp_location *location);
 /* Whether this process is the one that all this belongs to, and no vfork child of it. */
 int pp_is_owner(void);
 /* What the working directory is; 0 if that is not known. */
-int pp_cwd_find(struct pp_spot *spot);
+int pp_cwd_find(struct pp_location *location);
 struct pp_cwd_epoch pp_cwd_now(void);
-void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_spot *spot, const char *path);
+void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_location *location, const char *path);
 /* Its path, if it is virtual and known, as getcwd gives it: the size, or 0. */
 int64_t pp_cwd_path(char *output, uint64_t capacity);
 void pp_cwd_forget(void);
 
-/* self.c: how the brain looks at this very task. */
-void pp_self_operations(struct pp_task_operations *operations);
+/* self.c: how the decision core looks at this very task. */
+void pp_own_task_operations(struct pp_task_operations *operations);
 
-/* start.c: whether there is a board. It is asked for when it is first needed. */
+/* start.c: whether there is a shared state. It is asked for when it is first needed. */
 int pp_begin(void);
 int pp_has_begun(void); /* the same, without asking */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The brain's own tables in this process, made from what the board says.
+ * The decision core's own tables in this process, made from what the shared state says.
  *
  * Tables that others may be reading are never changed nor freed: a new one takes their place at
  * once. One at a time builds; who finds somebody at it goes without.
@@ -28,7 +28,8 @@ static uint64_t arena_left;
 
 static void *at(uint32_t offset)
 {
-    return offset && offset < PP_BOARD_SIZE ? (char *)(uintptr_t)pp_shim.board + offset : NULL;
+    return offset && offset < PP_SHARED_STATE_SIZE ? (char *)(uintptr_t)pp_shim.state + offset
+                                                   : NULL;
 }
 
 static int begin(void)
@@ -92,9 +93,9 @@ static void *map_file(const char *file, int writable, uint64_t *size)
 
 void pp_tables_share(void)
 {
-    uint64_t size = PP_SHARED_SIZE;
-    if (!pp_shim.shared && pp_shim.board->shared)
-        pp_shim.shared = map_file(at(pp_shim.board->shared), 1, &size);
+    uint64_t size = PP_SHARED_USAGE_SIZE;
+    if (!pp_shim.shared && pp_shim.state->shared)
+        pp_shim.shared = map_file(at(pp_shim.state->shared), 1, &size);
 }
 
 static struct local_mount *find_local(uint32_t id)
@@ -105,7 +106,7 @@ static struct local_mount *find_local(uint32_t id)
     return local;
 }
 
-static struct local_mount *add_local(const struct pp_board_mount *given)
+static struct local_mount *add_local(const struct pp_shared_mount *given)
 {
     struct local_mount *local = get(sizeof *local);
     if (!local)
@@ -138,10 +139,10 @@ static void set_snapshot(struct local_mount *local, const struct pp_snapshot *sn
     __atomic_store_n(&local->mount.snapshot, snapshot, __ATOMIC_RELEASE);
 }
 
-static int build(const struct pp_board_table *given)
+static int build(const struct pp_shared_table *given)
 {
-    const struct pp_board_mount *mounts = (const void *)(given + 1);
-    const struct pp_board_refusal *refusals = (const void *)(mounts + given->mounts);
+    const struct pp_shared_mount *mounts = (const void *)(given + 1);
+    const struct pp_shared_refusal *refusals = (const void *)(mounts + given->mounts);
     uint64_t capacity = 8;
     while (capacity < 2 * ((uint64_t)given->mounts + given->refusals) + 1)
         capacity *= 2;
@@ -181,8 +182,8 @@ static int build(const struct pp_board_table *given)
 
 int pp_tables_update(void)
 {
-    const struct pp_board *board = pp_shim.board;
-    const uint32_t generation = __atomic_load_n(&board->generation, __ATOMIC_ACQUIRE);
+    const struct pp_shared_state *state = pp_shim.state;
+    const uint32_t generation = __atomic_load_n(&state->generation, __ATOMIC_ACQUIRE);
     int outcome = -1;
 
     if (!generation)
@@ -191,9 +192,9 @@ int pp_tables_update(void)
         return 0;
     if (begin())
         return -1;
-    const struct pp_board_table *given = at(__atomic_load_n(&board->table, __ATOMIC_ACQUIRE));
-    pp_shim.space.views = at(board->views);
-    pp_shim.space.views_length = board->views_length;
+    const struct pp_shared_table *given = at(__atomic_load_n(&state->table, __ATOMIC_ACQUIRE));
+    pp_shim.space.views = at(state->views);
+    pp_shim.space.views_length = state->views_length;
     if (given && build(given) == 0) {
         __atomic_store_n(&pp_shim.generation, generation, __ATOMIC_RELEASE);
         outcome = 0;
@@ -202,10 +203,10 @@ int pp_tables_update(void)
     return outcome;
 }
 
-static const struct pp_board_catalog *find_catalog(uint32_t mount, uint64_t hash)
+static const struct pp_shared_catalog *find_catalog(uint32_t mount, uint64_t hash)
 {
-    const struct pp_board_catalog *catalog =
-        at(__atomic_load_n(&pp_shim.board->catalogs, __ATOMIC_ACQUIRE));
+    const struct pp_shared_catalog *catalog =
+        at(__atomic_load_n(&pp_shim.state->catalogs, __ATOMIC_ACQUIRE));
     while (catalog) {
         if (catalog->mount == mount && catalog->root_hash == hash)
             return catalog;
@@ -216,7 +217,7 @@ static const struct pp_board_catalog *find_catalog(uint32_t mount, uint64_t hash
 
 static struct pp_index *map_index(uint32_t mount, uint64_t hash)
 {
-    const struct pp_board_catalog *catalog = find_catalog(mount, hash);
+    const struct pp_shared_catalog *catalog = find_catalog(mount, hash);
     uint64_t size = 0;
     if (!catalog)
         return NULL;
@@ -226,7 +227,8 @@ static struct pp_index *map_index(uint32_t mount, uint64_t hash)
         return NULL;
     pp_tables_share();
     const uint64_t words = index->records_size / PP_TOUCH_UNIT + 1;
-    const uint64_t room = (PP_SHARED_SIZE - sizeof(struct pp_board_shared)) / sizeof(uint32_t);
+    const uint64_t room =
+        (PP_SHARED_USAGE_SIZE - sizeof(struct pp_shared_usage)) / sizeof(uint32_t);
     if (pp_shim.shared && catalog->touched && catalog->touched + words <= room)
         index->touched = pp_shim.shared->words + catalog->touched;
     return index;
@@ -251,9 +253,9 @@ static struct pp_snapshot *grow(const struct local_mount *local, uint64_t capaci
 
 static int mount_root(struct local_mount *local)
 {
-    const struct pp_board_table *given =
-        at(__atomic_load_n(&pp_shim.board->table, __ATOMIC_ACQUIRE));
-    const struct pp_board_mount *mounts = (const void *)(given + 1);
+    const struct pp_shared_table *given =
+        at(__atomic_load_n(&pp_shim.state->table, __ATOMIC_ACQUIRE));
+    const struct pp_shared_mount *mounts = (const void *)(given + 1);
     uint32_t i = 0;
 
     if (local->mount.snapshot)

@@ -9,7 +9,7 @@
 #include "shim/shared_state.h"
 
 /* Remember that a record was used; `opened` is PP_TOUCH_OPENED or 0. */
-static inline void pp_touch(struct pp_board_shared *shared, const struct pp_found *found,
+static inline void pp_touch(struct pp_shared_usage *shared, const struct pp_found *found,
                             uint32_t opened)
 {
     if (!found->index->touched)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * How the brain looks at a task from another process.
+ * How the decision core looks at a task from another process.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -134,7 +134,7 @@ static int64_t read_link(struct pp_task *task, const char *path, char *buffer, s
     return length < 0 ? -error : length;
 }
 
-static int is_straight(struct pp_task *task, const char *path, int follow)
+static int has_no_symlinks(struct pp_task *task, const char *path, int follow)
 {
     const int descriptor =
         pp_remote_open(task, path, follow ? O_PATH : O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
@@ -200,7 +200,7 @@ const struct pp_task_operations pp_remote_operations = {
     .read_text = read_text,
     .link = get_link,
     .read_link = read_link,
-    .is_straight = is_straight,
+    .has_no_symlinks = has_no_symlinks,
     .read_file = read_file,
     .seek = seek,
     .now = now,

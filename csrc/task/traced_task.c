@@ -35,22 +35,22 @@ static int is_in_call(pid_t task, int number)
 }
 
 /* Whether the kernel has read the name: the call is over, or has had its effect. */
-static int is_done(const struct pp_patient *patient, const struct pp_call *call, const char *file)
+static int is_done(const struct pp_tracee *tracee, const struct pp_call *call, const char *file)
 {
     char link[PP_PATH_MAX];
 
     if (call->number == SYS_chdir) {
-        const ssize_t size = pp_proc_link(patient->task, "cwd", link, sizeof link - 1);
+        const ssize_t size = pp_proc_link(tracee->task, "cwd", link, sizeof link - 1);
         link[size > 0 ? size : 0] = 0;
         if (strcmp(link, file) == 0)
             return 1;
     }
-    return !is_in_call(patient->task, call->number);
+    return !is_in_call(tracee->task, call->number);
 }
 
 /* Put the old name back, soon: the program may look at it again. After an exec the memory is
  * another, and what is written goes to the old one, which only a vfork parent still has. */
-static void restore(const struct pp_patient *patient, const struct pp_call *call, int memory,
+static void restore(const struct pp_tracee *tracee, const struct pp_call *call, int memory,
                     uint64_t address, const char *old, const char *name, size_t size,
                     const char *file)
 {
@@ -59,7 +59,7 @@ static void restore(const struct pp_patient *patient, const struct pp_call *call
 
     /* The answer has put the task on this very CPU, where it waits for us to leave. */
     sched_yield();
-    for (int i = 0; i < YIELDS + WAIT_MS && !is_done(patient, call, file); i++) {
+    for (int i = 0; i < YIELDS + WAIT_MS && !is_done(tracee, call, file); i++) {
         if (i < YIELDS)
             sched_yield();
         else
@@ -73,57 +73,56 @@ static void restore(const struct pp_patient *patient, const struct pp_call *call
 
 /* Whether the path that the program gave leads the kernel to the file by itself: from a working
  * directory in the same view. */
-static int leads_there(const struct pp_patient *patient, const struct pp_call *call,
-                       const char *file)
+static int leads_there(const struct pp_tracee *tracee, const struct pp_call *call, const char *file)
 {
     char path[2 * PP_PATH_MAX];
     struct stat given, wanted;
 
     if (call->given[0][0] == '/' || !call->given[0][0] || call->number == SYS_execveat)
         return 0;
-    snprintf(path, sizeof path, "/proc/%d/cwd/%s", patient->task, call->given[0]);
+    snprintf(path, sizeof path, "/proc/%d/cwd/%s", tracee->task, call->given[0]);
     return stat(path, &given) == 0 && stat(file, &wanted) == 0 && given.st_dev == wanted.st_dev &&
            given.st_ino == wanted.st_ino;
 }
 
-static void let_run(const struct pp_patient *patient)
+static void let_run(const struct pp_tracee *tracee)
 {
-    struct seccomp_notif_resp response = {.id = patient->notification,
+    struct seccomp_notif_resp response = {.id = tracee->notification,
                                           .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-    ioctl(patient->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+    ioctl(tracee->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
 }
 
-int pp_run_held(const struct pp_patient *patient, const struct pp_call *call, int argument,
-                const char *file)
+int pp_run_traced(const struct pp_tracee *tracee, const struct pp_call *call, int argument,
+                  const char *file)
 {
     char name[NAME_MAX_SIZE], old[NAME_MAX_SIZE];
     const uint64_t address = call->args[argument];
 
-    if (leads_there(patient, call, file)) {
-        let_run(patient);
+    if (leads_there(tracee, call, file)) {
+        let_run(tracee);
         return 0;
     }
     const int descriptor = open(file, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
         return -errno;
     struct seccomp_notif_addfd addfd = {
-        .id = patient->notification, .srcfd = (uint32_t)descriptor, .newfd_flags = O_CLOEXEC};
-    const int given = ioctl(patient->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &addfd);
+        .id = tracee->notification, .srcfd = (uint32_t)descriptor, .newfd_flags = O_CLOEXEC};
+    const int given = ioctl(tracee->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &addfd);
     const int error = errno;
     close(descriptor);
     if (given < 0)
         return -error;
     const size_t size = (size_t)snprintf(name, sizeof name, "/dev/fd/%d", given) + 1;
-    const int memory = open_memory(patient->task);
+    const int memory = open_memory(tracee->task);
     if (memory < 0)
         return -errno;
     int result = -EPERM;
     if (strlen(call->given[0]) + 1 >= size &&
         pread(memory, old, size, (off_t)address) == (ssize_t)size &&
-        ioctl(patient->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &patient->notification) == 0 &&
+        ioctl(tracee->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &tracee->notification) == 0 &&
         pwrite(memory, name, size, (off_t)address) == (ssize_t)size) {
-        let_run(patient);
-        restore(patient, call, memory, address, old, name, size, file);
+        let_run(tracee);
+        restore(tracee, call, memory, address, old, name, size, file);
         result = 0;
     }
     close(memory);

@@ -16,7 +16,7 @@
 
 /* Run the call with the file `file` instead of the path in the given argument. Gives 0 if the
  * notification was answered, or -errno if that can't be done. */
-int pp_run_held(const struct pp_patient *patient, const struct pp_call *call, int argument,
-                const char *file);
+int pp_run_traced(const struct pp_tracee *tracee, const struct pp_call *call, int argument,
+                  const char *file);
 
 #endif

@@ -317,7 +317,7 @@ def facts_of(repository: Repository, shown: bytes, node: Node) -> dict[str, Any]
 
 
 def _content_facts(node: Node) -> dict[str, Any]:
-    from pyparrot._core import lib
+    from pyparrot.core import lib
     from pyparrot.sources.cvmfs.hashes import ContentHash
 
     facts: dict[str, Any] = {

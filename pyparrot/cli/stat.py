@@ -81,7 +81,7 @@ def _facts(target: _repository_options.Target, follow: bool) -> dict[str, Any]:
 
 def _nesting(repository: Repository, found: Found) -> dict[str, Any]:
     """Where the catalog that has the name is mounted, and which one is mounted at the name."""
-    from pyparrot._core import lib
+    from pyparrot.core import lib
     from pyparrot.sources.cvmfs.hashes import ContentHash
 
     mountpoint = found.path.rpartition(b"/")[0]

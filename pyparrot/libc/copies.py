@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 from pyparrot.libc.elf import HEADER, SEGMENT
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def _build_id_in(notes: bytes) -> bytes:
     return b""
 
 
-class Libraries:
+class LibcCopies:
     """The patched copies that a session serves, with the *shim* of that file in them.
 
-    *linker* is the session's ``struct pp_linker *``.
+    *linker* is the session's ``struct pp_substitution *``.
     """
 
     def __init__(self, store: ObjectStore, shim: str, linker: Any) -> None:

@@ -1,4 +1,4 @@
-"""The board: what the supervisor tells all shims of its session (``csrc/shim/board.h``)."""
+"""What the supervisor tells all shims of its session (``csrc/shim/shared_state.h``)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
-    from pyparrot.libc.shared_usage import Shared
+    from pyparrot.libc.shared_usage import SharedUsage
     from pyparrot.tree.index import Index
     from pyparrot.tree.snapshot import Snapshot
 
-_SIZE: int = lib.PP_BOARD_SIZE
+_SIZE: int = lib.PP_SHARED_STATE_SIZE
 _FIRST_WORD = 16  # of the touch map; 0 says that there are none
-_WORDS = (lib.PP_SHARED_SIZE - ffi.sizeof("struct pp_board_shared")) // 4
+_WORDS = (lib.PP_SHARED_USAGE_SIZE - ffi.sizeof("struct pp_shared_usage")) // 4
 
 
 class Shown(NamedTuple):
@@ -40,18 +40,18 @@ class Refusal(NamedTuple):
     until: int
 
 
-class Board:
-    """A board, in memory that others can map: `descriptor`."""
+class SharedState:
+    """A shared state, in memory that others can map: `descriptor`."""
 
     def __init__(self, cookie: int, mark: int, views: str) -> None:
-        self.descriptor = os.memfd_create("pyparrot-board")
+        self.descriptor = os.memfd_create("pyparrot-shared-state")
         os.ftruncate(self.descriptor, _SIZE)
         self._lock = threading.Lock()
         self._memory = mmap.mmap(self.descriptor, _SIZE)
         self._buffer = ffi.from_buffer(self._memory, require_writable=True)
-        self.pointer = ffi.cast("struct pp_board *", self._buffer)
-        self.pointer.used = ffi.sizeof("struct pp_board")
-        self.pointer.magic = ffi.string(lib.PP_BOARD_MAGIC)
+        self.pointer = ffi.cast("struct pp_shared_state *", self._buffer)
+        self.pointer.used = ffi.sizeof("struct pp_shared_state")
+        self.pointer.magic = ffi.string(lib.PP_SHARED_STATE_MAGIC)
         self._texts: dict[bytes, int] = {}
         self._is_full = False
         self._told: set[tuple[int, int]] = set()
@@ -61,18 +61,18 @@ class Board:
         self.pointer.views_device = os.stat(views).st_dev
         self.pointer.mark = mark
         self.pointer.cookie = cookie
-        self._shared: Shared | None = None
+        self._shared: SharedUsage | None = None
         self.touched: list[tuple[int, int, Index]] = []
         """Catalogs with words in the touch map: the first word, the mount's number, the index."""
 
-    def share(self, shared: Shared) -> None:
+    def share(self, shared: SharedUsage) -> None:
         """Let shims count, and say what they touch, in *shared*."""
         self._shared = shared
         self.pointer.shared = self._text(os.fsencode(shared.file))
 
     def count(self) -> None:
         """Have what is answered where counted."""
-        self.pointer.flags |= lib.PP_BOARD_COUNTS
+        self.pointer.flags |= lib.PP_SHARED_COUNTS
 
     def show(
         self, mounts: Sequence[Shown], refusals: Iterable[Refusal], depth: int, covers: bool
@@ -80,13 +80,13 @@ class Board:
         """Replace the table of mounts. *covers*: one is where something real is, too."""
         with self._lock:
             if covers:
-                self.pointer.flags |= lib.PP_BOARD_COVERS
+                self.pointer.flags |= lib.PP_SHARED_COVERS
             refused = list(refusals)
-            table = ffi.new("struct pp_board_table *", (depth, len(mounts), len(refused), 0))
+            table = ffi.new("struct pp_shared_table *", (depth, len(mounts), len(refused), 0))
             content = bytes(ffi.buffer(table))
             content += b"".join(bytes(ffi.buffer(self._mount(each))) for each in mounts)
             for each in refused:
-                content += bytes(ffi.buffer(ffi.new("struct pp_board_refusal *", tuple(each))))
+                content += bytes(ffi.buffer(ffi.new("struct pp_shared_refusal *", tuple(each))))
             offset = self._append(content)
             # No more room: without a table shims leave everything to us.
             self.pointer.table = 0 if self._is_full else offset
@@ -105,7 +105,7 @@ class Board:
                     self._tell_catalog(mount.number, index)
 
     def _tell_catalog(self, number: int, index: Index) -> None:
-        catalog = ffi.new("struct pp_board_catalog *")
+        catalog = ffi.new("struct pp_shared_catalog *")
         catalog.next, catalog.mount = self.pointer.catalogs, number
         catalog.root_hash = index.root_hash
         catalog.file = self._text(os.fsencode(index.file))
@@ -122,7 +122,7 @@ class Board:
 
     def _mount(self, shown: Shown) -> Any:
         given = shown.record
-        mount = ffi.new("struct pp_board_mount *")
+        mount = ffi.new("struct pp_shared_mount *")
         mount.hash, mount.device, mount.blocks = shown.hash, given.device, given.blocks
         mount.id, mount.flags = shown.number, given.flags
         mount.path, mount.path_length = self._text_of(given.path), given.path_length

@@ -1,6 +1,6 @@
 """What shims write: counters, and the touch map, which tells what a session has used.
 
-``csrc/shim/board.h`` defines both.
+``csrc/shim/shared_state.h`` defines both.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
     from pyparrot.tree.index import Index
@@ -27,20 +27,20 @@ class Touch(NamedTuple):
     record: Any
 
 
-class Shared:
+class SharedUsage:
     """Memory that all shims of a session have in common. Others open it as *file*."""
 
     def __init__(self) -> None:
-        descriptor = os.memfd_create("pyparrot-shared")
-        os.ftruncate(descriptor, lib.PP_SHARED_SIZE)
-        self._memory = mmap.mmap(descriptor, lib.PP_SHARED_SIZE)
+        descriptor = os.memfd_create("pyparrot-shared-usage")
+        os.ftruncate(descriptor, lib.PP_SHARED_USAGE_SIZE)
+        self._memory = mmap.mmap(descriptor, lib.PP_SHARED_USAGE_SIZE)
         self._buffer = ffi.from_buffer(self._memory, require_writable=True)
-        self.pointer = ffi.cast("struct pp_board_shared *", self._buffer)
+        self.pointer = ffi.cast("struct pp_shared_usage *", self._buffer)
         self.file = f"/proc/{os.getpid()}/fd/{descriptor}"
 
     def words(self, start: int) -> Any:
         """The words of the touch map from number *start* on (``uint32_t *``)."""
-        words = ffi.cast("char *", self.pointer) + ffi.sizeof("struct pp_board_shared") + 4 * start
+        words = ffi.cast("char *", self.pointer) + ffi.sizeof("struct pp_shared_usage") + 4 * start
         return ffi.cast("uint32_t *", words)
 
     def touches(self, start: int, index: Index) -> Iterator[Touch]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import capstone
 from capstone import x86
 
-from pyparrot._core import lib
+from pyparrot.core import lib
 from pyparrot.libc.image import EXECUTE, Function, Image
 
 COMPARISONS = (

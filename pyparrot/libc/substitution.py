@@ -1,4 +1,4 @@
-"""How the shim gets into programs: what their dynamic linker is given (``csrc/linker.h``)."""
+"""How the shim gets into programs (``csrc/libc/libc_substitution.h``)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyparrot._core import ffi
-from pyparrot.libc.copies import Libraries
-from pyparrot.libc.shared_state import Board
-from pyparrot.libc.shared_usage import Shared
+from pyparrot.core import ffi
+from pyparrot.libc.copies import LibcCopies
+from pyparrot.libc.shared_state import SharedState
+from pyparrot.libc.shared_usage import SharedUsage
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -18,20 +18,20 @@ LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpyparrot.
 
 
 class Shim:
-    """The shim of a session: its board, and the libraries that it is in.
+    """The shim of a session: its shared state, and the libraries that it is in.
 
-    *pointer* is the ``struct pp_linker *`` for the engine. `OSError` if this host forbids it.
+    *pointer* is the ``struct pp_substitution *`` for the engine. `OSError` if this host forbids it.
     """
 
     def __init__(self, store: ObjectStore, cookie: int, mark: int, views: str) -> None:
         if os.statvfs(store.directory).f_flag & os.ST_NOEXEC:
             raise OSError(f"{store.directory}: mounted without exec")
-        self.board = Board(cookie, mark, views)
-        self.shared = Shared()
-        self.board.share(self.shared)
-        self.pointer = ffi.new("struct pp_linker *")
-        self.pointer.board = self.board.descriptor
-        self.libraries = Libraries(store, LIBRARY, self.pointer)
+        self.state = SharedState(cookie, mark, views)
+        self.shared = SharedUsage()
+        self.state.share(self.shared)
+        self.pointer = ffi.new("struct pp_substitution *")
+        self.pointer.state = self.state.descriptor
+        self.libraries = LibcCopies(store, LIBRARY, self.pointer)
 
     def prepare(self, task: int, complain: Callable[[Exception], None]) -> None:
         """Get ready before programs start: *task* is one of ours.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 from pyparrot.errors import naming
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.source import changed, source_error

@@ -167,7 +167,7 @@ class Storage:
 
     def sync(self) -> None:
         """Wait until everything written so far would survive a loss of power."""
-        from pyparrot._core import ffi, lib
+        from pyparrot.core import ffi, lib
 
         directory = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

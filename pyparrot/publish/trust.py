@@ -14,7 +14,7 @@ from pyparrot.sources.cvmfs import whitelist as whitelists
 from pyparrot.sources.cvmfs.blacklist import Blacklist
 from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint
 
 
@@ -22,7 +22,7 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _read_letter(storage: Storage, name: str) -> tuple[Letter, str]:
+def _read_letter(storage: Storage, name: str) -> tuple[SignedText, str]:
     path = os.path.join(storage.root, name)
     try:
         return trust.read_letter(storage.read_file(name), path), path
@@ -78,7 +78,7 @@ def sign_manifest(manifest: Manifest, keys: SigningKeys, algorithm: Algorithm) -
     text = manifest.encode()
     text_hash = algorithm.of(text)
     signed = signature.sign_manifest(str(text_hash).encode(), keys.key)
-    return Letter(text, text_hash, signed).encode()
+    return SignedText(text, text_hash, signed).encode()
 
 
 def sign_whitelist(
@@ -96,4 +96,4 @@ def sign_whitelist(
     text = Whitelist(fqrn, now, now + timedelta(days=days), fingerprints).encode()
     text_hash = algorithm.of(text)
     signed = signature.sign_whitelist(str(text_hash).encode(), master)
-    return Letter(text, text_hash, signed).encode()
+    return SignedText(text, text_hash, signed).encode()

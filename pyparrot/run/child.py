@@ -29,7 +29,7 @@ def monitor(
     cookie: int,
 ) -> NoReturn:
     """Be the parent of the command and of all its orphans, until the last has ended."""
-    from pyparrot._core import lib
+    from pyparrot.core import lib
 
     status = 0
     try:
@@ -86,7 +86,7 @@ def _start(
     mask: Collection[int],
     cookie: int,
 ) -> NoReturn:
-    from pyparrot._core import lib
+    from pyparrot.core import lib
 
     try:
         listener = lib.pp_filter_install(cookie, 1)

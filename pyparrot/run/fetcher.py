@@ -1,4 +1,4 @@
-"""Gets what the brain is missing: mounts, catalogs, views, programs, attributes.
+"""Gets what the decision core is missing: mounts, catalogs, views, programs, attributes.
 
 An engine asks for one thing at a time, from any thread; the same question may come from many
 threads at once.
@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 from pyparrot.errors import PyparrotError
 from pyparrot.run.mounts import MountTable
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
-    from pyparrot.libc.copies import Libraries
+    from pyparrot.libc.copies import LibcCopies
     from pyparrot.run.mounts import Mount
     from pyparrot.transport import SingleFlight
     from pyparrot.tree.base import Repository
@@ -33,7 +33,7 @@ Mounter = Callable[[bytes], bool]
 """Mounts what belongs at a path; False if that can't be."""
 
 
-class Supplier:
+class Fetcher:
     """Answers an engine's needs from the mounts of *table*.
 
     *mount* is called for names that are missing in a directory where mounts come by themselves;
@@ -48,7 +48,7 @@ class Supplier:
         mount: Mounter,
         complain: Callable[[str], None],
         detail: Callable[[int, bytes], None],
-        libraries: Libraries | None = None,
+        libraries: LibcCopies | None = None,
     ) -> None:
         self._table = table
         self._store = store

@@ -1,4 +1,4 @@
-"""The mount table: which paths are virtual, and what is seen there (``csrc/mounts.h``)."""
+"""The mount table: which paths are virtual, and what is seen there (``csrc/core/mounts.h``)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pyparrot._core import ffi, lib
-from pyparrot.libc.shared_state import Board, Refusal, Shown
+from pyparrot.core import ffi, lib
+from pyparrot.libc.shared_state import Refusal, SharedState, Shown
 
 if TYPE_CHECKING:
     from pyparrot.tree.base import Repository
@@ -36,11 +36,11 @@ class MountTable:
     """All mounts of a session. Any thread may change it while others look paths up.
 
     *views* is the directory of views. `namespace` is the ``struct pp_namespace`` for the engine.
-    What changes is told to the *board*, if there is one.
+    What changes is told to the *shared_state*, if there is one.
     """
 
-    def __init__(self, views: str, board: Board | None = None) -> None:
-        self._board = board
+    def __init__(self, views: str, shared_state: SharedState | None = None) -> None:
+        self._shared_state = shared_state
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._mounts: dict[bytes, Mount] = {}
@@ -122,8 +122,8 @@ class MountTable:
         """A catalog was added to a mounted repository."""
         assert mount.repository is not None
         mount.record.snapshot = mount.repository.snapshot.pointer
-        if self._board is not None:
-            self._board.tell(_shown(mount, 0))
+        if self._shared_state is not None:
+            self._shared_state.tell(_shown(mount, 0))
 
     def find(self, record: Any) -> Mount:
         """The mount of a ``struct pp_mount *``."""
@@ -163,9 +163,9 @@ class MountTable:
         table.depth = max((path.count(b"/") for path in self._mounts), default=0)
         self._kept += (slots, table)
         self.namespace.mounts = table
-        if self._board is not None:
+        if self._shared_state is not None:
             covers = any(os.path.lexists(path) for path in self._mounts)
-            self._board.show(shown, refused, table.depth, covers)
+            self._shared_state.show(shown, refused, table.depth, covers)
 
 
 def _shown(mount: Mount, path_hash: int) -> Shown:

@@ -19,7 +19,7 @@ from pyparrot.cache.store import DEFAULT_QUOTA, MARK, ObjectStore, default_direc
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.run import fds
 from pyparrot.run.engines.notify import NotifyEngine, Unavailable, probe
-from pyparrot.run.fetcher import Supplier
+from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounts import MountTable
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Supervisor:
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
         self._shim = self._make_shim() if options.shim else None
-        board = None if self._shim is None else self._shim.board
-        self._table = MountTable(views.directory(self._store), board)
+        state = None if self._shim is None else self._shim.state
+        self._table = MountTable(views.directory(self._store), state)
         if os.statvfs(directory).f_flag & os.ST_NOEXEC:
             self._complain(
                 f"warning: {directory}: mounted without exec: no program can run from a repository"
@@ -71,7 +71,7 @@ class Supervisor:
             self._say(1, f"programs run without the shim: {error}")
             return None
         if self._options.stats:
-            shim.board.count()
+            shim.state.count()
         shim.pointer.tells = self._options.verbosity > 0
         return shim
 
@@ -93,7 +93,7 @@ class Supervisor:
         threading.Thread(target=_get_ready, daemon=True).start()
         self._wait_for_end(self._listener)
         self._report(engine)
-        self._look_back()
+        self._record_usage()
         for mount in self._table:
             if mount.repository is not None:
                 mount.repository.close()
@@ -220,7 +220,7 @@ class Supervisor:
             probe(int(message[1:]))
         except Unavailable as error:
             raise PyparrotError("run", f"this host forbids it: {error.why}", error.hint) from None
-        self._supplier = Supplier(
+        self._fetcher = Fetcher(
             self._table,
             self._store,
             self._mount_automatically,
@@ -235,7 +235,7 @@ class Supervisor:
             self._table.namespace,
             self._cookie,
             MARK // 1_000_000_000,
-            self._supplier,
+            self._fetcher,
             self._shim,
         )
         engine.start()
@@ -311,16 +311,16 @@ class Supervisor:
             f" + {calls.answered} answered + {calls.opened} opened + {calls.changed} changed;"
             f"{self._shim_statistics()}"
             f" fetched: {requests} requests, {size / 1e6:.3f} MB;"
-            f" waited for what was missing: {self._supplier.waited:.2f} s in {calls.asked} calls"
+            f" waited for what was missing: {self._fetcher.waited:.2f} s in {calls.asked} calls"
         )
         self._say(0, line)
 
-    def _look_back(self) -> None:
+    def _record_usage(self) -> None:
         """See what was used: it shall not be evicted first, and may be wanted as a list."""
         if self._shim is None:
             return
         used: list[tuple[int, bytes]] = []
-        for start, number, index in self._shim.board.touched:
+        for start, number, index in self._shim.state.touched:
             mount = self._table.numbered(number)
             if mount is None or mount.repository is None:
                 continue

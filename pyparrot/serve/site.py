@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError, from_os_error
 from pyparrot.sources.cvmfs import manifest
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 
 OBJECT_LIFETIME = 3 * 24 * 60 * 60
 """Seconds that a cache may keep an object: its name is its hash, so it never changes."""
@@ -127,7 +127,7 @@ class Site:
 
 
 def _name_in(raw_manifest: bytes) -> bytes:
-    return manifest.Manifest.parse(Letter.parse(raw_manifest).text).fqrn.encode()
+    return manifest.Manifest.parse(SignedText.parse(raw_manifest).text).fqrn.encode()
 
 
 def _not_found() -> FileNotFoundError:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyparrot import __version__
-from pyparrot._core import lib
+from pyparrot.core import lib
 from pyparrot.sources.cvmfs.hashes import ContentHash
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Index files: catalogs in the form that look-ups need.
 
-The format and its rules stand in ``csrc/index.h``; here it is made from a catalog, and mapped.
+The format and its rules stand in ``csrc/core/index.h``; here it is made from a catalog, and mapped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 from pyparrot.sources.cvmfs.catalog import (
     BIND_MOUNTPOINT,
     CHUNKED,

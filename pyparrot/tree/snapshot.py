@@ -1,4 +1,4 @@
-"""The path walk over the catalogs of one snapshot, as ``csrc/walk.h`` defines it."""
+"""The path walk over the catalogs of one snapshot, as ``csrc/core/walk.h`` defines it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Union
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
 from pyparrot.tree.index import BadCatalogError, Index, Node
 

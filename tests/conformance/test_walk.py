@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog, Entry, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Between calls.c (choices, paths, output) and calls_*.c (the calls).
+ * Between calls.c (choices, paths, output) and decide_*.c (the calls).
  */
 #ifndef FUZZ_CALLS_H
 #define FUZZ_CALLS_H

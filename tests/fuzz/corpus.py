@@ -20,7 +20,7 @@ from pyparrot.sources.cvmfs import xattrs
 from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist
 from pyparrot.tree.index import ROOT_HASH, build
 
@@ -96,7 +96,7 @@ def _rows() -> bytes:
 
 
 def _letter(text: bytes) -> bytes:
-    return Letter(text, Algorithm.SHA1.of(text), b"signature").encode()
+    return SignedText(text, Algorithm.SHA1.of(text), b"signature").encode()
 
 
 def _manifest() -> bytes:

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, Callable, TypeVar
 
-from pyparrot._core import lib
 from pyparrot.config import shell
+from pyparrot.core import lib
 from pyparrot.sources.cvmfs import xattrs
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist
 from pyparrot.tree.index import ROOT_HASH, BadCatalogError, Index, build
 
@@ -93,10 +93,10 @@ def whitelist(data: bytes) -> None:
 
 def letter(data: bytes) -> None:
     try:
-        parsed = Letter.parse(data)
+        parsed = SignedText.parse(data)
     except ValueError:
         return
-    assert Letter.parse(parsed.encode()) == parsed
+    assert SignedText.parse(parsed.encode()) == parsed
     assert parsed.intact in (True, False)
 
 

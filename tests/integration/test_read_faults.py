@@ -46,7 +46,7 @@ from pyparrot.sources.cvmfs import signature
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.remote import RemoteRepository
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.tree.base import Repository
 
 FQRN = "sw.example.org"
@@ -94,7 +94,7 @@ class Site:
             run_publish("sync", FQRN, source, "--quiet")
             self.signing = keys.load_signing_keys(FQRN)
             self.master = keys.load_master_key(keys.key_file(FQRN, "masterkey"))
-        self.manifest: Manifest = Manifest.parse(Letter.parse(self.read(MANIFEST)).text)
+        self.manifest: Manifest = Manifest.parse(SignedText.parse(self.read(MANIFEST)).text)
         assert self.manifest.certificate is not None
         self.links: dict[str, str] = {
             "whitelist": WHITELIST,

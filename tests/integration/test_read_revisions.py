@@ -22,7 +22,7 @@ from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
 from pyparrot.sources.cvmfs.signature import certificate_der
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import fingerprint, fingerprint_text
 
 FQRN = "sw.example.org"
@@ -39,7 +39,7 @@ class Site(NamedTuple):
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest.parse(Letter.parse(self.manifest_file.read_bytes()).text)
+        return Manifest.parse(SignedText.parse(self.manifest_file.read_bytes()).text)
 
     @property
     def manifest_file(self) -> Path:

@@ -36,7 +36,7 @@ from pyparrot.sources.cvmfs.catalog import parent_hash, path_hash
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.tree.base import Repository
 
 SQUID = "/usr/sbin/squid"
@@ -539,7 +539,9 @@ class Publication(NamedTuple):
     def publish(self, catalog: ContentHash) -> None:
         """Sign a manifest for another root catalog."""
         file = self.root / ".cvmfspublished"
-        manifest = Manifest.parse(Letter.parse(file.read_bytes()).text)._replace(catalog=catalog)
+        manifest = Manifest.parse(SignedText.parse(file.read_bytes()).text)._replace(
+            catalog=catalog
+        )
         file.write_bytes(trust.sign_manifest(manifest, self.signing, Algorithm.SHA1))
 
 

@@ -259,5 +259,5 @@ def _why(process: subprocess.Popen[bytes], said: str) -> str:
 
 def waits_for_answers() -> bool:
     """Whether signals that do not kill wait while a call waits for its answer."""
-    script = "from pyparrot._core import lib; raise SystemExit(lib.pp_filter_install(1, 1) < 0)"
+    script = "from pyparrot.core import lib; raise SystemExit(lib.pp_filter_install(1, 1) < 0)"
     return subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -158,7 +158,7 @@ class CatalogFile(NamedTuple):
         }
 
 
-class Letter(NamedTuple):
+class SignedText(NamedTuple):
     """A signed file: its text, the hash of it in ASCII, and the signature of that."""
 
     text: bytes
@@ -166,7 +166,7 @@ class Letter(NamedTuple):
     signature: bytes
 
     @classmethod
-    def read(cls, file: Path) -> Letter:
+    def read(cls, file: Path) -> SignedText:
         content = file.read_bytes()
         text, separator, rest = content.partition(b"\n--\n")
         assert separator, f"{file}: no line --"
@@ -218,7 +218,7 @@ class PublishedRepository:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
-        self.letter = Letter.read(self.directory / ".cvmfspublished")
+        self.letter = SignedText.read(self.directory / ".cvmfspublished")
         lines = self.letter.text.decode().splitlines()
         self.manifest = {line[:1]: line[1:] for line in lines}
         assert len(self.manifest) == len(lines), "manifest: a letter twice"
@@ -452,7 +452,7 @@ class PublishedRepository:
         assert verdict.strip() == b"Verified OK", "manifest: signature"
 
     def _check_whitelist(self, scratch: Path, certificate: Path, public_key: str) -> None:
-        letter = Letter.read(self.directory / ".cvmfswhitelist")
+        letter = SignedText.read(self.directory / ".cvmfswhitelist")
         signature = scratch / "whitelist"
         signature.write_bytes(letter.signature)
         recovered = _openssl(

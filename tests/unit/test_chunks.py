@@ -7,7 +7,7 @@ import random
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 
 _WORD = 1 << 32
 _CENTRE = (1 << 31) - 1

@@ -27,7 +27,7 @@ from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.history import Tag
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.reflog import Reference, ReferenceType
-from pyparrot.sources.cvmfs.signed_text import SEPARATOR, Letter
+from pyparrot.sources.cvmfs.signed_text import SEPARATOR, SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint, fingerprint_text
 
 FQRN = "sw.example.org"
@@ -65,7 +65,7 @@ _WHITELISTS = st.builds(
     fingerprints=st.lists(_HASHES, max_size=4).map(tuple),
 )
 _LETTERS = st.builds(
-    lambda lines, text_hash, sign: Letter(
+    lambda lines, text_hash, sign: SignedText(
         b"".join(line + b"\n" for line in lines), text_hash, sign
     ),
     st.lists(st.binary(max_size=40).filter(lambda line: b"\n" not in line and line != b"--")),
@@ -86,7 +86,7 @@ A_WHITELIST = Whitelist(
 # Garbage
 
 PARSERS: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
-    "letter": (Letter.parse, Letter(b"text\n", A_HASH, b"signature").encode()),
+    "letter": (SignedText.parse, SignedText(b"text\n", A_HASH, b"signature").encode()),
     "manifest": (Manifest.parse, A_MANIFEST.encode()),
     "whitelist": (Whitelist.parse, A_WHITELIST.encode()),
     "xattrs": (xattrs.unpack, xattrs.pack({b"user.a": b"1", b"user.b": b""}) or b""),
@@ -291,14 +291,14 @@ def test_fingerprints() -> None:
 
 
 @given(_LETTERS)
-def test_letter_round_trip(letter: Letter) -> None:
-    assert Letter.parse(letter.encode()) == letter
+def test_letter_round_trip(letter: SignedText) -> None:
+    assert SignedText.parse(letter.encode()) == letter
 
 
 @given(st.binary(max_size=100).map(lambda text: text.replace(b"--\n", b"") + b"\n"))
 def test_letter_knows_its_text(text: bytes) -> None:
     assume(SEPARATOR not in text)
-    letter = Letter(text, Algorithm.SHA1.of(text), b"s")
+    letter = SignedText(text, Algorithm.SHA1.of(text), b"s")
     assert letter.intact
     assert not letter._replace(text=text + b"x").intact
     assert letter.signed == str(letter.text_hash).encode()
@@ -320,7 +320,7 @@ def test_letter_knows_its_text(text: bytes) -> None:
 )
 def test_no_letters(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"signature|not a hash"):
-        Letter.parse(raw)
+        SignedText.parse(raw)
 
 
 @given(_HASHES)
@@ -533,7 +533,7 @@ def test_signatures() -> None:
 def test_real_manifest_and_whitelist(fixtures_directory: Path, fqrn: str) -> None:
     root = fixtures_directory / fqrn
     raw = (root / ".cvmfspublished").read_bytes()
-    letter = Letter.parse(raw)
+    letter = SignedText.parse(raw)
     assert letter.intact
     assert letter.encode() == raw
     manifest = Manifest.parse(letter.text)
@@ -548,7 +548,7 @@ def test_real_manifest_and_whitelist(fixtures_directory: Path, fqrn: str) -> Non
     assert signature.manifest_signature_valid(letter.signed, letter.signature, key)
 
     raw = (root / ".cvmfswhitelist").read_bytes()
-    letter = Letter.parse(raw)
+    letter = SignedText.parse(raw)
     assert letter.intact
     whitelist = Whitelist.parse(letter.text)
     assert whitelist.fqrn == fqrn
@@ -562,7 +562,7 @@ def test_real_manifest_and_whitelist(fixtures_directory: Path, fqrn: str) -> Non
 @pytest.mark.parametrize("fqrn", REPOSITORIES)
 def test_real_history_and_reflog(fixtures_directory: Path, tmp_path: Path, fqrn: str) -> None:
     root = fixtures_directory / fqrn
-    manifest = Manifest.parse(Letter.parse((root / ".cvmfspublished").read_bytes()).text)
+    manifest = Manifest.parse(SignedText.parse((root / ".cvmfspublished").read_bytes()).text)
     references = reflog.read(str(root / ".cvmfsreflog"))
     listed = {(reference.hash, reference.type) for reference in references}
     assert (manifest.catalog, ReferenceType.CATALOG) in listed
@@ -586,7 +586,7 @@ def test_real_history_and_reflog(fixtures_directory: Path, tmp_path: Path, fqrn:
 def test_real_catalogs(fixtures_directory: Path, tmp_path: Path, fqrn: str) -> None:
     """Every catalog: its counters, its mountpoint, and its entries' extended attributes."""
     root = fixtures_directory / fqrn
-    manifest = Manifest.parse(Letter.parse((root / ".cvmfspublished").read_bytes()).text)
+    manifest = Manifest.parse(SignedText.parse((root / ".cvmfspublished").read_bytes()).text)
     pending = [(manifest.catalog, b"")]
     seen = 0
     while pending:

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from pyparrot._core import lib
+from pyparrot.core import lib
 from pyparrot.errors import PyparrotError
 from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs import xattrs

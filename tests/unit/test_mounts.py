@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyparrot._core import ffi, lib
 from pyparrot.cache.store import ObjectStore
+from pyparrot.core import ffi, lib
 from pyparrot.run.mounts import MountTable, view_name
 from pyparrot.sources.names import Names
 

@@ -19,7 +19,7 @@ from pyparrot.sources.cvmfs import signature, trust
 from pyparrot.sources.cvmfs.blacklist import Blacklist
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.trust import TrustError
 from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint, fingerprint_text
 
@@ -117,8 +117,8 @@ def test_what_is_no_letter(raw: bytes) -> None:
 # Manifests
 
 
-def letter_of(text: bytes) -> Letter:
-    return Letter(text, Algorithm.SHA1.of(text), b"signature")
+def letter_of(text: bytes) -> SignedText:
+    return SignedText(text, Algorithm.SHA1.of(text), b"signature")
 
 
 def test_another_repository_s_manifest() -> None:
@@ -164,7 +164,7 @@ def test_a_whitelist_s_signature_is_none_for_a_manifest(people: People) -> None:
     text = manifest().encode()
     signed = str(Algorithm.SHA1.of(text)).encode()
     plain = signature.sign_whitelist(signed, people.signing.key)
-    letter = Letter(text, Algorithm.SHA1.of(text), plain)
+    letter = SignedText(text, Algorithm.SHA1.of(text), plain)
     with pytest.raises(TrustError, match="signature"):
         trust.check_manifest(letter, people.signing.certificate, WHERE)
 

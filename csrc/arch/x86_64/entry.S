@@ -93,4 +93,4 @@ pp_on_stack:
     .cfi_endproc
     .size pp_on_stack, . - pp_on_stack
 
-    .section .note.GNU-stack, "", @progbits
+    .section .scratch.GNU-stack, "", @progbits

@@ -1,1 +1,1 @@
-"""Engines: how programs' system calls reach the brain, and how its actions are carried out."""
+"""Engines: how system calls reach the decision core, and how its actions are carried out."""

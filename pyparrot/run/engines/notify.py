@@ -1,4 +1,4 @@
-"""The notify engine: threads that serve seccomp notifications in C (``csrc/notify.h``).
+"""The notify engine: threads that serve seccomp notifications in C (``csrc/engine/notify.h``).
 
 A thread comes back to Python only for what has to be got first. Whoever waits for a download waits
 alone: there is always another thread that receives.
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pyparrot._core import ffi, lib
+from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
     from pyparrot.libc.substitution import Shim
@@ -85,12 +85,15 @@ class NotifyEngine:
         self._engine.space = namespace
         self._engine.cookie = cookie
         self._engine.mark = mark
-        self._scratches = ffi.gc(lib.pp_scratches_new(), lib.pp_scratches_free)
-        self._engine.scratches = self._scratches
+        self._mappings = ffi.gc(lib.pp_mapping_pool_new(), lib.pp_mapping_pool_free)
+        self._engine.mappings = self._mappings
         self._shim = shim
-        self._no_shim = ffi.new("struct pp_linker *", {"board": -1}), ffi.new("struct pp_board *")
-        self._engine.linker = shim.pointer if shim else self._no_shim[0]
-        self._engine.board = shim.board.pointer if shim else self._no_shim[1]
+        self._no_shim = (
+            ffi.new("struct pp_substitution *", {"state": -1}),
+            ffi.new("struct pp_shared_state *"),
+        )
+        self._engine.substitution = shim.pointer if shim else self._no_shim[0]
+        self._engine.state = shim.state.pointer if shim else self._no_shim[1]
         self._engine.shared = shim.shared.pointer if shim else ffi.NULL
         lib.pp_listener_prepare(listener)
 

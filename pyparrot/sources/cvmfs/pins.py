@@ -157,7 +157,7 @@ def _catalogs(repository: RemoteRepository, path: bytes) -> set[str]:
 
     The catalog itself has such a name, and so have the index files made of it.
     """
-    from pyparrot._core import lib
+    from pyparrot.core import lib
     from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
     real = repository.lookup(path).path

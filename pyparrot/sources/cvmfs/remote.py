@@ -39,7 +39,7 @@ from pyparrot.tree.snapshot import NeedCatalog, Snapshot
 if TYPE_CHECKING:
     from pyparrot.config import Configuration
     from pyparrot.sources.cvmfs import signature
-    from pyparrot.sources.cvmfs.signed_text import Letter
+    from pyparrot.sources.cvmfs.signed_text import SignedText
 
 _Check = Callable[[bytes], None]
 """Raises `PyparrotError` if it does not accept the bytes."""
@@ -254,7 +254,7 @@ class RemoteRepository(Repository):
         whitelist: list[whitelists.Whitelist] = []
 
         def check_whitelist(raw: bytes) -> None:
-            letter: Letter = trust.read_letter(raw, whitelists.FILE_NAME)
+            letter: SignedText = trust.read_letter(raw, whitelists.FILE_NAME)
             read = trust.read_whitelist(letter, self.name, masters, whitelists.FILE_NAME)
             trust.check_whitelist(read, datetime.now(timezone.utc), whitelists.FILE_NAME)
             whitelist.append(read)

@@ -13,7 +13,7 @@ from pyparrot.sources.cvmfs.hashes import ContentHash
 SEPARATOR = b"--\n"
 
 
-class Letter(NamedTuple):
+class SignedText(NamedTuple):
     """A signed text taken apart; nothing about it is verified but the hash's own form."""
 
     text: bytes
@@ -31,7 +31,7 @@ class Letter(NamedTuple):
         return self.text_hash.algorithm.of(self.text) == self.text_hash
 
     @classmethod
-    def parse(cls, raw: bytes) -> Letter:
+    def parse(cls, raw: bytes) -> SignedText:
         """Take *raw* apart; `ValueError` if it is no letter."""
         start = 0 if raw.startswith(SEPARATOR) else raw.find(b"\n" + SEPARATOR) + 1
         if start == 0 and not raw.startswith(SEPARATOR):

@@ -13,7 +13,7 @@ from pyparrot.errors import PyparrotError
 from pyparrot.sources.cvmfs import signature
 from pyparrot.sources.cvmfs.blacklist import Blacklist
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint
 
 
@@ -21,10 +21,10 @@ class TrustError(PyparrotError):
     """Something in the chain of trust does not hold."""
 
 
-def read_letter(raw: bytes, where: str) -> Letter:
+def read_letter(raw: bytes, where: str) -> SignedText:
     """Take a signed file apart; its text has the hash that was signed."""
     try:
-        letter = Letter.parse(raw)
+        letter = SignedText.parse(raw)
     except ValueError as error:
         raise TrustError(where, f"corrupt: {error}") from None
     if not letter.intact:
@@ -32,7 +32,7 @@ def read_letter(raw: bytes, where: str) -> Letter:
     return letter
 
 
-def read_manifest(letter: Letter, fqrn: str, where: str) -> Manifest:
+def read_manifest(letter: SignedText, fqrn: str, where: str) -> Manifest:
     """What a manifest says; it is the one of repository *fqrn* and names a certificate."""
     try:
         manifest = Manifest.parse(letter.text)
@@ -55,7 +55,7 @@ def read_certificate(pem: bytes, where: str) -> signature.Certificate:
     return certificate
 
 
-def check_manifest(letter: Letter, certificate: signature.Certificate, where: str) -> None:
+def check_manifest(letter: SignedText, certificate: signature.Certificate, where: str) -> None:
     """Raise unless the manifest is signed by *certificate*."""
     key = signature.certificate_key(certificate)
     if not signature.manifest_signature_valid(letter.signed, letter.signature, key):
@@ -63,7 +63,7 @@ def check_manifest(letter: Letter, certificate: signature.Certificate, where: st
 
 
 def read_whitelist(
-    letter: Letter, fqrn: str, masters: Sequence[signature.PublicKey], where: str
+    letter: SignedText, fqrn: str, masters: Sequence[signature.PublicKey], where: str
 ) -> Whitelist:
     """What a whitelist says; it is the one of *fqrn*, signed by one of the master keys."""
     try:

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.signed_text import Letter
+from pyparrot.sources.cvmfs.signed_text import SignedText
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -56,7 +56,7 @@ def read(store: ObjectStore, fqrn: str) -> Known | None:
     except FileNotFoundError:
         return None
     try:
-        letter = Letter.parse(raw)
+        letter = SignedText.parse(raw)
         manifest = Manifest.parse(letter.text)
     except ValueError:
         return None

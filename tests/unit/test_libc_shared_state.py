@@ -1,4 +1,4 @@
-"""The board: what the supervisor tells is what shims can read."""
+"""The shared state: what the supervisor tells is what shims can read."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from pyparrot._core import ffi, lib
-from pyparrot.libc.shared_state import Board, Refusal, Shown
-from pyparrot.libc.shared_usage import Shared
+from pyparrot.core import ffi, lib
+from pyparrot.libc.shared_state import Refusal, SharedState, Shown
+from pyparrot.libc.shared_usage import SharedUsage
 from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog, Entry
 from pyparrot.sources.cvmfs.hashes import Algorithm
@@ -44,11 +44,11 @@ class Mounted(NamedTuple):
 
 
 class Reader:
-    """Reads a board as another process would: by its descriptor, and by offsets alone."""
+    """Reads a shared state as another process would: by its descriptor, and by offsets alone."""
 
-    def __init__(self, board: Board) -> None:
-        self._memory = mmap.mmap(board.descriptor, lib.PP_BOARD_SIZE, prot=mmap.PROT_READ)
-        self.board = self._at("struct pp_board *", 0)
+    def __init__(self, state: SharedState) -> None:
+        self._memory = mmap.mmap(state.descriptor, lib.PP_SHARED_STATE_SIZE, prot=mmap.PROT_READ)
+        self.state = self._at("struct pp_shared_state *", 0)
 
     def _at(self, kind: str, offset: int) -> Any:
         needed = ffi.sizeof(kind.rstrip("* "))
@@ -58,13 +58,13 @@ class Reader:
 
     @property
     def used(self) -> int:
-        used: int = ffi.cast("struct pp_board *", ffi.from_buffer(self._memory)).used
-        assert used <= lib.PP_BOARD_SIZE
+        used: int = ffi.cast("struct pp_shared_state *", ffi.from_buffer(self._memory)).used
+        assert used <= lib.PP_SHARED_STATE_SIZE
         return used
 
     def content(self) -> bytes:
         """All that is used of it, but for the header."""
-        return self._memory[ffi.sizeof("struct pp_board") : self.used]
+        return self._memory[ffi.sizeof("struct pp_shared_state") : self.used]
 
     def text(self, offset: int, length: int = -1) -> bytes:
         end = self._memory.find(b"\0", offset)
@@ -73,17 +73,17 @@ class Reader:
         return self._memory[offset:end]
 
     def table(self) -> tuple[int, list[Mounted], list[Refusal]]:
-        offset = self.board.table
-        table = self._at("struct pp_board_table *", offset)
-        offset += ffi.sizeof("struct pp_board_table")
+        offset = self.state.table
+        table = self._at("struct pp_shared_table *", offset)
+        offset += ffi.sizeof("struct pp_shared_table")
         mounts, refusals = [], []
         for _ in range(table.mounts):
-            mounts.append(self._mount(self._at("struct pp_board_mount *", offset)))
-            offset += ffi.sizeof("struct pp_board_mount")
+            mounts.append(self._mount(self._at("struct pp_shared_mount *", offset)))
+            offset += ffi.sizeof("struct pp_shared_mount")
         for _ in range(table.refusals):
-            refusal = self._at("struct pp_board_refusal *", offset)
+            refusal = self._at("struct pp_shared_refusal *", offset)
             refusals.append(Refusal(refusal.hash, refusal.until))
-            offset += ffi.sizeof("struct pp_board_refusal")
+            offset += ffi.sizeof("struct pp_shared_refusal")
         return table.depth, mounts, refusals
 
     def _mount(self, mount: Any) -> Mounted:
@@ -110,9 +110,9 @@ class Reader:
 
     def catalogs(self) -> list[tuple[int, int, int, bytes]]:
         """Mount, root hash, first word in the touch map, file; the newest first."""
-        found, offset = [], self.board.catalogs
+        found, offset = [], self.state.catalogs
         while offset:
-            catalog = self._at("struct pp_board_catalog *", offset)
+            catalog = self._at("struct pp_shared_catalog *", offset)
             file = self.text(catalog.file)
             found.append((catalog.mount, catalog.root_hash, catalog.touched, file))
             assert catalog.next < offset
@@ -121,10 +121,10 @@ class Reader:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[Board]:
-    board = Board(COOKIE, MARK, str(tmp_path))
-    yield board
-    os.close(board.descriptor)
+def state(tmp_path: Path) -> Iterator[SharedState]:
+    state = SharedState(COOKIE, MARK, str(tmp_path))
+    yield state
+    os.close(state.descriptor)
 
 
 def index(directory: Path, mountpoint: bytes = b"") -> Index:
@@ -154,31 +154,31 @@ def told(mount: Shown, environment: list[bytes], covered: list[int]) -> Mounted:
     return Mounted(*numbers, path, ffi.string(given.view), environment, covered)
 
 
-def test_what_a_new_board_says(board: Board, tmp_path: Path) -> None:
-    reader = Reader(board)
-    said = reader.board
-    assert ffi.string(said.magic) == b"pyparrot's board"
+def test_what_new_shared_state_says(state: SharedState, tmp_path: Path) -> None:
+    reader = Reader(state)
+    said = reader.state
+    assert ffi.string(said.magic) == b"pyparrot's state"
     assert (said.cookie, said.mark) == (COOKIE, MARK)
     assert said.views_device == tmp_path.stat().st_dev
     assert reader.text(said.views, said.views_length) == bytes(tmp_path)
     assert (said.flags, said.generation, said.table, said.catalogs, said.shared) == (0, 0, 0, 0, 0)
 
 
-def test_what_is_counted_and_where(board: Board) -> None:
-    board.count()
-    shared = Shared()
-    board.share(shared)
-    reader = Reader(board)
-    assert reader.board.flags == lib.PP_BOARD_COUNTS
-    assert reader.text(reader.board.shared) == shared.file.encode()
+def test_what_is_counted_and_where(state: SharedState) -> None:
+    state.count()
+    shared = SharedUsage()
+    state.share(shared)
+    reader = Reader(state)
+    assert reader.state.flags == lib.PP_SHARED_COUNTS
+    assert reader.text(reader.state.shared) == shared.file.encode()
 
 
-def test_what_was_touched_is_told(board: Board, tmp_path: Path) -> None:
-    shared = Shared()
-    board.share(shared)
+def test_what_was_touched_is_told(state: SharedState, tmp_path: Path) -> None:
+    shared = SharedUsage()
+    state.share(shared)
     snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
-    board.show([shown(1, snapshot)], (), 2, False)
-    ((start, _, told),) = board.touched
+    state.show([shown(1, snapshot)], (), 2, False)
+    ((start, _, told),) = state.touched
     record = lib.pp_index_root(told.pointer)
     assert list(shared.touches(start, told)) == []
     shared.words(start)[0] = 7 | lib.PP_TOUCH_OPENED
@@ -187,15 +187,15 @@ def test_what_was_touched_is_told(board: Board, tmp_path: Path) -> None:
     assert told.path_of(found) == b""
 
 
-def test_a_table_can_be_read_back(board: Board, tmp_path: Path) -> None:
+def test_a_table_can_be_read_back(state: SharedState, tmp_path: Path) -> None:
     snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
     covered = Snapshot(snapshot.root, POINT + b"/in", {})
     covered.cover([b"/a", b"/b/c"])
     mounts = [shown(1, snapshot), shown(2, covered, POINT + b"/in"), shown(3, None, b"/r")]
     refusals = [Refusal(2**64 - 1, 2**40), Refusal(5, -1)]
-    board.show(mounts, refusals, 3, covers=False)
-    reader = Reader(board)
-    assert (reader.board.generation, reader.board.flags) == (1, 0)
+    state.show(mounts, refusals, 3, covers=False)
+    reader = Reader(state)
+    assert (reader.state.generation, reader.state.flags) == (1, 0)
     depth, read, refused = reader.table()
     assert depth == 3
     assert refused == refusals
@@ -212,84 +212,84 @@ def path_hash_of(path: bytes) -> int:
     return value
 
 
-def test_the_next_table_takes_the_place_of_the_last(board: Board, tmp_path: Path) -> None:
+def test_the_next_table_takes_the_place_of_the_last(state: SharedState, tmp_path: Path) -> None:
     first, second = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES)), shown(2, None, b"/other")
-    board.show([first], [], 2, covers=False)
-    reader = Reader(board)
-    before, place = reader.content(), reader.board.table
-    board.show([second, first], [], 2, covers=True)
-    assert reader.board.generation == 2
+    state.show([first], [], 2, covers=False)
+    reader = Reader(state)
+    before, place = reader.content(), reader.state.table
+    state.show([second, first], [], 2, covers=True)
+    assert reader.state.generation == 2
     assert [mount.id for mount in reader.table()[1]] == [2, 1]
-    assert reader.board.flags == lib.PP_BOARD_COVERS
+    assert reader.state.flags == lib.PP_SHARED_COVERS
     # Who still reads the table that was there finds it as it was.
     assert reader.content().startswith(before)
-    assert reader.board.table > place
+    assert reader.state.table > place
     # It stays so: the shims' own tables may be older.
-    board.show([], [], 0, covers=False)
-    assert reader.board.flags == lib.PP_BOARD_COVERS
+    state.show([], [], 0, covers=False)
+    assert reader.state.flags == lib.PP_SHARED_COVERS
     assert reader.table() == (0, [], [])
 
 
-def test_texts_are_told_once(board: Board, tmp_path: Path) -> None:
+def test_texts_are_told_once(state: SharedState, tmp_path: Path) -> None:
     mount = shown(1, Snapshot(index(tmp_path), POINT, {b"LONG": b"x" * 5000}))
-    board.show([mount], [], 2, covers=False)
-    used = Reader(board).used
-    board.show([mount], [], 2, covers=False)
-    table = ffi.sizeof("struct pp_board_table") + ffi.sizeof("struct pp_board_mount")
-    assert Reader(board).used == used + table
+    state.show([mount], [], 2, covers=False)
+    used = Reader(state).used
+    state.show([mount], [], 2, covers=False)
+    table = ffi.sizeof("struct pp_shared_table") + ffi.sizeof("struct pp_shared_mount")
+    assert Reader(state).used == used + table
 
 
-def test_catalogs_are_told_once(board: Board, tmp_path: Path) -> None:
+def test_catalogs_are_told_once(state: SharedState, tmp_path: Path) -> None:
     root, nested = index(tmp_path), index(tmp_path, b"/n")
     snapshot = Snapshot(root, POINT, {})
     mount = shown(1, snapshot)
-    board.show([mount], [], 2, covers=False)
-    reader = Reader(board)
+    state.show([mount], [], 2, covers=False)
+    reader = Reader(state)
     words = [each.pointer.records_size // lib.PP_TOUCH_UNIT + 1 for each in (root, nested)]
     first = reader.catalogs()
     assert [each[:2] for each in first] == [(1, ROOT_HASH)]
     assert first[0][3] == os.fsencode(root.file)
     assert first[0][2] > 0
     before = reader.content()
-    board.tell(mount)
-    board.tell(mount)
+    state.tell(mount)
+    state.tell(mount)
     assert reader.content() == before
 
     snapshot.mount(nested)
-    board.tell(mount)
-    board.show([mount], [], 2, covers=False)
+    state.tell(mount)
+    state.show([mount], [], 2, covers=False)
     start = first[0][2] + words[0]
     said = (1, nested.root_hash, start, os.fsencode(nested.file))
     assert reader.catalogs() == [said, *first]
     # The same catalog in another mount is another one; what is reserved has none.
-    board.show([shown(2, Snapshot(root, POINT, {})), shown(3)], [], 2, covers=False)
+    state.show([shown(2, Snapshot(root, POINT, {})), shown(3)], [], 2, covers=False)
     assert [each[:3] for each in reader.catalogs()[:1]] == [(2, ROOT_HASH, start + words[1])]
     assert len(reader.catalogs()) == 3
-    assert [each for _, _, each in board.touched] == [root, nested, root]
-    assert [word for word, _, _ in board.touched] == [each[2] for each in reader.catalogs()[::-1]]
+    assert [each for _, _, each in state.touched] == [root, nested, root]
+    assert [word for word, _, _ in state.touched] == [each[2] for each in reader.catalogs()[::-1]]
 
 
 def test_catalogs_beyond_the_touch_map_are_told_without(
-    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: SharedState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pyparrot.libc.shared_state._WORDS", 16 + 1)
     snapshot = Snapshot(index(tmp_path), POINT, {})
     snapshot.mount(index(tmp_path, b"/n"))
     size = snapshot.root.pointer.records_size
     assert size // lib.PP_TOUCH_UNIT + 1 > 1
-    board.tell(shown(1, snapshot))
-    assert [each[2] for each in Reader(board).catalogs()] == [0, 0]
-    assert board.touched == []
+    state.tell(shown(1, snapshot))
+    assert [each[2] for each in Reader(state).catalogs()] == [0, 0]
+    assert state.touched == []
 
 
 @pytest.mark.parametrize("what", ["environment", "path", "covered", "table"])
-def test_what_does_not_fit_leaves_no_table(board: Board, tmp_path: Path, what: str) -> None:
+def test_what_does_not_fit_leaves_no_table(state: SharedState, tmp_path: Path, what: str) -> None:
     """Half of what is known would be wrong answers; with no table shims give none."""
     plain = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES))
-    board.show([plain], [], 2, covers=False)
-    reader = Reader(board)
+    state.show([plain], [], 2, covers=False)
+    reader = Reader(state)
     content = reader.content()
-    large = lib.PP_BOARD_SIZE
+    large = lib.PP_SHARED_STATE_SIZE
     snapshot = Snapshot(plain.snapshot.root, POINT, {}) if plain.snapshot else None
     assert snapshot is not None
     refusals: list[Refusal] = []
@@ -302,32 +302,32 @@ def test_what_does_not_fit_leaves_no_table(board: Board, tmp_path: Path, what: s
         snapshot.covered = list(range(1, large // 8 + 1))
     else:
         refusals = [Refusal(number, 1) for number in range(1, large // 16 + 1)]
-    board.show([shown(2, snapshot, path)], refusals, 2, covers=False)
-    assert reader.board.table == 0
+    state.show([shown(2, snapshot, path)], refusals, 2, covers=False)
+    assert reader.state.table == 0
     # Nobody takes what was for what is: no table has a generation that another one had, or 0.
-    assert reader.board.generation == 2
+    assert reader.state.generation == 2
     assert reader.content().startswith(content)
-    board.show([plain], [], 2, covers=False)
-    assert (reader.board.table, reader.board.generation) == (0, 3)
+    state.show([plain], [], 2, covers=False)
+    assert (reader.state.table, reader.state.generation) == (0, 3)
 
 
-def test_a_board_is_filled_to_its_end(board: Board, tmp_path: Path) -> None:
+def test_a_board_is_filled_to_its_end(state: SharedState, tmp_path: Path) -> None:
     """Table by table, catalog by catalog: what is there stays, and nothing is behind the end."""
     root = index(tmp_path)
-    reader = Reader(board)
+    reader = Reader(state)
     content = b""
     for number in range(1, 20_000):
         snapshot = Snapshot(root, POINT, {b"N": b"%d" % number})
-        board.show([shown(number, snapshot)], [], 2, covers=False)
+        state.show([shown(number, snapshot)], [], 2, covers=False)
         if not number % 500:
             assert reader.content().startswith(content)
             content = reader.content()
-        if not reader.board.table:
+        if not reader.state.table:
             break
         assert reader.table()[1][0].environment == [b"N=%d" % number]
-    assert reader.board.table == 0
+    assert reader.state.table == 0
     assert reader.content().startswith(content)
-    assert lib.PP_BOARD_SIZE - 4096 < reader.used <= lib.PP_BOARD_SIZE
+    assert lib.PP_SHARED_STATE_SIZE - 4096 < reader.used <= lib.PP_SHARED_STATE_SIZE
     # What was told of catalogs is still true, and each of them can be found.
     newest = reader.catalogs()[0][0]
     assert newest > number - 4

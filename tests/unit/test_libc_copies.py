@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.libraries import CALLS, SHIM, assembled, c_library, check_segments, function, shim_of
 
-from pyparrot._core import ffi, lib
 from pyparrot.cache.store import ObjectStore
+from pyparrot.core import ffi, lib
 from pyparrot.libc import copy as patched
-from pyparrot.libc.copies import Libraries, build_id
+from pyparrot.libc.copies import LibcCopies, build_id
 from pyparrot.libc.image import Image
 
 HEAD = 65536
@@ -49,8 +49,8 @@ class Session:
     """The libraries of a session, and what its linker is told of them."""
 
     def __init__(self, store: ObjectStore, shim: Path = SHIM) -> None:
-        self.linker = ffi.new("struct pp_linker *")
-        self.libraries = Libraries(store, str(shim), self.linker)
+        self.substitution = ffi.new("struct pp_substitution *")
+        self.libraries = LibcCopies(store, str(shim), self.substitution)
 
     def add(self, file: Path) -> None:
         with open(file, "rb") as opened:
@@ -59,7 +59,7 @@ class Session:
     @property
     def copies(self) -> list[Path | None]:
         """The copy of each library, in the order of their coming."""
-        files = [self.linker.copies[i].file for i in range(self.linker.copies_count)]
+        files = [self.substitution.copies[i].file for i in range(self.substitution.copies_count)]
         return [Path(os.fsdecode(ffi.string(file))) if file else None for file in files]
 
 
@@ -132,7 +132,7 @@ def test_a_copy_is_served(tmp_path: Path, store: ObjectStore) -> None:
     assert copy is not None
     images = [Image(each.read_bytes()) for each in (source, copy, SHIM)]
     check_segments(*images)
-    status, told = source.stat(), session.linker.copies[0]
+    status, told = source.stat(), session.substitution.copies[0]
     assert (told.device, told.inode, told.size) == (status.st_dev, status.st_ino, status.st_size)
     assert (told.modified, told.changed) == (status.st_mtime_ns, status.st_ctime_ns)
     assert Path(store.directory) in copy.parents
@@ -155,7 +155,7 @@ def test_it_is_made_once(tmp_path: Path, store: ObjectStore, made: list[int]) ->
     sessions[0].add(source)
     assert made == [4]
     assert sessions[0].copies == 3 * sessions[1].copies
-    assert [sessions[0].linker.copies[i].inode for i in range(3)] == [
+    assert [sessions[0].substitution.copies[i].inode for i in range(3)] == [
         source.stat().st_ino,
         (tmp_path / "twin.so").stat().st_ino,
         source.stat().st_ino,
@@ -218,7 +218,7 @@ def test_a_library_without_sites_is_known_to_have_none(
     session.add(source)
     assert made == [0]
     assert session.copies == [None]
-    assert session.linker.copies[0].inode == source.stat().st_ino
+    assert session.substitution.copies[0].inode == source.stat().st_ino
 
 
 def test_what_is_no_library_is_complained_about_once(tmp_path: Path, store: ObjectStore) -> None:
@@ -275,5 +275,5 @@ def test_many_at_once(tmp_path: Path, store: ObjectStore, made: list[int]) -> No
         thread.join(60)
     assert made == 4 * [4]
     assert len(set(session.copies)) == 4
-    inodes = {session.linker.copies[i].inode for i in range(4)}
+    inodes = {session.substitution.copies[i].inode for i in range(4)}
     assert inodes == {file.stat().st_ino for file in files}

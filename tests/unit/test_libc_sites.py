@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.libraries import COMPARISON_TEXTS, assembled, c_library, function
 
-from pyparrot._core import lib
+from pyparrot.core import lib
 from pyparrot.libc.image import Image
 from pyparrot.libc.sites import ANY_NUMBER, COMPARISONS, Site, find_sites
 

@@ -229,5 +229,5 @@ def test_all_on_the_way_can_be_unwound(
     own = instructions(copy, site.address + 5 + distance)
     own += instructions(copy, shim_base(copy, shim) + entry)
     assert sorted(place for place, inside, _ in steps if not inside) == sorted(own)
-    # It asks for the board when there is first something to be looked at.
+    # It asks for the shared state when there is first something to be looked at.
     assert max(inside for _, inside, _ in steps) >= (2 if number == STAT else 1)
