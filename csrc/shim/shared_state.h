@@ -15,6 +15,8 @@
 
 #include <stdint.h>
 
+/* cffi: begin */
+
 #define PP_SHARED_STATE_MAGIC "pyparrot's state"
 #define PP_SHARED_STATE_SIZE (1u << 20)
 #define PP_SHARED_STATE_PATH "/proc/pyparrot/state"
@@ -96,5 +98,7 @@ struct pp_shared_usage {
     uint32_t programs[PP_PROGRAMS];
     uint32_t words[];
 };
+
+/* cffi: end */
 
 #endif

@@ -91,11 +91,11 @@ def build(catalog: Source, name: ContentHash, root: bytes, root_hash: int, file:
         raise BadCatalogError(f"catalog {name}: {error}") from None
     builder = ffi.gc(
         lib.pp_builder_new(
-            ffi.from_buffer(rows),
+            ffi.from_buffer("struct pp_row[]", rows),
             row_count,
             ffi.from_buffer(texts),
             len(texts),
-            ffi.from_buffer(chunks),
+            ffi.from_buffer("struct pp_chunk[]", chunks),
             len(chunks) // _CHUNK.size,
             path_hash(root),
             root_hash,
