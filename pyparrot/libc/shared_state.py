@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpSharedState
     from pyparrot.libc.shared_usage import SharedUsage
     from pyparrot.tree.index import Index
     from pyparrot.tree.snapshot import Snapshot
@@ -49,9 +50,9 @@ class SharedState:
         self._lock = threading.Lock()
         self._memory = mmap.mmap(self.descriptor, _SIZE)
         self._buffer = ffi.from_buffer(self._memory, require_writable=True)
-        self.pointer = ffi.cast("struct pp_shared_state *", self._buffer)
+        self.pointer: PpSharedState = ffi.cast("struct pp_shared_state *", self._buffer)
         self.pointer.used = ffi.sizeof("struct pp_shared_state")
-        self.pointer.magic = ffi.string(lib.PP_SHARED_STATE_MAGIC)
+        ffi.memmove(self.pointer.magic, lib.PP_SHARED_STATE_MAGIC, len(self.pointer.magic))
         self._texts: dict[bytes, int] = {}
         self._is_full = False
         self._told: set[tuple[int, int]] = set()
