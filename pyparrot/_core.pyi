@@ -425,6 +425,7 @@ class _Lib:
     pp_record_target: Callable[[PpRecord], Pointer[bytes]]
     pp_record_units: Callable[[PpRecord], int]
     pp_resolve: Callable[[PpPlace, PpNamespace, PpTask, int, _Text, int], None]
+    pp_shared_state_set: Callable[[PpSharedState, int], None]
     pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]
     pp_snapshot_find: Callable[[PpSnapshot, int], PpIndex]
     pp_snapshot_mount: Callable[[PpSnapshot, PpIndex], int]

@@ -73,7 +73,7 @@ class SharedState:
 
     def count(self) -> None:
         """Have what is answered where counted."""
-        self.pointer.flags |= lib.PP_SHARED_COUNTS
+        lib.pp_shared_state_set(self.pointer, lib.PP_SHARED_COUNTS)
 
     def show(
         self, mounts: Sequence[Shown], refusals: Iterable[Refusal], depth: int, covers: bool
@@ -81,7 +81,7 @@ class SharedState:
         """Replace the table of mounts. *covers*: one is where something real is, too."""
         with self._lock:
             if covers:
-                self.pointer.flags |= lib.PP_SHARED_COVERS
+                lib.pp_shared_state_set(self.pointer, lib.PP_SHARED_COVERS)
             refused = list(refusals)
             table = ffi.new("struct pp_shared_table *", (depth, len(mounts), len(refused), 0))
             content = bytes(ffi.buffer(table))
