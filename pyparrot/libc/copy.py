@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from pyparrot.libc.arch.x86_64.sites import COMPARISONS, Site, find_sites
 from pyparrot.libc.elf import HEADER, SEGMENT
 from pyparrot.libc.frames import STUB, frames
 from pyparrot.libc.image import (
@@ -24,7 +25,6 @@ from pyparrot.libc.image import (
     Image,
     Segment,
 )
-from pyparrot.libc.sites import COMPARISONS, Site, find_sites
 
 _PAGE = 4096
 _JUMP = struct.Struct("<Bi")

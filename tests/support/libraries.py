@@ -96,7 +96,7 @@ COMPARISON_TEXTS = (
     "cmp $0xfffff001, %eax",
     "cmp $0xfffff000, %eax",
 )
-"""What `pyparrot.libc.sites.COMPARISONS` are, in their order."""
+"""What `pyparrot.libc.arch.x86_64.sites.COMPARISONS` are, in their order."""
 
 # Four functions that stat, by the four comparisons; they return 1 if that failed, else 0.
 CALLS = "".join(

@@ -20,11 +20,11 @@ from support.libraries import (
     shim_of,
 )
 
+from pyparrot.libc.arch.x86_64.sites import COMPARISONS, find_sites
 from pyparrot.libc.copy import make_patched
 from pyparrot.libc.elf import HEADER
 from pyparrot.libc.frames import STUB
 from pyparrot.libc.image import Image
-from pyparrot.libc.sites import COMPARISONS, find_sites
 
 PAGE = 4096
 

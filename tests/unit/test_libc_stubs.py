@@ -21,9 +21,9 @@ from support.libraries import (
     shim_of,
 )
 
+from pyparrot.libc.arch.x86_64.sites import find_sites
 from pyparrot.libc.copy import make_patched
 from pyparrot.libc.image import Image
-from pyparrot.libc.sites import find_sites
 
 STAT, FCHDIR = 4, 81
 SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")

@@ -1,0 +1,1 @@
+"""What of the substitution of the C library depends on the CPU: one package for each."""

@@ -1,0 +1,1 @@
+"""What of the substitution of the C library knows x86-64."""
