@@ -38,7 +38,7 @@ class Fetcher:
 
     *mount* is called for names that are missing in a directory where mounts come by themselves;
     *complain* gets one line about each failure, *detail* one about each thing that was got, with
-    its level (see ``-v``); *libraries* are patched for the shim.
+    its level (see ``-v``); *libraries* makes copies of C libraries with the shim.
     """
 
     def __init__(
@@ -138,13 +138,13 @@ class Fetcher:
     def _program(self, call: Any) -> None:
         """A copy of the program ``file`` whose interpreter is the view of what was found."""
         from pyparrot.cache import views
-        from pyparrot.libc import elf
+        from pyparrot.libc.interpreter import copy_with_interpreter
 
         interpreter = os.fsencode(self._make_view(call.asking))
         source = ffi.string(call.file)
         copy = ffi.string(ffi.addressof(call.buffer, _PATH))
         views.make_file(
-            self._store, copy, lambda name: elf.copy_with_interpreter(source, name, interpreter)
+            self._store, copy, lambda name: copy_with_interpreter(source, name, interpreter)
         )
 
     def _attribute(self, call: Any) -> None:
@@ -162,7 +162,7 @@ class Fetcher:
             call.answer = size
 
     def _patch(self, call: Any) -> None:
-        """Make a patched copy of the library that ``answer`` has open, for who loads it next."""
+        """Make a copy, with the shim, of the library that ``answer`` has open."""
         call.asked = 1
         descriptor = call.answer
         if self._libraries is None:
