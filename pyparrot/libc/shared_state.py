@@ -6,12 +6,12 @@ import mmap
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
-    from pyparrot.core import PpSharedState
+    from pyparrot.core import Pointer, PpMount, PpSharedMount, PpSharedState
     from pyparrot.libc.shared_usage import SharedUsage
     from pyparrot.tree.index import Index
     from pyparrot.tree.snapshot import Snapshot
@@ -29,7 +29,7 @@ class Shown(NamedTuple):
     """
 
     hash: int
-    record: Any
+    record: PpMount
     number: int
     snapshot: Snapshot | None
 
@@ -121,7 +121,7 @@ class SharedState:
         if offset:
             self.pointer.catalogs = offset
 
-    def _mount(self, shown: Shown) -> Any:
+    def _mount(self, shown: Shown) -> PpSharedMount:
         given = shown.record
         mount = ffi.new("struct pp_shared_mount *")
         mount.hash, mount.device, mount.blocks = shown.hash, given.device, given.blocks
@@ -136,7 +136,7 @@ class SharedState:
                 mount.covered = self._text(bytes(ffi.buffer(hashes)))
         return mount
 
-    def _text_of(self, text: Any) -> int:
+    def _text_of(self, text: Pointer[bytes]) -> int:
         return self._text(ffi.string(text))
 
     def _text(self, content: bytes) -> int:
