@@ -36,6 +36,6 @@ class BuildWithShim(build_ext):
 
 
 setup(
-    cffi_modules=["csrc/python/ffi_build.py:ffibuilder"],
+    cffi_modules=["csrc/python/ffi_build.py:build"],
     cmdclass={"build_ext": BuildWithShim},
 )

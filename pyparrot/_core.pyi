@@ -1,6 +1,543 @@
-"""What csrc/ffi_build.py declares, for the type checker: C is untyped beyond this point."""
+"""The C core for the type checker. Written by csrc/python/stub.py; do not edit."""
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
-ffi: Any
-lib: Any
+from typing_extensions import Buffer, Self, TypeAlias
+
+_T = TypeVar("_T")
+
+class Struct:
+    """A struct, or a pointer to one, or an array of them."""
+
+    def __getitem__(self, index: int, /) -> Self: ...
+
+class Pointer(Generic[_T]):
+    """A pointer to anything but structs."""
+
+    @overload
+    def __getitem__(self, index: int, /) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Array[_T]: ...
+    def __setitem__(self, index: int, value: _T, /) -> None: ...
+    def __add__(self, number: int, /) -> Pointer[_T]: ...
+
+class Array(Pointer[_T]):
+    """An array."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[_T]: ...
+
+_Memory: TypeAlias = Pointer[Any] | Struct
+_Address: TypeAlias = _Memory | bytes
+_Text: TypeAlias = Pointer[bytes] | bytes
+_Texts: TypeAlias = Pointer[Pointer[bytes]]
+_Bytes: TypeAlias = Pointer[int] | bytes
+_Integers: TypeAlias = Pointer[int] | Sequence[int]
+
+class PpBuilder(Struct):
+    pass
+
+class PpCall(Struct):
+    number: int
+    args: Array[int]
+    space: PpNamespace
+    task: PpTask
+    value: int
+    open_flags: int
+    change_count: int
+    changes: Array[PpChange]
+    asking: PpPlace
+    given: Array[Array[bytes]]
+    places: Array[PpPlace]
+    file: Array[bytes]
+    text: Array[bytes]
+    asked: int
+    answer: int
+    exec: PpExec
+    buffer: Array[bytes]
+
+class PpChange(Struct):
+    argument: int
+    size: int
+    data: Pointer[Any]
+
+class PpChunk(Struct):
+    offset: int
+    size: int
+    digest: Array[int]
+    padding: int
+
+class PpCopy(Struct):
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+    file: Pointer[bytes]
+
+class PpCounters(Struct):
+    calls: int
+    ran: int
+    answered: int
+    opened: int
+    changed: int
+    asked: int
+
+class PpEngine(Struct):
+    listener: int
+    space: PpNamespace
+    cookie: int
+    mappings: PpMappingPool
+    mark: int
+    roots_differ: int
+    tasks_differ: int
+    idle: int
+    substitution: PpSubstitution
+    state: PpSharedState
+    shared: PpSharedUsage
+
+class PpExec(Struct):
+    shown: Pointer[bytes]
+    loader: Pointer[bytes]
+    words: int
+    size: int
+    text: Array[bytes]
+
+class PpFound(Struct):
+    index: PpIndex
+    record: PpRecord
+    hash: int
+
+class PpIndex(Struct):
+    header: PpIndexHeader
+    table: PpSlot
+    records: Pointer[int]
+    extras: Pointer[int]
+    mask: int
+    records_size: int
+    touched: Pointer[int]
+
+class PpIndexHeader(Struct):
+    magic: int
+    version: int
+    header_size: int
+    file_size: int
+    root_hash: int
+    table_offset: int
+    table_mask: int
+    records_offset: int
+    records_size: int
+    extras_offset: int
+    extras_size: int
+    entries: int
+    revision: int
+    ttl: int
+    catalog: Array[int]
+    algorithm: int
+    padding: Array[int]
+
+class PpMappingPool(Struct):
+    pass
+
+class PpMount(Struct):
+    path: Pointer[bytes]
+    path_length: int
+    view: Pointer[bytes]
+    view_length: int
+    snapshot: PpSnapshot
+    device: int
+    blocks: int
+    flags: int
+
+class PpMountSlot(Struct):
+    hash: int
+    mount: PpMount
+    until: int
+
+class PpMounted(Struct):
+    hash: int
+    index: PpIndex
+
+class PpMounts(Struct):
+    slots: PpMountSlot
+    mask: int
+    depth: int
+
+class PpNamespace(Struct):
+    mounts: PpMounts
+    views: Pointer[bytes]
+    views_length: int
+
+class PpPlace(Struct):
+    where: int
+    error: int
+    need: int
+    passed: int
+    mount: PpMount
+    walk: PpWalk
+    path: Array[bytes]
+
+class PpRecord(Struct):
+    parent_hash: int
+    inode: int
+    size: int
+    mtime: int
+    mtime_ns: int
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    parent: int
+    first_child: int
+    children: int
+    extra: int
+    xattr_size: int
+    flags: int
+    storage: int
+    name_length: int
+    target_length: int
+    digest: Array[int]
+    padding: int
+    text: Array[bytes]
+
+class PpRow(Struct):
+    path: Array[int]
+    parent: Array[int]
+    size: int
+    mtime: int
+    text: int
+    mtime_ns: int
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    link_group: int
+    flags: int
+    first_chunk: int
+    chunks: int
+    xattr_size: int
+    name_length: int
+    target_length: int
+    digest: Array[int]
+    has_digest: int
+    algorithm: int
+    padding: Array[int]
+
+class PpSharedCatalog(Struct):
+    next: int
+    mount: int
+    root_hash: int
+    touched: int
+    file: int
+    padding: int
+
+class PpSharedMount(Struct):
+    hash: int
+    device: int
+    blocks: int
+    id: int
+    flags: int
+    path: int
+    path_length: int
+    view: int
+    view_length: int
+    environment: int
+    covered: int
+
+class PpSharedRefusal(Struct):
+    hash: int
+    until: int
+
+class PpSharedState(Struct):
+    magic: Array[bytes]
+    cookie: int
+    mark: int
+    views_device: int
+    flags: int
+    generation: int
+    directories: int
+    table: int
+    catalogs: int
+    shared: int
+    views: int
+    views_length: int
+    used: int
+    padding: int
+
+class PpSharedTable(Struct):
+    depth: int
+    mounts: int
+    refusals: int
+    padding: int
+
+class PpSharedUsage(Struct):
+    order: int
+    padding: Array[int]
+    answered: int
+    ran: int
+    left: int
+    padding_too: Array[int]
+    programs: Array[int]
+    words: Array[int]
+
+class PpSlot(Struct):
+    tag: int
+    record: int
+
+class PpSnapshot(Struct):
+    root: PpIndex
+    mounted: PpMounted
+    mask: int
+    mountpoint: Pointer[bytes]
+    mountpoint_length: int
+    environment: Pointer[Pointer[bytes]]
+    covered: Pointer[int]
+
+class PpStart(Struct):
+    task: int
+    address: int
+
+class PpSubstitution(Struct):
+    state: int
+    tells: int
+    filters: int
+    copies_count: int
+    copies: Array[PpCopy]
+    starts: Array[PpStart]
+
+class PpTask(Struct):
+    pass
+
+class PpWalk(Struct):
+    snapshot: PpSnapshot
+    flags: int
+    links: int
+    error: int
+    at_last: int
+    path_length: int
+    index: PpIndex
+    record: PpRecord
+    hash: int
+    path: Array[bytes]
+    rest: Array[bytes]
+
+class PpWorker(Struct):
+    pass
+
+class _Lib:
+    PP_ASK: Final[int]
+    PP_AUTOMOUNT: Final[int]
+    PP_BIND: Final[int]
+    PP_BLOCK_SIZE: Final[int]
+    PP_BODY: Final[int]
+    PP_BUFFER_SIZE: Final[int]
+    PP_BUILD_DUPLICATE: Final[int]
+    PP_BUILD_LOOP: Final[int]
+    PP_BUILD_MEMORY: Final[int]
+    PP_BUILD_NAME: Final[int]
+    PP_BUILD_NO_ROOT: Final[int]
+    PP_BUILD_NUMBER: Final[int]
+    PP_BUILD_OK: Final[int]
+    PP_BUILD_SIZE: Final[int]
+    PP_BUILD_STORAGE: Final[int]
+    PP_BUILD_TARGET: Final[int]
+    PP_BUILD_TYPE: Final[int]
+    PP_CHANGE: Final[int]
+    PP_CHUNKED: Final[int]
+    PP_COPIES_MAX: Final[int]
+    PP_DAMAGED: Final[int]
+    PP_ERROR: Final[int]
+    PP_EXEC: Final[int]
+    PP_EXTERNAL: Final[int]
+    PP_FAILED: Final[int]
+    PP_FOUND: Final[int]
+    PP_HASH_ROOT: Final[int]
+    PP_HIDDEN: Final[int]
+    PP_JOINED: Final[int]
+    PP_LINKS_MAX: Final[int]
+    PP_MISSING: Final[int]
+    PP_MOVED: Final[int]
+    PP_NAME_MAX: Final[int]
+    PP_NEEDS_CATALOG: Final[int]
+    PP_NEEDS_MOUNT: Final[int]
+    PP_NEEDS_NOTHING: Final[int]
+    PP_NEEDS_PATCHING: Final[int]
+    PP_NEEDS_PROGRAM: Final[int]
+    PP_NEEDS_TELLING: Final[int]
+    PP_NEEDS_VIEW: Final[int]
+    PP_NEEDS_XATTR: Final[int]
+    PP_NEED_CATALOG: Final[int]
+    PP_NESTED: Final[int]
+    PP_NOFOLLOW: Final[int]
+    PP_OPEN: Final[int]
+    PP_OUTSIDE: Final[int]
+    PP_PATH_MAX: Final[int]
+    PP_PROGRAMS: Final[int]
+    PP_PROGRAM_SUFFIX: Final[Pointer[bytes]]
+    PP_REAL: Final[int]
+    PP_RETURN: Final[int]
+    PP_RUN: Final[int]
+    PP_SCRIPTS_MAX: Final[int]
+    PP_SHARED_COUNTS: Final[int]
+    PP_SHARED_COVERS: Final[int]
+    PP_SHARED_CWD_APART: Final[int]
+    PP_SHARED_STATE_MAGIC: Final[Pointer[bytes]]
+    PP_SHARED_STATE_MODE: Final[int]
+    PP_SHARED_STATE_PATH: Final[Pointer[bytes]]
+    PP_SHARED_STATE_SIZE: Final[int]
+    PP_SHARED_USAGE_SIZE: Final[int]
+    PP_SHEBANG_MAX: Final[int]
+    PP_STARTS: Final[int]
+    PP_TARGET_MAX: Final[int]
+    PP_TOUCH_OPENED: Final[int]
+    PP_TOUCH_UNIT: Final[int]
+    PP_VARIANT: Final[int]
+    PP_VIRTUAL: Final[int]
+    PP_WANT_PATH: Final[int]
+    pp_become_subreaper: Callable[[], int]
+    pp_builder_fill: Callable[[PpBuilder, _Address, _Bytes, int, int, int], int]
+    pp_builder_free: Callable[[PpBuilder], None]
+    pp_builder_new: Callable[[PpRow, int, _Text, int, PpChunk, int, _Integers, int], PpBuilder]
+    pp_builder_plan: Callable[[PpBuilder, _Integers], int]
+    pp_builder_size: Callable[[PpBuilder], int]
+    pp_chunk_cut: Callable[[_Bytes, int, int, int, int], int]
+    pp_expand: Callable[[_Text, int, _Texts, _Text, int], int]
+    pp_filter_install: Callable[[int, int], int]
+    pp_find: Callable[[PpSnapshot, PpFound, _Text, int, PpFound], int]
+    pp_find_root: Callable[[PpSnapshot, PpFound], None]
+    pp_index_extra: Callable[[PpIndex, PpRecord, _Integers], Pointer[int]]
+    pp_index_next: Callable[[PpIndex, PpRecord], PpRecord]
+    pp_index_offset: Callable[[PpIndex, PpRecord], int]
+    pp_index_open: Callable[[PpIndex, _Address, int], int]
+    pp_index_record: Callable[[PpIndex, int], PpRecord]
+    pp_index_root: Callable[[PpIndex], PpRecord]
+    pp_index_touched: Callable[[PpIndex, _Integers, int, _Integers], PpRecord]
+    pp_is_trapped: Callable[[int], int]
+    pp_listener_prepare: Callable[[int], None]
+    pp_mapping_pool_free: Callable[[PpMappingPool], None]
+    pp_mapping_pool_new: Callable[[], PpMappingPool]
+    pp_mounts_match: Callable[[PpMounts, _Text, _Integers], PpMount]
+    pp_mounts_refused: Callable[[PpMounts, int, int], int]
+    pp_path_hash: Callable[[int, _Text, int], int]
+    pp_probe: Callable[[int, _Texts], int]
+    pp_record_size: Callable[[PpRecord], int]
+    pp_record_target: Callable[[PpRecord], Pointer[bytes]]
+    pp_record_units: Callable[[PpRecord], int]
+    pp_resolve: Callable[[PpPlace, PpNamespace, PpTask, int, _Text, int], None]
+    pp_shared_state_set: Callable[[PpSharedState, int], None]
+    pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]
+    pp_snapshot_find: Callable[[PpSnapshot, int], PpIndex]
+    pp_snapshot_mount: Callable[[PpSnapshot, PpIndex], int]
+    pp_touch_word: Callable[[PpIndex, PpRecord], int]
+    pp_view_match: Callable[[PpNamespace, _Text, _Integers], PpMount]
+    pp_view_named: Callable[[PpNamespace, _Text, _Integers], PpMount]
+    pp_view_of: Callable[[PpNamespace, PpMount, _Text, int, _Text, int], int]
+    pp_walk: Callable[[PpWalk, _Text, int], int]
+    pp_walk_enter: Callable[[PpWalk], int]
+    pp_worker_call: Callable[[PpWorker], PpCall]
+    pp_worker_counters: Callable[[PpWorker], PpCounters]
+    pp_worker_new: Callable[[PpEngine], PpWorker]
+    pp_worker_refuse: Callable[[PpWorker, int], None]
+    pp_worker_serve: Callable[[PpWorker], int]
+    syncfs: Callable[[int], int]
+
+class _View(Buffer):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: slice, /) -> bytes: ...
+    def __setitem__(self, index: slice, value: bytes, /) -> None: ...
+
+class _Ffi:
+    """As much of cffi.FFI as is used. Memory that is not cffi's own is untyped: `cast`."""
+
+    NULL: Any
+    errno: int
+    error: type[Exception]
+    @overload
+    def new(self, cdecl: Literal["struct pp_call *", "struct pp_call[]"], init: Any = ...) -> PpCall: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_change *", "struct pp_change[]"], init: Any = ...) -> PpChange: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_chunk *", "struct pp_chunk[]"], init: Any = ...) -> PpChunk: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_copy *", "struct pp_copy[]"], init: Any = ...) -> PpCopy: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_counters *", "struct pp_counters[]"], init: Any = ...) -> PpCounters: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_engine *", "struct pp_engine[]"], init: Any = ...) -> PpEngine: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_exec *", "struct pp_exec[]"], init: Any = ...) -> PpExec: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_found *", "struct pp_found[]"], init: Any = ...) -> PpFound: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_index *", "struct pp_index[]"], init: Any = ...) -> PpIndex: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_index_header *", "struct pp_index_header[]"], init: Any = ...) -> PpIndexHeader: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_mount *", "struct pp_mount[]"], init: Any = ...) -> PpMount: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_mount_slot *", "struct pp_mount_slot[]"], init: Any = ...) -> PpMountSlot: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_mounted *", "struct pp_mounted[]"], init: Any = ...) -> PpMounted: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_mounts *", "struct pp_mounts[]"], init: Any = ...) -> PpMounts: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_namespace *", "struct pp_namespace[]"], init: Any = ...) -> PpNamespace: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_place *", "struct pp_place[]"], init: Any = ...) -> PpPlace: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_record *", "struct pp_record[]"], init: Any = ...) -> PpRecord: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_row *", "struct pp_row[]"], init: Any = ...) -> PpRow: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_shared_catalog *", "struct pp_shared_catalog[]"], init: Any = ...) -> PpSharedCatalog: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_shared_mount *", "struct pp_shared_mount[]"], init: Any = ...) -> PpSharedMount: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_shared_refusal *", "struct pp_shared_refusal[]"], init: Any = ...) -> PpSharedRefusal: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_shared_state *", "struct pp_shared_state[]"], init: Any = ...) -> PpSharedState: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_shared_table *", "struct pp_shared_table[]"], init: Any = ...) -> PpSharedTable: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_shared_usage *", "struct pp_shared_usage[]"], init: Any = ...) -> PpSharedUsage: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_slot *", "struct pp_slot[]"], init: Any = ...) -> PpSlot: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_snapshot *", "struct pp_snapshot[]"], init: Any = ...) -> PpSnapshot: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_start *", "struct pp_start[]"], init: Any = ...) -> PpStart: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_substitution *", "struct pp_substitution[]"], init: Any = ...) -> PpSubstitution: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_walk *", "struct pp_walk[]"], init: Any = ...) -> PpWalk: ...
+    @overload
+    def new(self, cdecl: Literal["size_t *", "uint32_t *"], init: int = ...) -> Pointer[int]: ...
+    @overload
+    def new(self, cdecl: Literal["char[]"], init: int | bytes = ...) -> Array[bytes]: ...
+    @overload
+    def new(self, cdecl: Literal["uint64_t[]"], init: Any = ...) -> Array[int]: ...
+    @overload
+    def new(self, cdecl: Literal["char *[]"], init: Any = ...) -> Array[Pointer[bytes]]: ...
+    @overload
+    def new(self, cdecl: Literal["const char **"], init: Any = ...) -> Pointer[Pointer[bytes]]: ...
+    @overload
+    def new(self, cdecl: str, init: Any = ...) -> Any: ...
+    @overload
+    def from_buffer(self, buffer: Buffer, /, require_writable: bool = ...) -> Array[bytes]: ...
+    @overload
+    def from_buffer(self, cdecl: str, buffer: Buffer, /, require_writable: bool = ...) -> Any: ...
+    def addressof(self, cdata: _Memory, /, *fields: str | int) -> Any: ...
+    def buffer(self, cdata: _Memory, size: int = ...) -> _View: ...
+    def cast(self, cdecl: str, value: _Memory | int) -> Any: ...
+    def gc(self, cdata: _T, destructor: Callable[[_T], object], size: int = ...) -> _T: ...
+    def list_types(self) -> tuple[list[str], list[str], list[str]]: ...
+    def memmove(self, dest: _Memory | Buffer, src: _Memory | Buffer, n: int) -> None: ...
+    def offsetof(self, cdecl: str, /, *fields: str | int) -> int: ...
+    def release(self, cdata: _Memory, /) -> None: ...
+    def sizeof(self, cdecl: str | _Memory, /) -> int: ...
+    def string(self, cdata: Pointer[bytes], maxlen: int = ...) -> bytes: ...
+    def typeof(self, cdecl: Any, /) -> Any: ...
+
+ffi: _Ffi
+lib: _Lib

@@ -18,6 +18,8 @@
 
 #include "core/resolve.h"
 
+/* cffi: begin */
+
 enum pp_action {
     PP_RUN,    /* let it run as it is */
     PP_RETURN, /* it returns `value`; what it writes has been written */
@@ -71,6 +73,8 @@ struct pp_call {
     char buffer[PP_BUFFER_SIZE];
 };
 
+/* cffi: end */
+
 enum { PP_NONE = -1 };
 
 /* What a system call is to us: who decides, and which of its arguments are what (or PP_NONE). */
@@ -86,8 +90,12 @@ struct pp_spec {
 /* What is to be done about a call. */
 enum pp_action pp_decide(struct pp_call *call);
 
+/* cffi: begin */
+
 /* Whether a system call is looked at at all. */
 int pp_is_trapped(int number);
+
+/* cffi: end */
 
 /* Whether a system call changes what its path names, or makes or removes a name. */
 int pp_changes(int number);

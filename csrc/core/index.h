@@ -28,6 +28,8 @@
 #define PP_INDEX_MAGIC UINT64_C(0x3158444e49505950) /* "PYPINDX1", read as a little-endian word */
 #define PP_INDEX_VERSION 1u
 
+/* cffi: begin */
+
 #define PP_HASH_ROOT UINT64_C(0x243f6a8885a308d3)
 
 #define PP_NAME_MAX 255u
@@ -113,6 +115,8 @@ struct pp_index {
     uint32_t *touched; /* its words in the touch map (shim/shared_state.h), or NULL */
 };
 
+/* cffi: end */
+
 static inline uint64_t pp_load(const char *bytes, size_t count)
 {
     uint64_t word = 0;
@@ -152,6 +156,8 @@ static inline uint64_t pp_hash_child(uint64_t parent, uint64_t name_hash)
         (unsigned __int128)(parent ^ name_hash) * UINT64_C(0x9e3779b97f4a7c15);
     return (uint64_t)product ^ (uint64_t)(product >> 64) ^ (parent << 1);
 }
+
+/* cffi: begin */
 
 /* Take the `size` bytes at `base` (8 byte aligned) for an index; 0, or -1 if they are none. */
 int pp_index_open(struct pp_index *index, const void *base, size_t size);
@@ -213,6 +219,8 @@ static inline const struct pp_record *pp_index_record(const struct pp_index *ind
     const struct pp_record *record = (const void *)(index->records + start);
     return pp_record_size(record) <= index->records_size - start ? record : NULL;
 }
+
+/* cffi: end */
 
 static inline int pp_is_named(const struct pp_record *record, const char *name, size_t length)
 {

@@ -13,6 +13,8 @@
 
 #include "core/walk.h"
 
+/* cffi: begin */
+
 enum {
     PP_AUTOMOUNT = 1, /* what is missing in it is asked for: the directory /cvmfs */
 };
@@ -77,5 +79,7 @@ const struct pp_mount *pp_view_named(const struct pp_namespace *space, const cha
  * it does not fit. */
 int64_t pp_view_of(const struct pp_namespace *space, const struct pp_mount *mount, const char *path,
                    size_t path_length, char *output, size_t capacity);
+
+/* cffi: end */
 
 #endif

@@ -12,6 +12,8 @@
 #include "core/mounts.h"
 #include "core/task.h"
 
+/* cffi: begin */
+
 enum pp_where {
     PP_REAL,    /* the kernel has to answer, with the path as it was given */
     PP_MOVED,   /* the kernel has to answer, with the absolute path in `path` */
@@ -49,5 +51,7 @@ void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct
 /* The path that programs see of something virtual, or of a real file that runs from a view: gives
  * its length, or -1 if `path` is neither. */
 int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output, size_t capacity);
+
+/* cffi: end */
 
 #endif

@@ -14,6 +14,8 @@
 
 #include "core/index.h"
 
+/* cffi: begin */
+
 #define PP_PATH_MAX 4096u
 #define PP_LINKS_MAX 40u
 
@@ -101,5 +103,7 @@ const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot, uint
  * `capacity` (what does not fit is not written). Nothing nests, as in CernVM-FS. */
 size_t pp_expand(const char *target, size_t length, const char *const *environment, char *output,
                  size_t capacity);
+
+/* cffi: end */
 
 #endif

@@ -7,9 +7,13 @@
 
 #include <stdint.h>
 
+/* cffi: begin */
+
 /* Install the filter in the calling thread, for it and all that it starts. Calls with `cookie` as
  * the sixth argument pass. `wait_killable`: signals that do not kill wait for answers. Gives the
  * listener's descriptor, or -errno. */
 int pp_filter_install(uint64_t cookie, int wait_killable);
+
+/* cffi: end */
 
 #endif

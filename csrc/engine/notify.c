@@ -298,7 +298,7 @@ static void take_notice(struct pp_worker *worker)
     switch (worker->call.number) {
     case SYS_unshare:
         if (flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER))
-            __atomic_or_fetch(&engine->state->flags, PP_SHARED_CWD_APART, __ATOMIC_RELEASE);
+            pp_shared_state_set(engine->state, PP_SHARED_CWD_APART);
         if (!(flags & (CLONE_NEWNS | CLONE_NEWUSER)))
             break;
         /* fall through */

@@ -18,6 +18,8 @@
 #include "libc/libc_substitution.h"
 #include "shim/shared_state.h"
 
+/* cffi: begin */
+
 struct pp_counters {
     uint64_t calls;    /* that came in */
     uint64_t ran;      /* let run as they were */
@@ -64,5 +66,7 @@ int pp_become_subreaper(void);
 
 /* Ready the listener: answers wake tasks on the same CPU, where the kernel can do that. */
 void pp_listener_prepare(int listener);
+
+/* cffi: end */
 
 #endif

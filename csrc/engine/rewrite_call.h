@@ -48,7 +48,11 @@ enum pp_rewriting pp_rewrite_exec(const struct pp_tracee *tracee, struct pp_call
 /* Whether a task can be operated on: 0, or the errno that says why not. */
 int pp_try_seize(pid_t task);
 
+/* cffi: begin */
+
 struct pp_mapping_pool *pp_mapping_pool_new(void);
 void pp_mapping_pool_free(struct pp_mapping_pool *mappings);
+
+/* cffi: end */
 
 #endif

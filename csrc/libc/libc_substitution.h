@@ -13,6 +13,8 @@
 
 #include <stdint.h>
 
+/* cffi: begin */
+
 #define PP_COPIES_MAX 16u
 #define PP_STARTS 1024u
 
@@ -37,6 +39,8 @@ struct pp_substitution {
     struct pp_copy copies[PP_COPIES_MAX];
     struct pp_start starts[PP_STARTS];
 };
+
+/* cffi: end */
 
 enum pp_serving {
     PP_NOT_SERVED, /* a call like any other */

@@ -8,6 +8,8 @@
 
 #include "core/index.h"
 
+/* cffi: begin */
+
 /* A row of a catalog. `flags` are the catalog's own. */
 struct pp_row {
     int64_t path[2];   /* the path's key … */
@@ -68,5 +70,7 @@ enum pp_build_error pp_builder_fill(const struct pp_builder *builder, void *outp
                                     uint64_t ttl);
 
 void pp_builder_free(struct pp_builder *builder);
+
+/* cffi: end */
 
 #endif

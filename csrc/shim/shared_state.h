@@ -15,6 +15,8 @@
 
 #include <stdint.h>
 
+/* cffi: begin */
+
 #define PP_SHARED_STATE_MAGIC "pyparrot's state"
 #define PP_SHARED_STATE_SIZE (1u << 20)
 #define PP_SHARED_STATE_PATH "/proc/pyparrot/state"
@@ -76,6 +78,12 @@ struct pp_shared_state {
     uint32_t padding;
 };
 
+/* Set some of its flags. Workers and Python do it side by side, so neither may lose the other's. */
+static inline void pp_shared_state_set(struct pp_shared_state *state, uint32_t flags)
+{
+    __atomic_or_fetch(&state->flags, flags, __ATOMIC_RELEASE);
+}
+
 /* What all shims write: counters, and behind them the touch map. A word for each record
  * (pp_touch_word): the order of its first use, from 1 on, and PP_TOUCH_OPENED if it was opened. */
 #define PP_SHARED_USAGE_SIZE                                                                       \
@@ -96,5 +104,7 @@ struct pp_shared_usage {
     uint32_t programs[PP_PROGRAMS];
     uint32_t words[];
 };
+
+/* cffi: end */
 
 #endif

@@ -1,80 +1,45 @@
-"""Copies of C libraries with the shim in them, in the cache: one for each build of a library."""
+"""The copies of C libraries that a session serves; they lie in the cache, one for each build."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import threading
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi, lib
-from pyparrot.libc.elf import HEADER, SEGMENT
+from pyparrot.libc.elf import build_id
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
+    from pyparrot.core import Array, PpSubstitution
 
-_HEAD = 65536
-_NOTE = struct.Struct("<III")
-_NOTE_SEGMENT, _BUILD_ID = 4, 3
-
-
-def build_id(head: bytes) -> str | None:
-    """The build id (hexadecimal) of the ELF file that begins with *head*; None if it has none.
-
-    Format: the System V ABI; NT_GNU_BUILD_ID as GNU ld writes it.
-    """
-    if len(head) < HEADER.size or not head.startswith(b"\x7fELF\x02\x01"):
-        return None
-    fields = HEADER.unpack_from(head)
-    table, size, count = fields[5], fields[9], fields[10]
-    if size != SEGMENT.size or table + size * count > len(head):
-        return None
-    for number in range(count):
-        segment = SEGMENT.unpack_from(head, table + number * size)
-        end = segment[2] + segment[5]
-        if segment[0] == _NOTE_SEGMENT and end <= len(head):
-            found = _build_id_in(head[segment[2] : end])
-            if found:
-                return found.hex()
-    return None
-
-
-def _build_id_in(notes: bytes) -> bytes:
-    position = 0
-    while position + _NOTE.size <= len(notes):
-        name_size, size, kind = _NOTE.unpack_from(notes, position)
-        name = position + _NOTE.size
-        content = name + name_size + -name_size % 4
-        if kind == _BUILD_ID and notes[name : name + name_size] == b"GNU\0":
-            return notes[content : content + size]
-        position = content + size + -size % 4
-    return b""
+_HEAD = 65536  # bytes of a library in which its build id is looked for
 
 
 class LibcCopies:
-    """The patched copies that a session serves, with the *shim* of that file in them.
+    """The copies that a session serves, with the shim of the file *shim* in them.
 
-    *linker* is the session's ``struct pp_substitution *``.
+    What is ready is entered into *substitution*, where the engine finds it. Any thread may add.
     """
 
-    def __init__(self, store: ObjectStore, shim: str, linker: Any) -> None:
+    def __init__(self, store: ObjectStore, shim: str, substitution: PpSubstitution) -> None:
         self._store = store
         self._shim = shim
-        self._linker = linker
+        self._substitution = substitution
         self._lock = threading.Lock()
         with open(shim, "rb") as file:
             content = file.read()
             self._version = f"{zlib.crc32(content):08x}{len(content):x}"
         self._seen: set[tuple[int, ...]] = set()
-        self._files: list[Any] = []
+        self._files: list[Array[bytes]] = []  # C refers to these
 
     def add(self, descriptor: int) -> None:
-        """Serve a patched copy of the library that is open there, making it if need be.
+        """Serve a copy of the library that is open there; it is made if the cache has none.
 
-        `OSError` and `ValueError` if that can't be done.
+        A library is tried once. `OSError` and `ValueError` if it can't be done.
         """
         status = os.fstat(descriptor)
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -82,23 +47,30 @@ class LibcCopies:
             if key in self._seen:
                 return
             self._seen.add(key)
-        head = os.pread(descriptor, _HEAD, 0)
-        build = build_id(head) or self._digest(descriptor)
+        build = build_id(os.pread(descriptor, _HEAD, 0)) or self._digest(descriptor)
         name = f"{build}P.{status.st_size:x}.{self._version}"
         # It does not count: or every run that does nothing else would have to open the ledger.
         path = self._store.find(name, counts=False) or self._make(descriptor, name)
         with self._lock:
-            number = self._linker.copies_count
-            if number < lib.PP_COPIES_MAX:
-                copy = self._linker.copies[number]
-                copy.device, copy.inode, copy.size, copy.modified, copy.changed = key
-                if path is not None:
-                    self._files.append(ffi.new("char[]", os.fsencode(path)))
-                    copy.file = self._files[-1]
-                self._linker.copies_count = number + 1
+            self._enter(key, path)
+
+    def _enter(self, key: tuple[int, ...], path: str | None) -> None:
+        """Tell the engine; without *path* that there is nothing to be replaced in the library."""
+        number = self._substitution.copies_count
+        if number >= lib.PP_COPIES_MAX:
+            return
+        copy = self._substitution.copies[number]
+        copy.device, copy.inode, copy.size, copy.modified, copy.changed = key
+        if path is not None:
+            self._files.append(ffi.new("char[]", os.fsencode(path)))
+            copy.file = self._files[-1]
+        self._substitution.copies_count = number + 1  # last: the engine reads meanwhile
 
     def add_later(self, descriptor: int, complain: Callable[[Exception], None]) -> None:
-        """The same in a thread of its own; the descriptor is closed in the end."""
+        """The same in a thread of its own, which closes the descriptor.
+
+        *complain* is called there if it can't be done.
+        """
 
         def work() -> None:
             try:
@@ -108,7 +80,7 @@ class LibcCopies:
             finally:
                 os.close(descriptor)
 
-        threading.Thread(target=work, name="patch", daemon=True).start()
+        threading.Thread(target=work, name="libc-copy", daemon=True).start()
 
     def _digest(self, descriptor: int) -> str:
         import hashlib  # it takes long to load, and nearly every library has a build id
@@ -117,15 +89,15 @@ class LibcCopies:
             return hashlib.sha1(file.read()).hexdigest()
 
     def _make(self, descriptor: int, name: str) -> str | None:
-        from pyparrot.libc.copy import make_patched
+        from pyparrot.libc.copy import make_copy
 
         def make() -> str | None:
             output = self._store.temporary_file()
             try:
-                if not make_patched(f"/proc/self/fd/{descriptor}", self._shim, output):
+                if not make_copy(f"/proc/self/fd/{descriptor}", self._shim, output):
                     return None
                 with open(output, "rb") as file:
-                    # Whoever loads it is not to find half of it after a crash.
+                    # After a crash no program may find half of it.
                     os.fsync(file.fileno())
                 return self._store.add(name, output)
             finally:

@@ -1,4 +1,4 @@
-"""A copy of a C library with the shim in it.
+"""Makes a copy of a C library with the shim in it.
 
 Behind all that is loaded of the library come a stub for each site, and the shim. A site jumps to
 its stub, and the stub to the shim, which returns behind the site. So nothing has to be loaded,
@@ -7,93 +7,47 @@ relocated or written to when a program starts: the dynamic linker maps two segme
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from pyparrot.libc.elf import HEADER, SEGMENT
-from pyparrot.libc.frames import STUB, frames
-from pyparrot.libc.image import (
+from pyparrot.libc.arch import Arch, Site, arch_of
+from pyparrot.libc.elf import (
     DYNAMIC,
     EH_FRAME,
     EXECUTE,
-    LARGEST,
+    HEADER,
     LOAD,
     PROGRAM_HEADERS,
     READ,
+    SEGMENT,
     WRITE,
-    Image,
     Segment,
 )
-from pyparrot.libc.sites import COMPARISONS, Site, find_sites
+from pyparrot.libc.frames import Stub, frames
+from pyparrot.libc.image import LARGEST, Image
 
-_PAGE = 4096
-_JUMP = struct.Struct("<Bi")
-_TRAP = b"\xcc"  # int3
-
-
-class _Shim(NamedTuple):
-    """The shim as it was linked: its *code* to address 0, its memory, all zeros, behind it."""
-
-    image: Image
-    code: bytes
-    memory: int
-    end: int
-    entries: list[int]
+_NEW_SEGMENTS = 2
 
 
-def make_patched(source: str, shim: str, target: str) -> int:
+def make_copy(source: str, shim: str, target: str) -> int:
     """Write the copy of the library *source* with *shim* in it to the new file *target*.
 
     Gives the number of sites; with none there is no file. `ValueError` if *source* is not a shared
-    library for x86-64 or is broken, `OSError` if it cannot be read or *target* cannot be written.
+    library, is broken, or is for a CPU that is not supported. `OSError` if it cannot be read or
+    *target* cannot be written: *target* may be incomplete then.
     """
     library = _image(source)
-    sites = find_sites(library)
+    arch = arch_of(library.header.machine)
+    sites = arch.find_sites(library)
     if not sites:
         return 0
-    added = _shim(shim)
-    # Offset and address are the same: above all that is loaded, behind all that is in the file.
-    last = library.loads[-1]
-    address = _up(max(len(library.data), last.address + last.memory_size), _PAGE)
-    headers_size = (len(library.segments) + 2) * SEGMENT.size
-    first = _up(address + headers_size, STUB)
-    stubs = range(first, first + len(sites) * STUB, STUB)
-    places = [(stub, site.address + site.length) for site, stub in zip(sites, stubs)]
-    unwinding_at = first + len(sites) * STUB
-    # How long it is does not depend on where the shim comes to lie.
-    unwinding, _ = frames(library, unwinding_at, places, added.image, 0)
-    base = _up(unwinding_at + len(unwinding), _PAGE)
-    unwinding, table = frames(library, unwinding_at, places, added.image, base)
-    if base + added.end > LARGEST:
-        raise ValueError("no room for the shim")
-    code = b"".join(
-        _stub(site, stub, base + added.entries[site.comparison]) for site, stub in zip(sites, stubs)
-    )
-    own = [
-        _load(READ | EXECUTE, address, base + len(added.code) - address),
-        _load(READ | WRITE, base + added.memory, 0, added.end - added.memory),
-    ]
-    headers = _headers(library, own, address, table, unwinding_at + len(unwinding) - table)
-    fields = list(library.header)
-    fields[5], fields[10] = address, len(headers)
-    # At once: a file that is written in one piece lies in large pages in the kernel's cache, and
-    # every program maps it.
-    content = bytearray(base + added.memory)  # what is loaded begins within the file
-    pieces = [
-        (0, library.data),
-        (0, HEADER.pack(*fields)),
-        (address, b"".join(SEGMENT.pack(*header) for header in headers)),
-        (first, code + unwinding),
-        (base, added.code),
-    ]
-    pieces += [
-        (library.offset(site.address), _jump(site.address, stub).ljust(site.length, _TRAP))
-        for site, stub in zip(sites, stubs)
-    ]
-    for offset, piece in pieces:
-        content[offset : offset + len(piece)] = piece
+    content = _Copy(library, _shim(shim, library, arch), sites, arch).content()
     with open(target, "xb", buffering=0) as file:
-        file.write(content)
+        # At once: a file that is written in one piece lies in large pages in the kernel's cache,
+        # and every program maps it.
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
     return len(sites)
 
 
@@ -102,41 +56,110 @@ def _image(file: str) -> Image:
         return Image(opened.read(LARGEST + 1))
 
 
-def _shim(file: str) -> _Shim:
-    """`ValueError` if it is not linked as setup.py does it."""
+class _Shim(NamedTuple):
+    """The shim as it was linked: its *code* to address 0, its memory, all zeros, behind it.
+
+    *memory* and *end* are addresses, and so are the *entries*, one for each of `Arch.ENTRIES`.
+    """
+
+    image: Image
+    code: bytes
+    memory: int
+    end: int
+    entries: list[int]
+
+
+def _shim(file: str, library: Image, arch: Arch) -> _Shim:
+    """`ValueError` if it is not linked as setup.py does it, or for another CPU than *library*."""
     image = _image(file)
+    if image.header.machine != library.header.machine:
+        raise ValueError(f"{file}: a shim for another CPU")
     if len(image.loads) != 2 or image.loads[0].address or image.has_relocations:
         raise ValueError(f"{file}: no shim")
     code, memory = image.loads
-    entries = [image.address_of(b"pp_enter_%d" % number) for number in range(len(COMPARISONS))]
+    entries = [image.address_of(name) for name in arch.ENTRIES]
     inside = [entry for entry in entries if entry is not None and entry < code.file_size]
     # What the linker notes for a loader stands in it; anything else would be lost.
     noted = sum(each.file_size for each in image.segments if each.type == DYNAMIC)
-    start = memory.address - memory.address % _PAGE
+    start = memory.address - memory.address % arch.PAGE_SIZE
     if len(inside) < len(entries) or memory.file_size > noted or start < code.memory_size:
         raise ValueError(f"{file}: no shim")
     end = memory.address + memory.memory_size
     return _Shim(image, image.read(0, code.file_size), start, end, inside)
 
 
-def _headers(
-    library: Image, own: list[Segment], start: int, table: int, table_size: int
-) -> list[Segment]:
-    """The program headers at *start*, with *own* segments and the unwinder's *table*."""
-    size = (len(library.segments) + len(own)) * SEGMENT.size
-    moved = {
-        PROGRAM_HEADERS: _extent(start, size),
-        EH_FRAME: _extent(table, table_size),
-    }
-    headers = [each._replace(**moved.get(each.type, {})) for each in library.segments]
-    last = max(index for index, each in enumerate(headers) if each.type == LOAD)
-    headers[last + 1 : last + 1] = own
-    return headers
+class _Copy:
+    """Where everything lies in a copy; offset and address of what is added are the same.
 
+    These are: program headers, stubs, what the unwinder needs, and the shim, in this order.
+    """
 
-def _load(flags: int, address: int, size: int, memory_size: int = 0) -> Segment:
-    memory_size = memory_size or size
-    return Segment(LOAD, flags, address, address, address, size, memory_size, _PAGE)
+    def __init__(self, library: Image, shim: _Shim, sites: list[Site], arch: Arch) -> None:
+        self._library = library
+        self._shim = shim
+        self._sites = sites
+        self._arch = arch
+        # Above all that is loaded, behind all that is in the file.
+        last = library.loads[-1]
+        self._start = _up(max(len(library.data), last.address + last.memory_size), arch.PAGE_SIZE)
+        headers_size = (len(library.segments) + _NEW_SEGMENTS) * SEGMENT.size
+        first = _up(self._start + headers_size, arch.STUB_SIZE)
+        self._unwinding = first + len(sites) * arch.STUB_SIZE
+        self._stubs = range(first, self._unwinding, arch.STUB_SIZE)
+        unwinding, _ = self._frames(0)
+        self._base = _up(self._unwinding + len(unwinding), arch.PAGE_SIZE)
+        if self._base + shim.end > LARGEST:
+            raise ValueError("no room for the shim")
+
+    def content(self) -> bytearray:
+        """The whole file."""
+        content = bytearray(self._base + self._shim.memory)  # what is loaded begins in the file
+        for offset, piece in self._pieces():
+            content[offset : offset + len(piece)] = piece
+        return content
+
+    def _pieces(self) -> Iterator[tuple[int, bytes]]:
+        """What stands where; what comes later replaces what came before."""
+        unwinding, table = self._frames(self._base)
+        headers = self._headers(table, self._unwinding + len(unwinding) - table)
+        header = self._library.header._replace(phoff=self._start, phnum=len(headers))
+        yield 0, self._library.data
+        yield 0, HEADER.pack(*header)
+        yield self._start, b"".join(SEGMENT.pack(*each) for each in headers)
+        yield self._unwinding, unwinding
+        yield self._base, self._shim.code
+        for site, stub in zip(self._sites, self._stubs):
+            entry = self._base + self._shim.entries[site.entry]
+            yield stub, self._arch.stub(site, stub, entry)
+            yield self._library.offset(site.address), self._arch.jump(site, stub)
+
+    def _frames(self, base: int) -> tuple[bytes, int]:
+        """What the unwinder needs if the shim lies at *base*; its size is the same for all."""
+        stubs = [
+            Stub(address, site.address + site.length)
+            for site, address in zip(self._sites, self._stubs)
+        ]
+        return frames(self._arch, self._library, self._unwinding, stubs, self._shim.image, base)
+
+    def _headers(self, table: int, table_size: int) -> list[Segment]:
+        """The program headers, with the new segments and the unwinder's *table*."""
+        size = (len(self._library.segments) + _NEW_SEGMENTS) * SEGMENT.size
+        moved = {
+            PROGRAM_HEADERS: _extent(self._start, size),
+            EH_FRAME: _extent(table, table_size),
+        }
+        headers = [each._replace(**moved.get(each.type, {})) for each in self._library.segments]
+        last = max(index for index, each in enumerate(headers) if each.type == LOAD)
+        headers[last + 1 : last + 1] = self._new_segments()
+        return headers
+
+    def _new_segments(self) -> list[Segment]:
+        """All that is added but the shim's memory, and that memory: zeros, not in the file."""
+        start, memory = self._start, self._base + self._shim.memory
+        size = self._base + len(self._shim.code) - start
+        code = Segment(LOAD, READ | EXECUTE, start, start, start, size, size, self._arch.PAGE_SIZE)
+        zeros = {**_extent(memory, 0), "memory_size": self._shim.end - self._shim.memory}
+        return [code, code._replace(flags=READ | WRITE, **zeros)]
 
 
 def _extent(address: int, size: int) -> dict[str, int]:
@@ -147,22 +170,6 @@ def _extent(address: int, size: int) -> dict[str, int]:
         "file_size": size,
         "memory_size": size,
     }
-
-
-def _stub(site: Site, address: int, entry: int) -> bytes:
-    """The code at *address* that *site* jumps to: on to the shim's *entry* for its comparison.
-
-    It may use %r11, which a system call overwrites. The shim finds in it where to return to, after
-    the same comparison.
-    """
-    back = site.address + site.length
-    code = b"\x4c\x8d\x1d" + struct.pack("<i", back - (address + 7))  # lea back(%rip),%r11
-    code += _jump(address + len(code), entry)
-    return code.ljust(STUB, _TRAP)
-
-
-def _jump(source: int, target: int) -> bytes:
-    return _JUMP.pack(0xE9, target - (source + _JUMP.size))
 
 
 def _up(number: int, unit: int) -> int:

@@ -1,4 +1,4 @@
-"""What the unwinder has to know of the stubs.
+"""What the unwinder has to know of the stubs and of the shim.
 
 A thread that is cancelled in a stub, or whose signal handler takes a backtrace there, has to be
 unwound. A stub has no frame of its own: it is made to look as if the site had called it, with a
@@ -9,33 +9,36 @@ return address that is computed from the program counter. Source of the format: 
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
+from pyparrot.libc.arch import Arch
 from pyparrot.libc.image import TABLE, TABLE_ENTRY, TABLE_FORMAT, Image
 
-STUB = 64
-"""Bytes from one stub to the next; each begins at a multiple of it."""
 
-# Version 1, augmentation "zR", units of 1 and -8 bytes, return address in column 16; offsets are
-# signed 32 bits from the field. At first the canonical frame address is %rsp + 0.
-_COMMON = b"\x01zR\0\x01\x78\x10\x01\x1b" + b"\x0c\x07\x00"
+class Stub(NamedTuple):
+    """The *address* of a stub, and the address to which the program returns from it."""
+
+    address: int
+    back: int
 
 
 def frames(
-    library: Image, address: int, stubs: list[tuple[int, int]], shim: Image, base: int
+    arch: Arch, library: Image, address: int, stubs: list[Stub], shim: Image, base: int
 ) -> tuple[bytes, int]:
-    """Descriptions of *stubs* (address, where it returns to), then a table of all functions.
+    """Descriptions of *stubs*, then a table of all functions: bytes that are to stand at *address*.
 
-    Those of *shim*, which is loaded at *base*, are among them. The bytes are to stand at *address*;
-    the number is the address of the table, which takes the place of the one that *library* has.
+    The functions of *library* and those of *shim*, which is loaded at *base*, are in the table. The
+    number is its address: it takes the place of the one that *library* has. How many bytes there
+    are does not depend on the addresses.
     """
-    content = bytearray(_record(0, _COMMON))
+    content = bytearray(_record(0, arch.FRAME_RULES))
     entries = list(library.frames.entries)
     entries += [(base + start, base + description) for start, description in shim.frames.entries]
-    for stub, back in stubs:
+    for stub in stubs:
         description = address + len(content)
-        entries.append((stub, description))
-        place = struct.pack("<iIB", stub - (description + 8), STUB, 0)
-        content += _record(len(content) + 4, place + _return_to(back - stub))
+        entries.append((stub.address, description))
+        place = struct.pack("<iIB", stub.address - (description + 8), arch.STUB_SIZE, 0)
+        content += _record(len(content) + 4, place + arch.return_rule(stub.back - stub.address))
     content += bytes(4)  # the end
     table = address + len(content)
     content += TABLE.pack(*TABLE_FORMAT, library.frames.first - (table + 4), len(entries))
@@ -48,11 +51,3 @@ def _record(common: int, content: bytes) -> bytes:
     """One entry: its length, how far before it its common part is (0: it is one), its content."""
     content += bytes(-len(content) % 4)
     return struct.pack("<II", 4 + len(content), common) + content
-
-
-def _return_to(distance: int) -> bytes:
-    """The rule that the return address is *distance* from the beginning of the stub."""
-    expression = b"\x80\x00"  # DW_OP_breg16: the program counter
-    expression += struct.pack("<BbB", 0x09, -STUB, 0x1A)  # DW_OP_const1s, DW_OP_and
-    expression += struct.pack("<BiB", 0x0D, distance, 0x22)  # DW_OP_const4s, DW_OP_plus
-    return b"\x16\x10" + bytes([len(expression)]) + expression  # DW_CFA_val_expression of column 16

@@ -1,8 +1,8 @@
-"""What an x86-64 shared library holds, read with every offset checked.
+"""What a shared library holds, read with every offset checked.
 
 The file may be any that a program asks for: whatever is wrong with it is a `ValueError`.
-Source of the format: the System V ABI and its x86-64 supplement, elf(5); for the table of
-functions the Linux Standard Base, "Exception Frames".
+Source of the format: the System V ABI, elf(5); for the table of functions the Linux Standard Base,
+"Exception Frames".
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
-from pyparrot.libc.elf import HEADER, SEGMENT
+from pyparrot.libc.elf import EH_FRAME, LOAD, SHARED_OBJECT, WRITE, read_headers, reader_of
 
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQq")
 _DESCRIPTION = struct.Struct("<IIiI")
 
-LOAD, DYNAMIC, PROGRAM_HEADERS, EH_FRAME = 1, 2, 6, 0x6474E550  # PT_…
-EXECUTE, WRITE, READ = 1, 2, 4  # PF_…
 _RELOCATIONS, _COMPACT, _DYNAMIC_SYMBOLS, _SYMBOLS = 4, 19, 11, 2  # SHT_…
 
 # .eh_frame_hdr: version 1; signed 32 bit offsets, the frames' from the field, the table's from its
@@ -34,19 +32,7 @@ LARGEST = 64 << 20
 """Bytes of the largest library that is looked at, in its file and in memory."""
 
 _MOST_SEGMENTS = 64
-
-
-class Segment(NamedTuple):
-    """One program header, the fields in the order of the file."""
-
-    type: int
-    flags: int
-    offset: int
-    address: int
-    physical: int
-    file_size: int
-    memory_size: int
-    alignment: int
+_VERSION = 1  # EV_CURRENT
 
 
 class Function(NamedTuple):
@@ -68,38 +54,35 @@ class Frames(NamedTuple):
 
 
 class Image:
-    """The shared library whose file holds *data*; addresses are those that the file names."""
+    """The shared library whose file holds *data*; addresses are those that the file names.
+
+    `ValueError` if it is no shared library, or one that cannot be looked into. For which CPU it is
+    the header says.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         if len(data) > LARGEST:
             raise ValueError("too large")
-        self.header = self._unpack(HEADER, 0)
-        ident, kind, machine = self.header[:3]
-        if ident[:7] != b"\x7fELF\x02\x01\x01" or kind != 3 or machine != 62:
-            raise ValueError("no shared library for x86-64")
-        self.entry, self.phoff, self.shoff = self.header[4:7]
-        phentsize, phnum, shentsize, shnum = self.header[9:13]
-        if phentsize != SEGMENT.size or not 0 < phnum <= _MOST_SEGMENTS:
-            raise ValueError("no sane program headers")
-        if not shnum or shentsize != _SECTION.size:  # they tell of symbols and relocations
-            raise ValueError("no sane section headers")
-        self._section_count = shnum
-        self.segments = [
-            Segment(*self._unpack(SEGMENT, self.phoff + number * SEGMENT.size))
-            for number in range(phnum)
-        ]
+        self.header, self.segments = read_headers(reader_of(data))
+        if self.header.ident[6] != _VERSION or self.header.type != SHARED_OBJECT:
+            raise ValueError("no shared library")
+        if not 0 < len(self.segments) <= _MOST_SEGMENTS:
+            raise ValueError("unsupported program headers")
+        # They tell of symbols and relocations.
+        if not self.header.shnum or self.header.shentsize != _SECTION.size:
+            raise ValueError("unsupported section headers")
         self.loads = [segment for segment in self.segments if segment.type == LOAD]
         self._check_loads()
 
     def _check_loads(self) -> None:
-        """Loaded segments lie in the file, ascend, and keep clear of each other."""
+        """Loaded segments lie in the file, ascend, and do not overlap."""
         end = 0
         for load in self.loads:
             if load.file_size > load.memory_size or load.memory_size > LARGEST:
-                raise ValueError("a segment of no sane size")
+                raise ValueError("unsupported segment size")
             if load.address < end or load.address + load.memory_size > LARGEST:
-                raise ValueError("a segment at no sane address")
+                raise ValueError("unsupported segment address")
             if load.offset + load.file_size > len(self.data):
                 raise ValueError("a segment behind the end of the file")
             end = load.address + load.memory_size
@@ -176,8 +159,8 @@ class Image:
     @cached_property
     def _sections(self) -> list[tuple[int, ...]]:
         return [
-            self._unpack(_SECTION, self.shoff + number * _SECTION.size)
-            for number in range(self._section_count)
+            self._unpack(_SECTION, self.header.shoff + number * _SECTION.size)
+            for number in range(self.header.shnum)
         ]
 
     def _contents(self, section: tuple[int, ...], unit: int) -> memoryview:
@@ -211,7 +194,7 @@ class Image:
         These are entry point, symbols, functions, addends of relocations, and all words of
         writable memory, where compact relocations (SHT_RELR) have their addends.
         """
-        found = {self.entry, *self._starts}
+        found = {self.header.entry, *self._starts}
         for section in self._sections:
             if section[1] in {_SYMBOLS, _DYNAMIC_SYMBOLS}:
                 symbols = self._contents(section, _SYMBOL.size)

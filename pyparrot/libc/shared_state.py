@@ -6,11 +6,12 @@ import mmap
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
+    from pyparrot.core import Pointer, PpMount, PpSharedMount, PpSharedState
     from pyparrot.libc.shared_usage import SharedUsage
     from pyparrot.tree.index import Index
     from pyparrot.tree.snapshot import Snapshot
@@ -28,7 +29,7 @@ class Shown(NamedTuple):
     """
 
     hash: int
-    record: Any
+    record: PpMount
     number: int
     snapshot: Snapshot | None
 
@@ -49,9 +50,9 @@ class SharedState:
         self._lock = threading.Lock()
         self._memory = mmap.mmap(self.descriptor, _SIZE)
         self._buffer = ffi.from_buffer(self._memory, require_writable=True)
-        self.pointer = ffi.cast("struct pp_shared_state *", self._buffer)
+        self.pointer: PpSharedState = ffi.cast("struct pp_shared_state *", self._buffer)
         self.pointer.used = ffi.sizeof("struct pp_shared_state")
-        self.pointer.magic = ffi.string(lib.PP_SHARED_STATE_MAGIC)
+        ffi.memmove(self.pointer.magic, lib.PP_SHARED_STATE_MAGIC, len(self.pointer.magic))
         self._texts: dict[bytes, int] = {}
         self._is_full = False
         self._told: set[tuple[int, int]] = set()
@@ -72,7 +73,7 @@ class SharedState:
 
     def count(self) -> None:
         """Have what is answered where counted."""
-        self.pointer.flags |= lib.PP_SHARED_COUNTS
+        lib.pp_shared_state_set(self.pointer, lib.PP_SHARED_COUNTS)
 
     def show(
         self, mounts: Sequence[Shown], refusals: Iterable[Refusal], depth: int, covers: bool
@@ -80,7 +81,7 @@ class SharedState:
         """Replace the table of mounts. *covers*: one is where something real is, too."""
         with self._lock:
             if covers:
-                self.pointer.flags |= lib.PP_SHARED_COVERS
+                lib.pp_shared_state_set(self.pointer, lib.PP_SHARED_COVERS)
             refused = list(refusals)
             table = ffi.new("struct pp_shared_table *", (depth, len(mounts), len(refused), 0))
             content = bytes(ffi.buffer(table))
@@ -120,7 +121,7 @@ class SharedState:
         if offset:
             self.pointer.catalogs = offset
 
-    def _mount(self, shown: Shown) -> Any:
+    def _mount(self, shown: Shown) -> PpSharedMount:
         given = shown.record
         mount = ffi.new("struct pp_shared_mount *")
         mount.hash, mount.device, mount.blocks = shown.hash, given.device, given.blocks
@@ -135,7 +136,7 @@ class SharedState:
                 mount.covered = self._text(bytes(ffi.buffer(hashes)))
         return mount
 
-    def _text_of(self, text: Any) -> int:
+    def _text_of(self, text: Pointer[bytes]) -> int:
         return self._text(ffi.string(text))
 
     def _text(self, content: bytes) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
+    from pyparrot.core import Pointer, PpRecord, PpSharedUsage
     from pyparrot.tree.index import Index
 
 
@@ -24,7 +25,7 @@ class Touch(NamedTuple):
 
     order: int
     is_opened: bool
-    record: Any
+    record: PpRecord
 
 
 class SharedUsage:
@@ -35,13 +36,12 @@ class SharedUsage:
         os.ftruncate(descriptor, lib.PP_SHARED_USAGE_SIZE)
         self._memory = mmap.mmap(descriptor, lib.PP_SHARED_USAGE_SIZE)
         self._buffer = ffi.from_buffer(self._memory, require_writable=True)
-        self.pointer = ffi.cast("struct pp_shared_usage *", self._buffer)
+        self.pointer: PpSharedUsage = ffi.cast("struct pp_shared_usage *", self._buffer)
         self.file = f"/proc/{os.getpid()}/fd/{descriptor}"
 
-    def words(self, start: int) -> Any:
+    def words(self, start: int) -> Pointer[int]:
         """The words of the touch map from number *start* on (``uint32_t *``)."""
-        words = ffi.cast("char *", self.pointer) + ffi.sizeof("struct pp_shared_usage") + 4 * start
-        return ffi.cast("uint32_t *", words)
+        return self.pointer.words + start
 
     def touches(self, start: int, index: Index) -> Iterator[Touch]:
         """What was used of *index*, whose words begin at number *start*; in no order."""

@@ -11,7 +11,7 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi, lib
 from pyparrot.errors import PyparrotError
@@ -19,6 +19,7 @@ from pyparrot.run.mounts import MountTable
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
+    from pyparrot.core import PpCall, PpPlace
     from pyparrot.libc.copies import LibcCopies
     from pyparrot.run.mounts import Mount
     from pyparrot.transport import SingleFlight
@@ -38,7 +39,7 @@ class Fetcher:
 
     *mount* is called for names that are missing in a directory where mounts come by themselves;
     *complain* gets one line about each failure, *detail* one about each thing that was got, with
-    its level (see ``-v``); *libraries* are patched for the shim.
+    its level (see ``-v``); *libraries* makes copies of C libraries with the shim.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Fetcher:
             lib.PP_NEEDS_TELLING: self._tell,
         }
 
-    def __call__(self, call: Any, need: int) -> None:
+    def __call__(self, call: PpCall, need: int) -> None:
         """Get it; `OSError` with a fitting errno if it can't be had."""
         started = time.monotonic()
         try:
@@ -86,7 +87,7 @@ class Fetcher:
         finally:
             self.waited += time.monotonic() - started
 
-    def _mount_point(self, call: Any) -> None:
+    def _mount_point(self, call: PpCall) -> None:
         place = call.asking
         found = self._table.find(place.mount)
         path = found.path
@@ -107,7 +108,7 @@ class Fetcher:
 
         return SingleFlight()
 
-    def _catalog(self, call: Any) -> None:
+    def _catalog(self, call: PpCall) -> None:
         place = call.asking
         mount, repository = self._mounted(place)
         need = repository.snapshot.needed(place.walk)
@@ -115,15 +116,15 @@ class Fetcher:
         self._table.has_grown(mount)
         self._detail(2, mount.path + need.mountpoint + b": catalog at hand")
 
-    def _mounted(self, place: Any) -> tuple[Mount, Repository]:
+    def _mounted(self, place: PpPlace) -> tuple[Mount, Repository]:
         mount = self._table.find(place.mount)
         assert mount.repository is not None
         return mount, mount.repository
 
-    def _view(self, call: Any) -> None:
+    def _view(self, call: PpCall) -> None:
         self._make_view(call.asking)
 
-    def _make_view(self, place: Any) -> str:
+    def _make_view(self, place: PpPlace) -> str:
         from pyparrot.cache import views
 
         mount, repository = self._mounted(place)
@@ -135,19 +136,19 @@ class Fetcher:
         self._detail(2, mount.path + path + b": made ready")
         return os.fsdecode(view)
 
-    def _program(self, call: Any) -> None:
+    def _program(self, call: PpCall) -> None:
         """A copy of the program ``file`` whose interpreter is the view of what was found."""
         from pyparrot.cache import views
-        from pyparrot.libc import elf
+        from pyparrot.libc.interpreter import copy_with_interpreter
 
         interpreter = os.fsencode(self._make_view(call.asking))
         source = ffi.string(call.file)
         copy = ffi.string(ffi.addressof(call.buffer, _PATH))
         views.make_file(
-            self._store, copy, lambda name: elf.copy_with_interpreter(source, name, interpreter)
+            self._store, copy, lambda name: copy_with_interpreter(source, name, interpreter)
         )
 
-    def _attribute(self, call: Any) -> None:
+    def _attribute(self, call: PpCall) -> None:
         from pyparrot.sources import magic_xattrs
 
         _, repository = self._mounted(call.asking)
@@ -161,8 +162,8 @@ class Fetcher:
             ffi.memmove(call.buffer, value, size)
             call.answer = size
 
-    def _patch(self, call: Any) -> None:
-        """Make a patched copy of the library that ``answer`` has open, for who loads it next."""
+    def _patch(self, call: PpCall) -> None:
+        """Make a copy, with the shim, of the library that ``answer`` has open."""
         call.asked = 1
         descriptor = call.answer
         if self._libraries is None:
@@ -172,7 +173,7 @@ class Fetcher:
                 descriptor, lambda error: self._detail(1, str(error).encode())
             )
 
-    def _tell(self, call: Any) -> None:
+    def _tell(self, call: PpCall) -> None:
         call.asked = 1
         why = ffi.string(call.text).decode()
         self._detail(1, f"process {call.answer} runs without the shim: {why}".encode())

@@ -6,12 +6,14 @@ import itertools
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyparrot.core import ffi, lib
 from pyparrot.libc.shared_state import Refusal, SharedState, Shown
 
 if TYPE_CHECKING:
+    from pyparrot.core import Array, PpMount
     from pyparrot.tree.base import Repository
 
 BLOCK_SIZE = 4096
@@ -28,7 +30,7 @@ class Mount(NamedTuple):
     path: bytes
     repository: Repository | None
     view: str
-    record: Any
+    record: PpMount
     number: int
 
 
@@ -54,7 +56,7 @@ class MountTable:
         self.namespace.views, self.namespace.views_length = text, len(text) - 1
         self._publish()
 
-    def _text(self, content: bytes) -> Any:
+    def _text(self, content: bytes) -> Array[bytes]:
         text = ffi.new("char[]", content)
         self._kept.append(text)
         return text
@@ -125,7 +127,7 @@ class MountTable:
         if self._shared_state is not None:
             self._shared_state.tell(_shown(mount, 0))
 
-    def find(self, record: Any) -> Mount:
+    def find(self, record: PpMount) -> Mount:
         """The mount of a ``struct pp_mount *``."""
         return self._by_record[_address(record)]
 
@@ -138,7 +140,7 @@ class MountTable:
         """What is mounted at *path*."""
         return self._mounts.get(path)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Mount]:
         return iter(list(self._mounts.values()))
 
     def _publish(self) -> None:
@@ -178,7 +180,7 @@ def _hash(path: bytes) -> int:
     return value
 
 
-def _address(record: Any) -> int:
+def _address(record: PpMount) -> int:
     return int(ffi.cast("uintptr_t", record))
 
 

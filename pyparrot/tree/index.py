@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pyparrot.core import ffi, lib
 from pyparrot.sources.cvmfs.catalog import (
@@ -23,6 +23,9 @@ from pyparrot.sources.cvmfs.catalog import (
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import DIGEST_SIZE, Algorithm, ContentHash
+
+if TYPE_CHECKING:
+    from pyparrot.core import PpRecord
 
 ROOT_HASH: int = lib.PP_HASH_ROOT
 """The path hash of a repository's root directory."""
@@ -91,11 +94,11 @@ def build(catalog: Source, name: ContentHash, root: bytes, root_hash: int, file:
         raise BadCatalogError(f"catalog {name}: {error}") from None
     builder = ffi.gc(
         lib.pp_builder_new(
-            ffi.from_buffer(rows),
+            ffi.from_buffer("struct pp_row[]", rows),
             row_count,
             ffi.from_buffer(texts),
             len(texts),
-            ffi.from_buffer(chunks),
+            ffi.from_buffer("struct pp_chunk[]", chunks),
             len(chunks) // _CHUNK.size,
             path_hash(root),
             root_hash,
@@ -263,7 +266,7 @@ class Index:
         header = self.pointer.header
         return ContentHash(bytes(header.catalog), Algorithm(header.algorithm))
 
-    def node(self, record: Any) -> Node:
+    def node(self, record: PpRecord) -> Node:
         """What *record* (a ``struct pp_record *`` of this index) says.
 
         `BadCatalogError` if that can't be.
@@ -294,7 +297,7 @@ class Index:
             xattrs=attributes,
         )
 
-    def path_of(self, record: Any) -> bytes:
+    def path_of(self, record: PpRecord) -> bytes:
         """The path of *record* in the repository."""
         names: list[bytes] = []
         while record != lib.pp_index_root(self.pointer) and len(names) < _DEEPEST:
@@ -302,7 +305,7 @@ class Index:
             record = lib.pp_index_record(self.pointer, record.parent)
         return b"/".join([self.path, *reversed(names)])
 
-    def children(self, record: Any) -> Iterator[Node]:
+    def children(self, record: PpRecord) -> Iterator[Node]:
         """What the directory *record* holds, hidden names left out, in the order of their bytes."""
         child = lib.pp_index_record(self.pointer, record.first_child)
         for _ in range(record.children):
@@ -312,7 +315,7 @@ class Index:
                 yield self.node(child)
             child = lib.pp_index_next(self.pointer, child)
 
-    def _extra(self, record: Any) -> tuple[tuple[Chunk, ...], bytes]:
+    def _extra(self, record: PpRecord) -> tuple[tuple[Chunk, ...], bytes]:
         size = ffi.new("size_t *")
         extra = lib.pp_index_extra(self.pointer, record, size)
         if extra == ffi.NULL:

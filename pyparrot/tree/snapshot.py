@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from pyparrot.core import ffi, lib
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
 from pyparrot.tree.index import BadCatalogError, Index, Node
+
+if TYPE_CHECKING:
+    from pyparrot.core import PpIndex, PpRecord, PpSnapshot, PpWalk
 
 _FIRST_CAPACITY = 64
 
@@ -22,7 +25,7 @@ class Found(NamedTuple):
 
     node: Node
     catalog: Index
-    record: Any
+    record: PpRecord
     path: bytes
 
 
@@ -87,7 +90,7 @@ class Snapshot:
         self._grow(_FIRST_CAPACITY)
 
     @property
-    def pointer(self) -> Any:
+    def pointer(self) -> PpSnapshot:
         """The ``struct pp_snapshot *`` of now: another one once the snapshot has grown."""
         return self._pointer
 
@@ -178,20 +181,20 @@ class Snapshot:
         lib.pp_expand(target, length, self._environment, output, size)
         return bytes(ffi.buffer(output, size))
 
-    def _index(self, pointer: Any) -> Index:
+    def _index(self, pointer: PpIndex) -> Index:
         return self._addresses[int(ffi.cast("uintptr_t", pointer))]
 
-    def found(self, walk: Any) -> Found:
+    def found(self, walk: PpWalk) -> Found:
         """What a ``struct pp_walk *`` of this snapshot has found."""
         index = self._index(walk.index)
         return Found(index.node(walk.record), index, walk.record, _path(walk))
 
-    def needed(self, walk: Any) -> NeedCatalog:
+    def needed(self, walk: PpWalk) -> NeedCatalog:
         """The catalog that a ``struct pp_walk *`` of this snapshot stopped for."""
         record = walk.record
         name = ContentHash(bytes(record.digest), Algorithm(record.storage & 7))
         return NeedCatalog(_path(walk), name, walk.hash, bool(record.flags & lib.PP_BIND))
 
 
-def _path(walk: Any) -> bytes:
+def _path(walk: PpWalk) -> bytes:
     return bytes(ffi.buffer(walk.path, walk.path_length))

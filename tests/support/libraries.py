@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyparrot.libc.elf import SEGMENT
-from pyparrot.libc.image import EH_FRAME, PROGRAM_HEADERS, Image, Segment
+from pyparrot.libc.elf import EH_FRAME, PROGRAM_HEADERS, SEGMENT, Segment
+from pyparrot.libc.image import Image
 from pyparrot.libc.substitution import LIBRARY
 
 PAGE = 4096
@@ -96,7 +96,7 @@ COMPARISON_TEXTS = (
     "cmp $0xfffff001, %eax",
     "cmp $0xfffff000, %eax",
 )
-"""What `pyparrot.libc.sites.COMPARISONS` are, in their order."""
+"""What `pyparrot.libc.arch.x86_64.sites.COMPARISONS` are, in their order."""
 
 # Four functions that stat, by the four comparisons; they return 1 if that failed, else 0.
 CALLS = "".join(
@@ -152,7 +152,7 @@ def check_segments(before: Image, after: Image, shim: Image) -> None:
     assert memory.address + memory.memory_size == end
     assert after.read(base, shim.loads[0].file_size) == shim.read(0, shim.loads[0].file_size)
 
-    assert (after.phoff, after.shoff) == (code.offset, before.shoff)
+    assert (after.header.phoff, after.header.shoff) == (code.offset, before.header.shoff)
     kept = [each for each in after.segments if each not in (code, memory)]
     for old, new in zip(before.segments, kept):
         assert new.type == old.type
@@ -163,5 +163,5 @@ def check_segments(before: Image, after: Image, shim: Image) -> None:
         assert code.address <= new.address
         assert new.address + new.memory_size <= base
         if new.type == PROGRAM_HEADERS:
-            assert new.address == after.phoff
+            assert new.address == after.header.phoff
             assert new.file_size == len(after.segments) * SEGMENT.size

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.libraries import CALLS, SHIM, assembled, check_segments, shim_of
 
-from pyparrot.libc.copy import make_patched
-from pyparrot.libc.elf import HEADER, SEGMENT
-from pyparrot.libc.image import DYNAMIC, EH_FRAME, LOAD, Image
+from pyparrot.libc.copy import make_copy
+from pyparrot.libc.elf import DYNAMIC, EH_FRAME, HEADER, LOAD, SEGMENT
+from pyparrot.libc.image import Image
 
 DISPATCH = """
     long count;
@@ -47,7 +47,7 @@ def attempt(directory: Path, library: bytes, shim: bytes) -> bool:
     files[1].write_bytes(shim)
     files[2].unlink(missing_ok=True)
     try:
-        count = make_patched(*map(str, files))
+        count = make_copy(*map(str, files))
     except ValueError:
         count = 0
     assert files[2].exists() == bool(count)
@@ -69,13 +69,29 @@ def test_what_is_no_library(tmp_path: Path, small: Small, content: bytes) -> Non
 def test_a_program_that_is_no_library(tmp_path: Path, small: Small) -> None:
     (tmp_path / "source").write_bytes(changed(small.library, 16, struct.pack("<H", 2)))  # ET_EXEC
     with pytest.raises(ValueError, match="no shared library"):
-        make_patched(str(tmp_path / "source"), str(SHIM), str(tmp_path / "copy"))
+        make_copy(str(tmp_path / "source"), str(SHIM), str(tmp_path / "copy"))
+
+
+MACHINES = {"i386": 3, "arm64": 183, "none": 0}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_library_for_another_cpu(tmp_path: Path, small: Small, machine: str) -> None:
+    field = struct.pack("<H", MACHINES[machine])
+    (tmp_path / "source").write_bytes(changed(small.library, 18, field))
+    with pytest.raises(ValueError, match="unsupported CPU"):
+        make_copy(str(tmp_path / "source"), str(SHIM), str(tmp_path / "copy"))
+    (tmp_path / "source").write_bytes(small.library)
+    (tmp_path / "shim").write_bytes(changed(small.shim, 18, field))
+    with pytest.raises(ValueError, match="a shim for another CPU"):
+        make_copy(str(tmp_path / "source"), str(tmp_path / "shim"), str(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_library_without_section_headers(tmp_path: Path, small: Small) -> None:
     (tmp_path / "source").write_bytes(changed(small.library, 60, bytes(2)))  # e_shnum
-    with pytest.raises(ValueError, match="no sane section headers"):
-        make_patched(str(tmp_path / "source"), str(SHIM), str(tmp_path / "copy"))
+    with pytest.raises(ValueError, match="unsupported section headers"):
+        make_copy(str(tmp_path / "source"), str(SHIM), str(tmp_path / "copy"))
 
 
 NO_SHIM = {
@@ -93,7 +109,7 @@ def test_what_is_no_shim(tmp_path: Path, case: str) -> None:
     dispatch, option = NO_SHIM[case]
     shim = shim_of(tmp_path, dispatch, *option.split())
     with pytest.raises(ValueError, match="no shim"):
-        make_patched(str(source), str(shim), str(tmp_path / "copy"))
+        make_copy(str(source), str(shim), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
 
 

@@ -18,8 +18,9 @@ from support.libraries import CALLS, SHIM, assembled, c_library, check_segments,
 
 from pyparrot.cache.store import ObjectStore
 from pyparrot.core import ffi, lib
-from pyparrot.libc import copy as patched
-from pyparrot.libc.copies import LibcCopies, build_id
+from pyparrot.libc import copy as copying
+from pyparrot.libc.copies import LibcCopies
+from pyparrot.libc.elf import build_id
 from pyparrot.libc.image import Image
 
 HEAD = 65536
@@ -37,16 +38,16 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
 
     def make(source: str, shim: str, target: str) -> int:
-        counts.append(patch(source, shim, target))
+        counts.append(real(source, shim, target))
         return counts[-1]
 
-    patch = patched.make_patched
-    monkeypatch.setattr(patched, "make_patched", make)
+    real = copying.make_copy
+    monkeypatch.setattr(copying, "make_copy", make)
     return counts
 
 
 class Session:
-    """The libraries of a session, and what its linker is told of them."""
+    """The libraries of a session, and what its engine is told of them."""
 
     def __init__(self, store: ObjectStore, shim: Path = SHIM) -> None:
         self.substitution = ffi.new("struct pp_substitution *")
@@ -248,7 +249,7 @@ def added_later(session: Session, file: Path) -> list[Exception]:
     descriptor = os.open(file, os.O_RDONLY)
     session.libraries.add_later(descriptor, complaints.append)
     for thread in set(threading.enumerate()) - before:
-        if thread.name == "patch":
+        if thread.name == "libc-copy":
             thread.join(60)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,11 +21,11 @@ from support.libraries import (
     shim_of,
 )
 
-from pyparrot.libc.copy import make_patched
+from pyparrot.libc.arch.x86_64 import STUB_SIZE
+from pyparrot.libc.arch.x86_64.sites import COMPARISONS, find_sites
+from pyparrot.libc.copy import make_copy
 from pyparrot.libc.elf import HEADER
-from pyparrot.libc.frames import STUB
 from pyparrot.libc.image import Image
-from pyparrot.libc.sites import COMPARISONS, find_sites
 
 PAGE = 4096
 
@@ -47,10 +48,10 @@ REFUSING = """
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a copy of the C library, the shim in it, under the library's own name.
 
-    Without a supervisor the shim finds no board, and lets all calls run.
+    Without a supervisor the shim finds no shared state, and lets all calls run.
     """
-    directory = tmp_path_factory.mktemp("patched")
-    assert make_patched(str(c_library()), str(SHIM), str(directory / "libc.so.6"))
+    directory = tmp_path_factory.mktemp("copy")
+    assert make_copy(str(c_library()), str(SHIM), str(directory / "libc.so.6"))
     (directory / "libc.so.6").chmod(0o755)
     return directory
 
@@ -98,7 +99,7 @@ def test_programs_do_the_same(copy: Path, program: str) -> None:
 
 def test_the_calls_of_programs_come_to_the_shim(tmp_path: Path) -> None:
     shim = shim_of(tmp_path, REFUSING)
-    assert make_patched(str(c_library()), str(shim), str(tmp_path / "libc.so.6"))
+    assert make_copy(str(c_library()), str(shim), str(tmp_path / "libc.so.6"))
     status, output, complaint = outcome(["cat", "/etc/passwd"], {"LD_LIBRARY_PATH": str(tmp_path)})
     assert (status, output) == (1, b"")
     assert complaint == b"cat: /etc/passwd: Invalid cross-device link\n"
@@ -155,9 +156,8 @@ def test_what_changes_in_the_file(copy: Path) -> None:
     assert not [site for site in find_sites(after) if site.address < code.address]
 
     expected = bytearray(before.data)
-    fields = list(before.header)
-    fields[5], fields[10] = code.offset, len(before.segments) + 2
-    expected[: HEADER.size] = HEADER.pack(*fields)
+    header = before.header._replace(phoff=code.offset, phnum=len(before.segments) + 2)
+    expected[: HEADER.size] = HEADER.pack(*header)
     stubs = []
     for site in sites:
         offset = before.offset(site.address)
@@ -165,22 +165,22 @@ def test_what_changes_in_the_file(copy: Path) -> None:
         assert jump[0] == 0xE9
         assert jump[5:] == b"\xcc" * (site.length - 5)
         stub = target(site.address + 5, jump[1:5])
-        assert stub % STUB == 0
-        text = after.read(stub, STUB)
+        assert stub % STUB_SIZE == 0
+        text = after.read(stub, STUB_SIZE)
         assert text[:3] == b"\x4c\x8d\x1d"  # lea distance(%rip), %r11
         assert target(stub + 7, text[3:7]) == site.address + site.length
         assert text[7] == 0xE9
-        name = b"pp_enter_%d" % site.comparison
+        name = b"pp_enter_%d" % site.entry
         assert target(stub + 12, text[8:12]) - base == shim.address_of(name)
-        assert text[12:] == b"\xcc" * (STUB - 12)
+        assert text[12:] == b"\xcc" * (STUB_SIZE - 12)
         stubs.append(stub)
         expected[offset : offset + site.length] = jump
     assert after.data[: len(before.data)] == bytes(expected)
     assert not after.data[len(before.data) : code.offset].strip(b"\0")
-    assert stubs == list(range(stubs[0], stubs[0] + STUB * len(stubs), STUB))
+    assert stubs == list(range(stubs[0], stubs[0] + STUB_SIZE * len(stubs), STUB_SIZE))
     assert code.address < stubs[0] < base
     # Stubs and their descriptions, a table of all functions, the shim.
-    size = 2 * STUB * len(sites) + 8 * (len(before.functions) + len(shim.functions))
+    size = 2 * STUB_SIZE * len(sites) + 8 * (len(before.functions) + len(shim.functions))
     assert len(after.data) - code.offset < size + shim.loads[0].file_size + 4 * PAGE
 
 
@@ -209,7 +209,7 @@ def test_the_segments_of_the_c_library(copy: Path) -> None:
 
 def test_the_segments_of_a_library_without_bss(tmp_path: Path) -> None:
     source = assembled(tmp_path, CALLS + ".data\n .quad 1\n")
-    assert make_patched(str(source), str(SHIM), str(tmp_path / "copy")) == len(COMPARISONS)
+    assert make_copy(str(source), str(SHIM), str(tmp_path / "copy")) == len(COMPARISONS)
     after = Image((tmp_path / "copy").read_bytes())
     check_segments(Image(source.read_bytes()), after, Image(SHIM.read_bytes()))
 
@@ -217,7 +217,7 @@ def test_the_segments_of_a_library_without_bss(tmp_path: Path) -> None:
 def test_debugging_information_stays(tmp_path: Path) -> None:
     """A file that goes on behind all that is loaded from it."""
     source = assembled(tmp_path, CALLS + '.section .more, ""\n .skip 100000, 7\n')
-    assert make_patched(str(source), str(SHIM), str(tmp_path / "copy")) == len(COMPARISONS)
+    assert make_copy(str(source), str(SHIM), str(tmp_path / "copy")) == len(COMPARISONS)
     before, after = source.read_bytes(), (tmp_path / "copy").read_bytes()
     assert after.count(b"\7" * 100000) == 1
     check_segments(Image(before), Image(after), Image(SHIM.read_bytes()))
@@ -225,7 +225,7 @@ def test_debugging_information_stays(tmp_path: Path) -> None:
 
 def test_a_library_without_sites_gets_no_copy(tmp_path: Path) -> None:
     source = assembled(tmp_path, function("idle", "nop"))
-    assert make_patched(str(source), str(SHIM), str(tmp_path / "copy")) == 0
+    assert make_copy(str(source), str(SHIM), str(tmp_path / "copy")) == 0
     assert not (tmp_path / "copy").exists()
 
 
@@ -233,5 +233,17 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     source, target = assembled(tmp_path, CALLS), tmp_path / "copy"
     target.write_bytes(b"mine")
     with pytest.raises(FileExistsError):
-        make_patched(str(source), str(SHIM), str(target))
+        make_copy(str(source), str(SHIM), str(target))
     assert target.read_bytes() == b"mine"
+
+
+def test_a_copy_that_cannot_be_written_whole_is_an_error(tmp_path: Path) -> None:
+    """A write to a file that reaches a limit, as on a full disk, succeeds with a part of it."""
+    source = assembled(tmp_path, CALLS)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            make_copy(str(source), str(SHIM), str(tmp_path / "copy"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

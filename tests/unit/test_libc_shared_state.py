@@ -173,6 +173,14 @@ def test_what_is_counted_and_where(state: SharedState) -> None:
     assert reader.text(reader.state.shared) == shared.file.encode()
 
 
+def test_flags_that_the_engine_sets_stay(state: SharedState) -> None:
+    lib.pp_shared_state_set(state.pointer, lib.PP_SHARED_CWD_APART)
+    state.count()
+    state.show([], (), 0, covers=True)
+    wanted = lib.PP_SHARED_CWD_APART | lib.PP_SHARED_COUNTS | lib.PP_SHARED_COVERS
+    assert Reader(state).state.flags == wanted
+
+
 def test_what_was_touched_is_told(state: SharedState, tmp_path: Path) -> None:
     shared = SharedUsage()
     state.share(shared)

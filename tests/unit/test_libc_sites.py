@@ -11,8 +11,9 @@ import pytest
 from support.libraries import COMPARISON_TEXTS, assembled, c_library, function
 
 from pyparrot.core import lib
+from pyparrot.libc.arch import ANY_NUMBER, Site
+from pyparrot.libc.arch.x86_64.sites import COMPARISONS, find_sites
 from pyparrot.libc.image import Image
-from pyparrot.libc.sites import ANY_NUMBER, COMPARISONS, Site, find_sites
 
 STAT, GETPID, FCHDIR, PRCTL, SECCOMP = 4, 39, 81, 157, 317
 

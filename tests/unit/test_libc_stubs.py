@@ -1,4 +1,4 @@
-"""The way from a patched site to the shim and back, at work."""
+"""The way from a site to the shim and back, at work."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from support.libraries import (
     shim_of,
 )
 
-from pyparrot.libc.copy import make_patched
+from pyparrot.libc.arch.x86_64.sites import find_sites
+from pyparrot.libc.copy import make_copy
 from pyparrot.libc.image import Image
-from pyparrot.libc.sites import find_sites
 
 STAT, FCHDIR = 4, 81
 SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
@@ -121,7 +121,7 @@ def check_what_is_left(record: list[int]) -> None:
 def test_the_shim_gets_the_calls(tools: Path, tmp_path: Path, layout: str) -> None:
     source = assembled(tmp_path, RECORDINGS + ".data\n .quad record0\n .bss\n .skip 9", layout)
     copy, shim = tmp_path / "copy.so", tools / "shim.so"
-    assert make_patched(str(source), str(shim), str(copy)) == len(COMPARISON_TEXTS)
+    assert make_copy(str(source), str(shim), str(copy)) == len(COMPARISON_TEXTS)
     images = [Image(each.read_bytes()) for each in (source, copy, shim)]
     check_segments(*images)
     for count, words in enumerate(recorded(tools, tmp_path, 0xABC, copy), 1):
@@ -142,7 +142,7 @@ def test_the_comparison_is_made_with_what_the_shim_gives(
     tools: Path, tmp_path: Path, value: int
 ) -> None:
     source = assembled(tmp_path, RECORDINGS)
-    make_patched(str(source), str(tools / "shim.so"), str(tmp_path / "copy.so"))
+    make_copy(str(source), str(tools / "shim.so"), str(tmp_path / "copy.so"))
     value &= 2**64 - 1
     seen = []
     for words in recorded(tools, tmp_path, value, tmp_path / "copy.so"):
@@ -160,7 +160,7 @@ def test_a_call_let_through_leaves_what_the_kernel_leaves(tools: Path, tmp_path:
     source = assembled(tmp_path, RECORDINGS)
     copy, path = tmp_path / "copy.so", tmp_path / "file"
     path.write_bytes(b"content")
-    assert make_patched(str(source), str(SHIM), str(copy)) == len(COMPARISON_TEXTS)
+    assert make_copy(str(source), str(SHIM), str(copy)) == len(COMPARISON_TEXTS)
     lines = recorded(tools, path, 0xABC, source, copy)
     assert lines[8:] == lines[:8]
     assert [line[BUFFER] for line in lines[:8]] == 4 * [0, 2**64 - 2]  # -ENOENT
@@ -210,8 +210,8 @@ def test_all_on_the_way_can_be_unwound(
 ) -> None:
     source = assembled(tmp_path, framed(number, COMPARISON_TEXTS[index]))
     (site,) = find_sites(Image(source.read_bytes()))
-    assert (site.number, site.comparison) == (number, index)
-    assert make_patched(str(source), str(SHIM), str(tmp_path / "copy.so")) == 1
+    assert (site.number, site.entry) == (number, index)
+    assert make_copy(str(source), str(SHIM), str(tmp_path / "copy.so")) == 1
     copy, shim = Image((tmp_path / "copy.so").read_bytes()), Image(SHIM.read_bytes())
     code, _ = added(copy)
     back = site.address + site.length

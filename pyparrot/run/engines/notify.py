@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpCall, PpNamespace, PpWorker
     from pyparrot.libc.substitution import Shim
 
 WORKERS_AT_FIRST = 2
@@ -32,7 +33,7 @@ class Counters(NamedTuple):
     asked: int
 
 
-Supply = Callable[[Any, int], None]
+Supply = Callable[["PpCall", int], None]
 """Gets what a call needs: (``struct pp_call *``, need). `OSError` if it can't be had."""
 
 
@@ -71,7 +72,7 @@ class NotifyEngine:
     def __init__(
         self,
         listener: int,
-        namespace: Any,
+        namespace: PpNamespace,
         cookie: int,
         mark: int,
         supply: Supply,
@@ -79,7 +80,7 @@ class NotifyEngine:
     ) -> None:
         self._supply = supply
         self._lock = threading.Lock()
-        self._workers: list[Any] = []
+        self._workers: list[PpWorker] = []
         self._engine = ffi.new("struct pp_engine *")
         self._engine.listener = listener
         self._engine.space = namespace
@@ -128,7 +129,7 @@ class NotifyEngine:
             finally:
                 threading.stack_size(before)
 
-    def _serve(self, worker: Any) -> None:
+    def _serve(self, worker: PpWorker) -> None:
         call = lib.pp_worker_call(worker)
         while True:
             need = lib.pp_worker_serve(worker)

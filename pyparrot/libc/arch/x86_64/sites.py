@@ -19,7 +19,9 @@ import capstone
 from capstone import x86
 
 from pyparrot.core import lib
-from pyparrot.libc.image import EXECUTE, Function, Image
+from pyparrot.libc.arch import ANY_NUMBER, Site
+from pyparrot.libc.elf import EXECUTE
+from pyparrot.libc.image import Function, Image
 
 COMPARISONS = (
     bytes.fromhex("483d01f0ffff"),  # cmp $-4095,%rax
@@ -29,13 +31,18 @@ COMPARISONS = (
 )
 """What a site does with the result; which one it is tells the shim how to return."""
 
-ANY_NUMBER = -1
-"""The number of the site in the function `syscall`."""
-
 _CANDIDATE = re.compile(rb"\x0f\x05(" + b"|".join(map(re.escape, COMPARISONS)) + b")")
 
-# The calls that are trapped, and those that the shim has to know of: fchdir, prctl, seccomp.
-_INTERESTING = frozenset((81, 157, 317, *filter(lib.pp_is_trapped, range(1024))))
+# The calls that the shim has to know of although the filter does not trap them
+# (csrc/shim/dispatch.c).
+_FCHDIR, _PRCTL, _SECCOMP = 81, 157, 317
+
+_MOST_NUMBERS = 1024
+
+WANTED = frozenset(
+    (_FCHDIR, _PRCTL, _SECCOMP, *(n for n in range(_MOST_NUMBERS) if lib.pp_is_trapped(n)))
+)
+"""The numbers of the system calls whose sites are replaced."""
 
 # What may be a branch or take an address: these bytes, then a displacement from its end.
 _FAR = re.compile(
@@ -50,16 +57,6 @@ _DISPLACEMENT = struct.Struct("<i")
 
 _RAX = frozenset((x86.X86_REG_RAX, x86.X86_REG_EAX, x86.X86_REG_AX, x86.X86_REG_AH, x86.X86_REG_AL))
 _BREAKS = frozenset((capstone.CS_GRP_CALL, capstone.CS_GRP_RET, capstone.CS_GRP_INT))
-
-
-class Site(NamedTuple):
-    """One system call: the *address* of its instruction, the *length* of instruction and
-    comparison in bytes, the index of the *comparison* in `COMPARISONS`, the call's *number*."""
-
-    address: int
-    length: int
-    comparison: int
-    number: int
 
 
 class _Code(NamedTuple):
@@ -119,7 +116,7 @@ class _Search:
                 return None
             if not _RAX.isdisjoint(chain.from_iterable(instruction.regs_access())):
                 number = _loaded(instruction)
-                known = number in _INTERESTING and not self._is_entered(start + 1, address + 1)
+                known = number in WANTED and not self._is_entered(start + 1, address + 1)
                 return number if known else None
             end = start
         return None

@@ -1,0 +1,34 @@
+"""The machine code on the way from a site to the shim. Source: Intel's manual, volume 2."""
+
+from __future__ import annotations
+
+import struct
+
+from pyparrot.libc.arch import Site
+
+STUB_SIZE = 64
+"""Bytes from one stub to the next; each begins at a multiple of it."""
+
+_JUMP = struct.Struct("<Bi")
+_TRAP = b"\xcc"  # int3
+
+
+def jump(site: Site, stub: int) -> bytes:
+    """What takes the place of *site*: a jump to the address *stub*."""
+    return _jump(site.address, stub).ljust(site.length, _TRAP)
+
+
+def stub(site: Site, address: int, entry: int) -> bytes:
+    """The code at *address* that *site* jumps to: on to the shim's *entry* for its comparison.
+
+    It may use %r11, which a system call overwrites. The shim finds in it where to return to, after
+    the same comparison.
+    """
+    back = site.address + site.length
+    code = b"\x4c\x8d\x1d" + struct.pack("<i", back - (address + 7))  # lea back(%rip),%r11
+    code += _jump(address + len(code), entry)
+    return code.ljust(STUB_SIZE, _TRAP)
+
+
+def _jump(source: int, target: int) -> bytes:
+    return _JUMP.pack(0xE9, target - (source + _JUMP.size))  # jmp
