@@ -22,11 +22,13 @@ enum {
  * it. */
 #define DECIDERS                                                                                   \
     DECIDER(stat)                                                                                  \
-    DECIDER(statx) DECIDER(access) DECIDER(readlink) DECIDER(entries) DECIDER(getcwd)              \
-        DECIDER(chdir) DECIDER(statfs) DECIDER(getxattr) DECIDER(listxattr) DECIDER(watch)         \
-            DECIDER(unsupported) DECIDER(open) DECIDER(creat) DECIDER(openat2) DECIDER(exec)       \
-                DECIDER(modify) DECIDER(truncate) DECIDER(create) DECIDER(remove) DECIDER(rename)  \
-                    DECIDER(link) DECIDER(bind) DECIDER(connect)
+    DECIDER(statx)                                                                                 \
+    DECIDER(access)                                                                                \
+    DECIDER(readlink) DECIDER(entries) DECIDER(getcwd) DECIDER(chdir) DECIDER(statfs)              \
+        DECIDER(getxattr) DECIDER(listxattr) DECIDER(watch) DECIDER(unsupported) DECIDER(open)     \
+            DECIDER(creat) DECIDER(openat2) DECIDER(exec) DECIDER(modify) DECIDER(truncate)        \
+                DECIDER(create) DECIDER(remove) DECIDER(rename) DECIDER(link) DECIDER(bind)        \
+                    DECIDER(connect)
 #define BY(name) DECIDER_##name
 #define DECIDER(name) BY(name),
 enum { NOBODY, DECIDERS };
@@ -254,4 +256,18 @@ int64_t pp_view_path(const struct pp_call *call, const struct pp_place *place, c
     const int64_t length =
         pp_view_of(call->space, place->mount, walk->path, walk->path_length, output, capacity);
     return length < 0 ? -ENAMETOOLONG : length;
+}
+
+enum pp_action pp_use_view(struct pp_call *call, const struct pp_spec *spec)
+{
+    struct pp_place *place = &call->places[0];
+
+    const int64_t length = pp_view_path(call, place, call->file, PP_PATH_MAX);
+    if (length < 0)
+        return pp_return(call, length);
+    call->changes[call->change_count++] =
+        (struct pp_change){spec->path, (uint32_t)length + 1, call->file};
+    call->asking = place;
+    place->need = PP_NEEDS_VIEW;
+    return PP_CHANGE;
 }

@@ -30,22 +30,22 @@
 
 typedef enum pp_action pp_decider(struct pp_call *call, const struct pp_spec *spec);
 
-/* calls_look.c */
+/* decide_stat.c, decide_directory.c, decide_watch.c, decide_xattr.c */
 pp_decider pp_decide_stat, pp_decide_statx, pp_decide_access, pp_decide_readlink, pp_decide_entries,
     pp_decide_getcwd, pp_decide_chdir, pp_decide_statfs, pp_decide_getxattr, pp_decide_listxattr,
     pp_decide_watch, pp_decide_unsupported;
 
-/* calls_open.c */
+/* decide_open.c */
 pp_decider pp_decide_open, pp_decide_creat, pp_decide_openat2;
 
-/* calls_change.c */
+/* decide_modify.c */
 pp_decider pp_decide_modify, pp_decide_truncate;
 
-/* calls_names.c */
+/* decide_create.c, decide_remove.c, decide_rename.c, decide_link.c, decide_socket.c */
 pp_decider pp_decide_create, pp_decide_remove, pp_decide_rename, pp_decide_link, pp_decide_bind,
     pp_decide_connect;
 
-/* calls_exec.c */
+/* decide_exec.c */
 pp_decider pp_decide_exec;
 
 static inline enum pp_action pp_return(struct pp_call *call, int64_t value)
@@ -88,6 +88,9 @@ enum pp_action pp_settle(struct pp_call *call, struct pp_place *place, int path_
 
 /* Something is needed before this can be decided. */
 enum pp_action pp_ask(struct pp_call *call, struct pp_place *place, enum pp_need need);
+
+/* Let the call run with the path of the view instead of its own. */
+enum pp_action pp_use_view(struct pp_call *call, const struct pp_spec *spec);
 
 /* The path of a place's view, into `output`: its length, or -ENAMETOOLONG. */
 int64_t pp_view_path(const struct pp_call *call, const struct pp_place *place, char *output,

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * unlink, rmdir: calls that remove a name. The rules are those of decide.h.
+ */
+#include <asm/unistd.h>
+#include <linux/fcntl.h>
+
+#include "core/deciders.h"
+#include "core/name.h"
+
+enum pp_action pp_decide_remove(struct pp_call *call, const struct pp_spec *spec)
+{
+    struct pp_name entry;
+    const int is_at = call->number == __NR_unlinkat;
+    const uint32_t flags = is_at ? (uint32_t)call->args[2] : 0;
+    const int removes_directory = call->number == __NR_rmdir || flags & AT_REMOVEDIR;
+
+    if (flags & ~(uint32_t)AT_REMOVEDIR || pp_read_path(call, 0, spec->path))
+        return PP_RUN;
+    if (pp_find_directory(call, 0, pp_descriptor(call, spec), spec->path, &entry))
+        return entry.action;
+    if (!entry.is_virtual && entry.is_mount_point)
+        return pp_return(call, removes_directory ? -EBUSY : -EISDIR);
+    if (!entry.is_virtual)
+        return entry.action;
+    if (entry.last == PP_LAST_NAME)
+        return pp_return(call, -EROFS);
+    if (!removes_directory)
+        return pp_return(call, -EISDIR);
+    return pp_return(call, entry.last == PP_LAST_DOT ? -EINVAL : -ENOTEMPTY);
+}
