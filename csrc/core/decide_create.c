@@ -17,8 +17,8 @@ static int64_t refuse_type(const struct pp_call *call)
     case PP_TYPE_REGULAR:
     case PP_TYPE_FIFO:
     case PP_TYPE_SOCKET:
-    case 0020000: /* devices */
-    case 0060000:
+    case PP_TYPE_CHARACTER:
+    case PP_TYPE_BLOCK:
         return 0;
     default:
         return (mode & PP_TYPE_MASK) == PP_TYPE_DIRECTORY ? -EPERM : -EINVAL;

@@ -9,15 +9,8 @@
 #include <linux/fcntl.h>
 
 #include "core/decide.h"
+#include "core/file_types.h"
 #include "core/text.h"
-
-#define PP_TYPE_MASK 0170000u
-#define PP_TYPE_DIRECTORY 0040000u
-#define PP_TYPE_REGULAR 0100000u
-#define PP_TYPE_SYMLINK 0120000u
-#define PP_TYPE_FIFO 0010000u
-#define PP_TYPE_SOCKET 0140000u
-#define PP_ANY_EXECUTE 0111u
 
 #define PP_LOOK_FLAGS (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
 #define PP_STATX_SYNC_FLAGS 0x6000u

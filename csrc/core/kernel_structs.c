@@ -3,15 +3,10 @@
 
 #include <asm/errno.h>
 
-#define TYPE_MASK 0170000u
-#define TYPE_SYMLINK 0120000u
-#define TYPE_DIRECTORY 0040000u
-#define TYPE_REGULAR 0100000u
-#define ANY_EXECUTE 0111u
+#include "core/file_types.h"
+
 #define ACCESS_EXECUTE 1u
 #define ACCESS_WRITE 2u
-#define TYPE_CHARACTER 0020000u
-#define TYPE_BLOCK 0060000u
 
 #define FUSE_MAGIC 0x65735546       /* what programs know CernVM-FS by */
 #define READ_ONLY_NOSUID_NODEV 0x27 /* ST_RDONLY | ST_NOSUID | ST_NODEV | ST_VALID */
@@ -19,8 +14,8 @@
 
 static int is_device(const struct pp_record *record)
 {
-    const uint32_t type = record->mode & TYPE_MASK;
-    return type == TYPE_CHARACTER || type == TYPE_BLOCK;
+    const uint32_t type = record->mode & PP_TYPE_MASK;
+    return type == PP_TYPE_CHARACTER || type == PP_TYPE_BLOCK;
 }
 
 size_t pp_target_length(const struct pp_snapshot *snapshot, const struct pp_record *record)
@@ -35,7 +30,7 @@ static uint64_t size_of(const struct pp_snapshot *snapshot, const struct pp_reco
 {
     if (is_device(record))
         return 0;
-    if ((record->mode & TYPE_MASK) == TYPE_SYMLINK)
+    if ((record->mode & PP_TYPE_MASK) == PP_TYPE_SYMLINK)
         return pp_target_length(snapshot, record);
     return record->size;
 }
@@ -131,7 +126,7 @@ static inline __attribute__((always_inline)) size_t put_entry(char *output, size
     const size_t tail = form == PP_ENTRIES_64 ? 1 : 2;
     const size_t size = (head + name_length + tail + 7) & ~(size_t)7;
     const uint16_t short_size = (uint16_t)size;
-    const char type = (char)((mode & TYPE_MASK) >> 12);
+    const char type = (char)((mode & PP_TYPE_MASK) >> 12);
 
     if (size > capacity)
         return 0;
@@ -146,12 +141,12 @@ static inline __attribute__((always_inline)) size_t put_entry(char *output, size
 
 int64_t pp_access(const struct pp_record *record, uint32_t mode)
 {
-    const uint32_t type = record->mode & TYPE_MASK;
+    const uint32_t type = record->mode & PP_TYPE_MASK;
 
     if (mode & ACCESS_WRITE &&
-        (type == TYPE_REGULAR || type == TYPE_DIRECTORY || type == TYPE_SYMLINK))
+        (type == PP_TYPE_REGULAR || type == PP_TYPE_DIRECTORY || type == PP_TYPE_SYMLINK))
         return -EROFS;
-    return mode & ACCESS_EXECUTE && type != TYPE_DIRECTORY && !(record->mode & ANY_EXECUTE)
+    return mode & ACCESS_EXECUTE && type != PP_TYPE_DIRECTORY && !(record->mode & PP_ANY_EXECUTE)
                ? -EACCES
                : 0;
 }
