@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * getdents, getcwd, chdir: listings and the working directory. The rules are those of decide.h.
+ * getdents, getcwd, chdir, chroot: listings, and the directories that paths start from. The rules
+ * are those of decide.h.
  */
-#include <asm/unistd.h>
 
 #include "core/deciders.h"
 #include "core/kernel_structs.h"
 
-enum pp_action pp_decide_entries(struct pp_call *call, const struct pp_spec *spec)
+enum pp_action pp_decide_getdents(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action;
     struct pp_place *place = &call->places[0];
-    const int descriptor = (int)call->args[0];
-    uint64_t capacity = (uint32_t)call->args[2];
+    const int descriptor = pp_descriptor(call, spec);
+    uint64_t capacity = (uint32_t)call->args[spec->size];
 
-    if (pp_look_up(call, spec, &action))
+    if (pp_resolve_call(call, spec, &action))
         return action;
     const struct pp_walk *walk = &place->walk;
     const uint64_t parent_inode = pp_parent_inode(walk->snapshot, walk->record);
@@ -35,11 +35,11 @@ enum pp_action pp_decide_entries(struct pp_call *call, const struct pp_spec *spe
         capacity = sizeof call->buffer;
     const struct pp_found directory = {walk->index, walk->record, walk->hash};
     const int64_t size = pp_list(&directory, parent_inode,
-                                 call->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
+                                 spec->options & PP_SPEC_OLD_DIRENT ? PP_DIRENT_OLD : PP_DIRENT_64,
                                  &cursor, call->buffer, capacity);
     if (size <= 0)
         return pp_return(call, size);
-    const int error = call->task->operations->write(call->task, call->args[spec->result],
+    const int error = call->task->operations->write(call->task, call->args[spec->output],
                                                     call->buffer, (size_t)size);
     if (error)
         return pp_return(call, error);
@@ -59,18 +59,24 @@ enum pp_action pp_decide_getcwd(struct pp_call *call, const struct pp_spec *spec
     const int64_t shown = pp_shown(call->space, call->file, place->path, PP_PATH_MAX);
     if (shown < 0)
         return PP_RUN;
-    if ((uint64_t)shown + 1 > call->args[1])
+    if ((uint64_t)shown + 1 > call->args[spec->size])
         return pp_return(call, -ERANGE);
-    return pp_answer(call, call->args[spec->result], place->path, (size_t)shown + 1, shown + 1);
+    return pp_answer(call, call->args[spec->output], place->path, (size_t)shown + 1, shown + 1);
 }
 
 enum pp_action pp_decide_chdir(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action;
 
-    if (pp_look_up(call, spec, &action))
+    if (pp_resolve_call(call, spec, &action))
         return action;
     if (pp_type(&call->places[0]) != PP_TYPE_DIRECTORY)
         return pp_return(call, -ENOTDIR);
     return pp_use_view(call, spec);
+}
+
+enum pp_action pp_decide_chroot(struct pp_call *call, const struct pp_spec *spec)
+{
+    enum pp_action action;
+    return pp_resolve_call(call, spec, &action) ? action : pp_return(call, -EPERM);
 }

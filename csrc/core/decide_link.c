@@ -26,16 +26,16 @@ enum pp_action pp_decide_link(struct pp_call *call, const struct pp_spec *spec)
     const int new_descriptor = pp_second_descriptor(spec, call->args);
 
     if (pp_has_other_flags(call, spec, AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) ||
-        pp_read_path(call, 0, spec->path) || pp_read_path(call, 1, spec->result))
+        pp_read_path(call, 0, spec->path) || pp_read_path(call, 1, spec->second_path))
         return PP_RUN;
     if (!call->given[0][0] && !(flags & AT_EMPTY_PATH))
         return PP_RUN;
     const int old_is_virtual =
-        !pp_look_up_path(call, 0, pp_descriptor(call, spec), spec->path,
+        !pp_resolve_path(call, 0, pp_descriptor(call, spec), spec->path,
                          flags & AT_SYMLINK_FOLLOW ? 0 : PP_NOFOLLOW, &old_action);
     if (old_action == PP_ASK || old_action == PP_RETURN)
         return old_action;
-    if (pp_find_directory(call, 1, new_descriptor, spec->result, &entry))
+    if (pp_find_directory(call, 1, new_descriptor, spec->second_path, &entry))
         return entry.action;
     if (!entry.is_virtual && !old_is_virtual)
         return entry.is_mount_point ? pp_return(call, -EEXIST)

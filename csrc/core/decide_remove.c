@@ -2,20 +2,17 @@
  *
  * unlink, rmdir: calls that remove a name. The rules are those of decide.h.
  */
-#include <asm/unistd.h>
 #include <linux/fcntl.h>
 
 #include "core/deciders.h"
 #include "core/name.h"
 
-enum pp_action pp_decide_remove(struct pp_call *call, const struct pp_spec *spec)
+static enum pp_action decide_remove(struct pp_call *call, const struct pp_spec *spec,
+                                    int removes_directory)
 {
     struct pp_name entry;
-    const int is_at = call->number == __NR_unlinkat;
-    const uint32_t flags = is_at ? (uint32_t)call->args[2] : 0;
-    const int removes_directory = call->number == __NR_rmdir || flags & AT_REMOVEDIR;
 
-    if (flags & ~(uint32_t)AT_REMOVEDIR || pp_read_path(call, 0, spec->path))
+    if (pp_has_other_flags(call, spec, AT_REMOVEDIR) || pp_read_path(call, 0, spec->path))
         return PP_RUN;
     if (pp_find_directory(call, 0, pp_descriptor(call, spec), spec->path, &entry))
         return entry.action;
@@ -28,4 +25,14 @@ enum pp_action pp_decide_remove(struct pp_call *call, const struct pp_spec *spec
     if (!removes_directory)
         return pp_return(call, -EISDIR);
     return pp_return(call, entry.last == PP_LAST_DOT ? -EINVAL : -ENOTEMPTY);
+}
+
+enum pp_action pp_decide_unlink(struct pp_call *call, const struct pp_spec *spec)
+{
+    return decide_remove(call, spec, (pp_flags(call, spec) & AT_REMOVEDIR) != 0);
+}
+
+enum pp_action pp_decide_rmdir(struct pp_call *call, const struct pp_spec *spec)
+{
+    return decide_remove(call, spec, 1);
 }

@@ -2,7 +2,6 @@
  *
  * rename. The rules are those of decide.h.
  */
-#include <asm/unistd.h>
 
 #include "core/deciders.h"
 #include "core/name.h"
@@ -15,18 +14,16 @@
 enum pp_action pp_decide_rename(struct pp_call *call, const struct pp_spec *spec)
 {
     struct pp_name entries[2];
-    const int paths[2] = {spec->path, spec->result};
+    const uint32_t flags = pp_flags(call, spec);
+    const int paths[2] = {spec->path, spec->second_path};
     const int descriptors[2] = {
         pp_descriptor(call, spec),
         pp_second_descriptor(spec, call->args),
     };
 
-    if (call->number == __NR_renameat2) {
-        const uint32_t flags = (uint32_t)call->args[4], replaces = flags & RENAME_NOREPLACE;
-        if (flags & ~(uint32_t)RENAME_ALL ||
-            (flags & RENAME_EXCHANGE && (replaces || flags & RENAME_WHITEOUT)))
-            return PP_RUN;
-    }
+    if (pp_has_other_flags(call, spec, RENAME_ALL) ||
+        (flags & RENAME_EXCHANGE && flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)))
+        return PP_RUN;
     for (int i = 0; i < 2; i++)
         if (pp_read_path(call, i, paths[i]))
             return PP_RUN;

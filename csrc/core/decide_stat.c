@@ -2,7 +2,6 @@
  *
  * Calls that look at something and answer from its record. The rules are those of decide.h.
  */
-#include <asm/unistd.h>
 #include <linux/fcntl.h>
 
 #include "core/deciders.h"
@@ -14,15 +13,15 @@ enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
     struct stat status;
 
     /* The kernel does not look at other flags if there is no path, so that it is an fstat. */
-    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) && pp_flags(call, spec) & AT_EMPTY_PATH &&
+    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) && pp_flags(call, spec) & AT_EMPTY_PATH &&
         (!call->args[spec->path] || (!pp_read_path(call, 0, spec->path) && !call->given[0][0])))
-        call->args[spec->flags] &= PP_LOOK_FLAGS;
-    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS | PP_STATX_SYNC_FLAGS) ||
-        pp_look_up(call, spec, &action))
+        call->args[spec->flags] &= PP_STAT_FLAGS;
+    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS | PP_STATX_SYNC_FLAGS) ||
+        pp_resolve_call(call, spec, &action))
         return action;
     const struct pp_walk *walk = &call->places[0].walk;
     pp_fill_stat(&status, call->places[0].mount, walk->snapshot, walk->record);
-    return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
+    return pp_answer(call, call->args[spec->output], &status, sizeof status, 0);
 }
 
 enum pp_action pp_decide_statx(struct pp_call *call, const struct pp_spec *spec)
@@ -30,28 +29,28 @@ enum pp_action pp_decide_statx(struct pp_call *call, const struct pp_spec *spec)
     enum pp_action action = PP_RUN;
     struct statx status;
 
-    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS | PP_STATX_SYNC_FLAGS) ||
+    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS | PP_STATX_SYNC_FLAGS) ||
         (pp_flags(call, spec) & PP_STATX_SYNC_FLAGS) == PP_STATX_SYNC_FLAGS ||
-        call->args[3] & PP_STATX_RESERVED || pp_look_up(call, spec, &action))
+        call->args[spec->value] & PP_STATX_RESERVED || pp_resolve_call(call, spec, &action))
         return action;
     const struct pp_walk *walk = &call->places[0].walk;
     pp_fill_statx(&status, call->places[0].mount, walk->snapshot, walk->record);
-    return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
+    return pp_answer(call, call->args[spec->output], &status, sizeof status, 0);
 }
 
 enum pp_action pp_decide_access(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action = PP_RUN;
-    const uint64_t mode = (uint32_t)call->args[spec->result];
+    const uint64_t mode = (uint32_t)call->args[spec->value];
 
     if (mode > PP_ACCESS_MODES ||
         pp_has_other_flags(call, spec, AT_SYMLINK_NOFOLLOW | PP_EACCESS_FLAG | AT_EMPTY_PATH) ||
-        pp_look_up(call, spec, &action))
+        pp_resolve_call(call, spec, &action))
         return action;
     return pp_return(call, pp_access(call->places[0].walk.record, (uint32_t)mode));
 }
 
-/* What /proc says of descriptors, working directories and programs, as programs shall see it. */
+/* What /proc says of descriptors, working directories and programs, as programs are to see it. */
 static enum pp_action translate_link(struct pp_call *call, uint64_t address, uint64_t size)
 {
     const struct pp_place *place = &call->places[0];
@@ -73,12 +72,12 @@ static enum pp_action translate_link(struct pp_call *call, uint64_t address, uin
 enum pp_action pp_decide_readlink(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action;
-    const uint64_t address = call->args[spec->result];
-    const int64_t capacity = (int)call->args[spec->result + 1];
+    const uint64_t address = call->args[spec->output];
+    const int64_t capacity = (int)call->args[spec->size];
 
     if (capacity <= 0)
         return PP_RUN;
-    if (pp_look_up(call, spec, &action))
+    if (pp_resolve_call(call, spec, &action))
         return action == PP_RUN ? translate_link(call, address, (uint64_t)capacity) : action;
     const struct pp_walk *walk = &call->places[0].walk;
     if (pp_type(&call->places[0]) != PP_TYPE_SYMLINK)
@@ -100,8 +99,8 @@ enum pp_action pp_decide_statfs(struct pp_call *call, const struct pp_spec *spec
     enum pp_action action;
     struct statfs status;
 
-    if (pp_look_up(call, spec, &action))
+    if (pp_resolve_call(call, spec, &action))
         return action;
     pp_fill_statfs(&status, call->places[0].mount);
-    return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
+    return pp_answer(call, call->args[spec->output], &status, sizeof status, 0);
 }

@@ -56,7 +56,7 @@ static enum pp_action give_value(struct pp_call *call, uint64_t address, uint64_
     return pp_answer(call, address, value, size, (int64_t)size);
 }
 
-/* Where getxattrat and listxattrat's cousins want their answer; -1 if the kernel has to complain.
+/* Where the value is to be written: getxattrat has that in memory. -1 if the kernel would complain.
  */
 static int value_arguments(struct pp_call *call, const struct pp_spec *spec, uint64_t *address,
                            uint64_t *capacity)
@@ -67,13 +67,14 @@ static int value_arguments(struct pp_call *call, const struct pp_spec *spec, uin
         uint32_t flags;
     } in_memory;
 
-    if (spec->flags == PP_NONE) {
-        *address = call->args[2];
-        *capacity = call->args[3];
+    if (spec->output != PP_NONE) {
+        *address = call->args[spec->output];
+        *capacity = call->args[spec->size];
         return 0;
     }
-    if (call->args[5] < sizeof in_memory ||
-        call->task->operations->read(call->task, call->args[4], &in_memory, sizeof in_memory))
+    if (call->args[spec->size] < sizeof in_memory ||
+        call->task->operations->read(call->task, call->args[spec->input], &in_memory,
+                                     sizeof in_memory))
         return -1;
     *address = in_memory.value;
     *capacity = in_memory.size;
@@ -87,11 +88,11 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
     uint64_t address, capacity;
     struct attribute attribute;
 
-    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
-    const int64_t length = call->task->operations->read_text(call->task, call->args[spec->result],
+    const int64_t length = call->task->operations->read_text(call->task, call->args[spec->name],
                                                              call->text, sizeof call->text);
     if (length < 0)
         return pp_return(call, length == -ENAMETOOLONG ? -ERANGE : length);
@@ -119,9 +120,8 @@ enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *s
     enum pp_action action = PP_RUN;
     struct attribute attribute;
     size_t length = 0;
-    const int is_at = spec->flags != PP_NONE;
 
-    if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) || pp_look_up(call, spec, &action))
+    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
@@ -132,6 +132,5 @@ enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *s
             break;
         length++; /* the NUL */
     }
-    return give_value(call, call->args[is_at ? 3 : 1], call->args[is_at ? 4 : 2], call->buffer,
-                      length);
+    return give_value(call, call->args[spec->output], call->args[spec->size], call->buffer, length);
 }

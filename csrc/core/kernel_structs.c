@@ -118,12 +118,13 @@ void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount)
 #define NEW_HEAD 19 /* with d_type before the name */
 
 static inline __attribute__((always_inline)) size_t put_entry(char *output, size_t capacity,
-                                                              enum pp_entries form, uint64_t inode,
-                                                              int64_t next, uint32_t mode,
-                                                              const char *name, size_t name_length)
+                                                              enum pp_dirent_form form,
+                                                              uint64_t inode, int64_t next,
+                                                              uint32_t mode, const char *name,
+                                                              size_t name_length)
 {
-    const size_t head = form == PP_ENTRIES_64 ? NEW_HEAD : OLD_HEAD;
-    const size_t tail = form == PP_ENTRIES_64 ? 1 : 2;
+    const size_t head = form == PP_DIRENT_64 ? NEW_HEAD : OLD_HEAD;
+    const size_t tail = form == PP_DIRENT_64 ? 1 : 2;
     const size_t size = (head + name_length + tail + 7) & ~(size_t)7;
     const uint16_t short_size = (uint16_t)size;
     const char type = (char)((mode & PP_TYPE_MASK) >> 12);
@@ -134,7 +135,7 @@ static inline __attribute__((always_inline)) size_t put_entry(char *output, size
     __builtin_memcpy(output, &inode, 8);
     __builtin_memcpy(output + 8, &next, 8);
     __builtin_memcpy(output + 16, &short_size, 2);
-    output[form == PP_ENTRIES_64 ? OLD_HEAD : size - 1] = type;
+    output[form == PP_DIRENT_64 ? OLD_HEAD : size - 1] = type;
     __builtin_memcpy(output + head, name, name_length);
     return size;
 }
@@ -169,7 +170,7 @@ static const struct pp_record *record_at(const struct pp_found *found, int64_t c
     return record && record->parent_hash == found->hash ? record : NULL;
 }
 
-int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_entries form,
+int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_dirent_form form,
                 int64_t *cursor, char *output, size_t capacity)
 {
     const struct pp_record *directory = found->record;

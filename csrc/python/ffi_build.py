@@ -167,7 +167,9 @@ ffibuilder.cdef("""
         char buffer[...];
         ...;
     };
+    enum { PP_NUMBERS_END, ... };
     int pp_is_trapped(int number);
+    int pp_concerns_shim(int number);
 
     int pp_filter_install(uint64_t cookie, int wait_killable);
 

@@ -34,8 +34,8 @@ ANY_NUMBER = -1
 
 _CANDIDATE = re.compile(rb"\x0f\x05(" + b"|".join(map(re.escape, COMPARISONS)) + b")")
 
-# The calls that are trapped, and those that the shim has to know of: fchdir, prctl, seccomp.
-_INTERESTING = frozenset((81, 157, 317, *filter(lib.pp_is_trapped, range(1024))))
+# What csrc/syscalls.tbl has for the shim.
+_INTERESTING = frozenset(filter(lib.pp_concerns_shim, range(lib.PP_NUMBERS_END)))
 
 # What may be a branch or take an address: these bytes, then a displacement from its end.
 _FAR = re.compile(
