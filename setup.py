@@ -1,6 +1,10 @@
-"""Build the C core through cffi, and the shim beside it; everything else is in pyproject.toml."""
+"""Build the C core through cffi, and the shim beside it; everything else is in pyproject.toml.
+
+Before anything else, the header is made that the C has from the table of system calls.
+"""
 
 import os
+import runpy
 from glob import glob
 
 from setuptools import setup
@@ -35,6 +39,7 @@ class BuildWithShim(build_ext):
         self.spawn([*compiler, *FLAGS, "-o", target, *sorted(sources)])
 
 
+runpy.run_path("csrc/generate.py")["write_header"]()
 setup(
     cffi_modules=["csrc/python/ffi_build.py:build"],
     cmdclass={"build_ext": BuildWithShim},

@@ -8,15 +8,18 @@
  *  - The task is only looked at through its operations (task.h).
  *  - Nothing is carried out here but writing an answer into the task's memory. An action is a
  * value, and the same whatever engine carries it out.
+ *  - System calls have no numbers here, but operations: syscalls.tbl says which call does what, and
+ *    which of its arguments are what.
  *  - A call that has nothing to do with a virtual path runs as it is, so that the kernel gives its
  *    own answers and its own errors.
  *  - Deciding twice gives the same action: whenever something has to be fetched first, the whole
  *    decision is made again afterwards.
  */
-#ifndef PYPARROT_SYSCALLS_H
-#define PYPARROT_SYSCALLS_H
+#ifndef PYPARROT_DECIDE_H
+#define PYPARROT_DECIDE_H
 
 #include "core/resolve.h"
+#include "generated/syscalls.h"
 
 /* cffi: begin */
 
@@ -77,33 +80,62 @@ struct pp_call {
 
 enum { PP_NONE = -1 };
 
-/* What a system call is to us: who decides, and which of its arguments are what (or PP_NONE). */
-struct pp_spec {
-    unsigned char decider;  /* see syscalls.c */
-    signed char descriptor; /* where a relative path starts; without a path it is the file itself */
-    signed char path;
-    signed char flags;  /* AT_… */
-    signed char result; /* where the answer is to be written, or what the call is about */
-    uint32_t walk;      /* PP_NOFOLLOW if a symlink at the end is never followed */
+/* What becomes of a system call; see syscalls.tbl. */
+enum pp_handling { PP_PASSED, PP_DECIDED, PP_NOTICED, PP_FILTERED };
+
+/* What is peculiar to it: the options of syscalls.tbl. */
+enum {
+    PP_SPEC_NOFOLLOW = 1,
+    PP_SPEC_NULL_PATH = 2,
+    PP_SPEC_NULL_IF_EMPTY_PATH = 4,
+    PP_SPEC_EMPTY_PATH = 8,
+    PP_SPEC_CWD = 16,
+    PP_SPEC_OLD_DIRENT = 32,
+    PP_SPEC_SHIM = 64,
 };
+
+/* A system call: a row of syscalls.tbl. The fields in the second half tell which argument is what;
+ * PP_NONE if none is. A relative path starts at the descriptor, or at the working directory if
+ * there is none; without a path the call is about the descriptor's file itself. */
+struct pp_spec {
+    uint8_t handling;  /* enum pp_handling */
+    uint8_t operation; /* enum pp_operation */
+    uint8_t options;   /* PP_SPEC_… */
+
+    int8_t descriptor, path;
+    int8_t second_descriptor, second_path;
+    int8_t flags;
+    int8_t value;  /* a number that decides: of the type that the operation has */
+    int8_t name;   /* of an extended attribute */
+    int8_t output; /* memory for the answer */
+    int8_t input;  /* memory that is read */
+    int8_t size;   /* of one of the two */
+    int8_t argv;   /* of a program; the environment comes next */
+} __attribute__((aligned(16)));
+
+/* What a system call is; NULL if it is not in the table. */
+const struct pp_spec *pp_spec_of(int number);
 
 /* What is to be done about a call. */
 enum pp_action pp_decide(struct pp_call *call);
 
 /* cffi: begin */
 
-/* Whether a system call is looked at at all. */
+/* Whether a system call is trapped, and decided here. */
 int pp_is_trapped(int number);
+
+/* Whether the shim has to know of a system call: it is trapped, or tells of what others mean. */
+int pp_concerns_shim(int number);
+
+/* No system call of syscalls.tbl has this number on this CPU, or a higher one. */
+static inline int pp_numbers_end(void)
+{
+    return PP_NUMBERS_END;
+}
 
 /* cffi: end */
 
 /* Whether a system call changes what its path names, or makes or removes a name. */
-int pp_changes(int number);
-
-/* Whether it has a second path. */
-int pp_has_second_path(int number);
-
-/* What a system call's arguments are; NULL if it is not looked at. */
-const struct pp_spec *pp_spec_of(int number);
+int pp_changes(const struct pp_spec *spec);
 
 #endif

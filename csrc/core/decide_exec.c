@@ -176,7 +176,7 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
 
     if (pp_has_other_flags(call, spec, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
         return PP_RUN;
-    if (pp_look_up(call, spec, &action) && (action == PP_ASK || action == PP_RETURN))
+    if (pp_resolve_call(call, spec, &action) && (action == PP_ASK || action == PP_RETURN))
         return action;
     if (place->path[0] != '/' && place->where != PP_VIRTUAL)
         return PP_RUN; /* no path at all, or no way to know */

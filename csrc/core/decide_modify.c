@@ -14,7 +14,7 @@ enum pp_action pp_decide_modify(struct pp_call *call, const struct pp_spec *spec
 
     const int has_path = spec->path != PP_NONE && call->args[spec->path];
     if (pp_has_other_flags(call, spec, has_path ? AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH : 0) ||
-        pp_look_up(call, spec, &action))
+        pp_resolve_call(call, spec, &action))
         return action;
     return pp_return(call, pp_is_path_only(call, spec) ? -EBADF : -EROFS);
 }
@@ -23,7 +23,7 @@ enum pp_action pp_decide_truncate(struct pp_call *call, const struct pp_spec *sp
 {
     enum pp_action action;
 
-    if ((int64_t)call->args[1] < 0 || pp_look_up(call, spec, &action))
+    if ((int64_t)call->args[1] < 0 || pp_resolve_call(call, spec, &action))
         return (int64_t)call->args[1] < 0 ? PP_RUN : action;
     const uint32_t type = pp_type(&call->places[0]);
     if (type == PP_TYPE_DIRECTORY)

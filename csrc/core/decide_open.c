@@ -3,7 +3,6 @@
  * open and its family. The rules are those of decide.h. What is opened is a view, so that the
  * descriptor knows for ever which file it is.
  */
-#include <asm/unistd.h>
 #include <linux/fcntl.h>
 #include <linux/openat2.h>
 
@@ -85,7 +84,7 @@ static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, u
     if (pp_read_path(call, 0, spec->path) || !call->given[0][0])
         return PP_RUN;
     const int slash = call->given[0][pp_length(call->given[0]) - 1] == '/';
-    if (pp_look_up_path(call, 0, pp_descriptor(call, spec), spec->path, nofollow ? PP_NOFOLLOW : 0,
+    if (pp_resolve_path(call, 0, pp_descriptor(call, spec), spec->path, nofollow ? PP_NOFOLLOW : 0,
                         &action))
         return action == PP_RETURN
                    ? pp_return(call, refuse_missing(place, flags, slash, call->value))
@@ -157,8 +156,8 @@ enum pp_action pp_decide_openat2(struct pp_call *call, const struct pp_spec *spe
     struct open_how how;
     const uint64_t bounded = RESOLVE_BENEATH | RESOLVE_IN_ROOT;
 
-    if (call->args[3] < sizeof how ||
-        call->task->operations->read(call->task, call->args[spec->result], &how, sizeof how) ||
+    if (call->args[spec->size] < sizeof how ||
+        call->task->operations->read(call->task, call->args[spec->input], &how, sizeof how) ||
         is_refused(&how))
         return PP_RUN;
     const enum pp_action action = decide(call, spec, (uint32_t)how.flags, how.resolve);
@@ -179,7 +178,7 @@ enum pp_action pp_decide_openat2(struct pp_call *call, const struct pp_spec *spe
         how.resolve = 0;
         __builtin_memcpy(call->buffer, &how, sizeof how);
         call->changes[call->change_count++] =
-            (struct pp_change){spec->result, sizeof how, call->buffer};
+            (struct pp_change){spec->input, sizeof how, call->buffer};
     }
     return action;
 }

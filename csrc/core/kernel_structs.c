@@ -3,15 +3,10 @@
 
 #include <asm/errno.h>
 
-#define TYPE_MASK 0170000u
-#define TYPE_SYMLINK 0120000u
-#define TYPE_DIRECTORY 0040000u
-#define TYPE_REGULAR 0100000u
-#define ANY_EXECUTE 0111u
+#include "core/file_types.h"
+
 #define ACCESS_EXECUTE 1u
 #define ACCESS_WRITE 2u
-#define TYPE_CHARACTER 0020000u
-#define TYPE_BLOCK 0060000u
 
 #define FUSE_MAGIC 0x65735546       /* what programs know CernVM-FS by */
 #define READ_ONLY_NOSUID_NODEV 0x27 /* ST_RDONLY | ST_NOSUID | ST_NODEV | ST_VALID */
@@ -19,8 +14,8 @@
 
 static int is_device(const struct pp_record *record)
 {
-    const uint32_t type = record->mode & TYPE_MASK;
-    return type == TYPE_CHARACTER || type == TYPE_BLOCK;
+    const uint32_t type = record->mode & PP_TYPE_MASK;
+    return type == PP_TYPE_CHARACTER || type == PP_TYPE_BLOCK;
 }
 
 size_t pp_target_length(const struct pp_snapshot *snapshot, const struct pp_record *record)
@@ -35,7 +30,7 @@ static uint64_t size_of(const struct pp_snapshot *snapshot, const struct pp_reco
 {
     if (is_device(record))
         return 0;
-    if ((record->mode & TYPE_MASK) == TYPE_SYMLINK)
+    if ((record->mode & PP_TYPE_MASK) == PP_TYPE_SYMLINK)
         return pp_target_length(snapshot, record);
     return record->size;
 }
@@ -123,15 +118,16 @@ void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount)
 #define NEW_HEAD 19 /* with d_type before the name */
 
 static inline __attribute__((always_inline)) size_t put_entry(char *output, size_t capacity,
-                                                              enum pp_entries form, uint64_t inode,
-                                                              int64_t next, uint32_t mode,
-                                                              const char *name, size_t name_length)
+                                                              enum pp_dirent_form form,
+                                                              uint64_t inode, int64_t next,
+                                                              uint32_t mode, const char *name,
+                                                              size_t name_length)
 {
-    const size_t head = form == PP_ENTRIES_64 ? NEW_HEAD : OLD_HEAD;
-    const size_t tail = form == PP_ENTRIES_64 ? 1 : 2;
+    const size_t head = form == PP_DIRENT_64 ? NEW_HEAD : OLD_HEAD;
+    const size_t tail = form == PP_DIRENT_64 ? 1 : 2;
     const size_t size = (head + name_length + tail + 7) & ~(size_t)7;
     const uint16_t short_size = (uint16_t)size;
-    const char type = (char)((mode & TYPE_MASK) >> 12);
+    const char type = (char)((mode & PP_TYPE_MASK) >> 12);
 
     if (size > capacity)
         return 0;
@@ -139,19 +135,19 @@ static inline __attribute__((always_inline)) size_t put_entry(char *output, size
     __builtin_memcpy(output, &inode, 8);
     __builtin_memcpy(output + 8, &next, 8);
     __builtin_memcpy(output + 16, &short_size, 2);
-    output[form == PP_ENTRIES_64 ? OLD_HEAD : size - 1] = type;
+    output[form == PP_DIRENT_64 ? OLD_HEAD : size - 1] = type;
     __builtin_memcpy(output + head, name, name_length);
     return size;
 }
 
 int64_t pp_access(const struct pp_record *record, uint32_t mode)
 {
-    const uint32_t type = record->mode & TYPE_MASK;
+    const uint32_t type = record->mode & PP_TYPE_MASK;
 
     if (mode & ACCESS_WRITE &&
-        (type == TYPE_REGULAR || type == TYPE_DIRECTORY || type == TYPE_SYMLINK))
+        (type == PP_TYPE_REGULAR || type == PP_TYPE_DIRECTORY || type == PP_TYPE_SYMLINK))
         return -EROFS;
-    return mode & ACCESS_EXECUTE && type != TYPE_DIRECTORY && !(record->mode & ANY_EXECUTE)
+    return mode & ACCESS_EXECUTE && type != PP_TYPE_DIRECTORY && !(record->mode & PP_ANY_EXECUTE)
                ? -EACCES
                : 0;
 }
@@ -174,7 +170,7 @@ static const struct pp_record *record_at(const struct pp_found *found, int64_t c
     return record && record->parent_hash == found->hash ? record : NULL;
 }
 
-int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_entries form,
+int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_dirent_form form,
                 int64_t *cursor, char *output, size_t capacity)
 {
     const struct pp_record *directory = found->record;

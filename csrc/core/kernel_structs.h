@@ -2,8 +2,8 @@
  *
  * What system calls write about something virtual: the kernel's own structs, filled from records.
  */
-#ifndef PYPARROT_ANSWERS_H
-#define PYPARROT_ANSWERS_H
+#ifndef PYPARROT_KERNEL_STRUCTS_H
+#define PYPARROT_KERNEL_STRUCTS_H
 
 #include <asm/stat.h>
 #include <asm/statfs.h>
@@ -21,7 +21,7 @@ void pp_fill_statx(struct statx *status, const struct pp_mount *mount,
 void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount);
 
 /* The form of a directory's entries. */
-enum pp_entries { PP_ENTRIES_64, PP_ENTRIES_OLD };
+enum pp_dirent_form { PP_DIRENT_64, PP_DIRENT_OLD };
 
 /* What access says of a record: as CernVM-FS has it, who can see a file may read it; nobody may
  * write. */
@@ -33,7 +33,7 @@ uint64_t pp_parent_inode(const struct pp_snapshot *snapshot, const struct pp_rec
 /* List a directory, of which `found` has the record of the catalog that lists it, from `*cursor` on
  * (0, or where the last call ended). Gives the bytes written to `output`; -EINVAL if not even one
  * entry fits. */
-int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_entries form,
+int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_dirent_form form,
                 int64_t *cursor, char *output, size_t capacity);
 
 #endif

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "core/walk.h"
 
+#include "core/file_types.h"
+
 /* The values are Linux's own on every architecture that matters; errno.h belongs to libc. */
 enum { NOT_FOUND = 2, NOT_A_DIRECTORY = 20, NAME_TOO_LONG = 36, TOO_MANY_LINKS = 40 };
 
-#define TYPE_MASK 0170000u
-#define TYPE_DIRECTORY 0040000u
-#define TYPE_SYMLINK 0120000u
-
 static int is_directory(const struct pp_record *record)
 {
-    return (record->mode & TYPE_MASK) == TYPE_DIRECTORY;
+    return (record->mode & PP_TYPE_MASK) == PP_TYPE_DIRECTORY;
 }
 
 static int is_symlink(const struct pp_record *record)
 {
-    return (record->mode & TYPE_MASK) == TYPE_SYMLINK;
+    return (record->mode & PP_TYPE_MASK) == PP_TYPE_SYMLINK;
 }
 
 static enum pp_outcome fail(struct pp_walk *walk, int error)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/filter.h"
 
-#include <asm/unistd.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/ptrace.h>
@@ -12,14 +11,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "arch/x86_64/registers.h"
+#include "arch/registers.h"
 #include "core/decide.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
-#define NUMBERS 512
 #define LENGTH_MAX 400
 
 #define LOAD(field) (offsetof(struct seccomp_data, field))
@@ -58,30 +56,24 @@ static void answer(struct program *program, uint32_t action)
     add(program, BPF_RET | BPF_K, action);
 }
 
-/* Calls that change what others mean: the engine takes notice of them, and lets them run. */
-static int is_noticed(int number)
-{
-    return number == __NR_pivot_root || number == __NR_unshare || number == __NR_setns ||
-           number == __NR_seccomp;
-}
-
 /* Numbers that follow one another and are treated alike; those between the runs pass. */
 struct run {
     int first, end;
-    int is_asked; /* asked about unless the call has the cookie; else always */
+    int is_decided; /* the filter asks unless the call has the cookie; else it asks always */
 };
 
 static int runs_of(struct run *runs)
 {
     int count = 0;
-    for (int number = 0; number < NUMBERS; number++) {
-        const int asked = pp_is_trapped(number);
-        if (!asked && !is_noticed(number))
+    for (int number = 0; number < PP_NUMBERS_END; number++) {
+        const struct pp_spec *spec = pp_spec_of(number);
+        const int is_decided = spec && spec->handling == PP_DECIDED;
+        if (!is_decided && (!spec || spec->handling != PP_NOTICED))
             continue;
-        if (count && runs[count - 1].end == number && runs[count - 1].is_asked == asked)
+        if (count && runs[count - 1].end == number && runs[count - 1].is_decided == is_decided)
             runs[count - 1].end++;
         else
-            runs[count++] = (struct run){number, number + 1, asked};
+            runs[count++] = (struct run){number, number + 1, is_decided};
     }
     return count;
 }
@@ -93,7 +85,7 @@ static void search(struct program *program, const struct run *runs, int count)
     if (count == 1) {
         skip_unless(program, BPF_JGE, (uint32_t)runs->first, 2);
         skip_if(program, BPF_JGE, (uint32_t)runs->end, 1);
-        add(program, BPF_JMP | BPF_JA, (uint32_t)runs->is_asked);
+        add(program, BPF_JMP | BPF_JA, (uint32_t)runs->is_decided);
         answer(program, SECCOMP_RET_ALLOW);
         return;
     }
@@ -105,51 +97,57 @@ static void search(struct program *program, const struct run *runs, int count)
     search(program, runs + half, count - half);
 }
 
-/* The kernel remembers the numbers that always pass, whatever the arguments; only the others get
- * here, the shim's among them, and so they are found in a few steps. */
-static void build(struct program *program, uint64_t cookie)
+/* The calls that syscalls.tbl leaves to the filter: what becomes of them depends on an argument. */
+static void add_argument_checks(struct program *program)
 {
-    struct run runs[NUMBERS];
-    const int count = runs_of(runs);
-
-    load(program, LOAD(arch));
-    skip_if(program, BPF_JEQ, PP_AUDIT_ARCH, 1);
-    answer(program, SECCOMP_RET_ALLOW);
-    load(program, LOAD(nr));
-    /* Nothing may go round the filter. */
-    skip_unless(program, BPF_JEQ, __NR_io_uring_setup, 1);
+    /* By io_uring a program could make calls that no filter sees. */
+    skip_unless(program, BPF_JEQ, PP_NUMBER_IO_URING_SETUP, 1);
     answer(program, SECCOMP_RET_ERRNO | ENOSYS);
-    skip_unless(program, BPF_JEQ, __NR_clone, 4);
+    skip_unless(program, BPF_JEQ, PP_NUMBER_CLONE, 4);
     load(program, LOAD(args[0]));
     skip_unless(program, BPF_JSET, CLONE_NEWNS, 1);
     answer(program, SECCOMP_RET_USER_NOTIF);
     answer(program, SECCOMP_RET_ALLOW);
-    skip_unless(program, BPF_JEQ, __NR_prctl, 4);
+    skip_unless(program, BPF_JEQ, PP_NUMBER_PRCTL, 4);
     load(program, LOAD(args[0]));
     skip_unless(program, BPF_JEQ, PR_SET_SECCOMP, 1);
     answer(program, SECCOMP_RET_USER_NOTIF);
     answer(program, SECCOMP_RET_ALLOW);
-    skip_unless(program, BPF_JEQ, __NR_ptrace, 6);
+    skip_unless(program, BPF_JEQ, PP_NUMBER_PTRACE, 6);
     load(program, LOAD(args[0]));
     skip_if(program, BPF_JEQ, PTRACE_TRACEME, 2);
     skip_if(program, BPF_JEQ, PTRACE_ATTACH, 1);
     skip_unless(program, BPF_JEQ, PTRACE_SEIZE, 1);
     answer(program, SECCOMP_RET_USER_NOTIF);
     answer(program, SECCOMP_RET_ALLOW);
+}
+
+/* The kernel remembers the numbers that always pass, whatever the arguments; only the others get
+ * here, the shim's among them, and so they are found in a few steps. */
+static void build(struct program *program, uint64_t cookie)
+{
+    struct run runs[PP_NUMBERS_END];
+    const int count = runs_of(runs);
+
+    load(program, LOAD(arch));
+    skip_if(program, BPF_JEQ, PP_AUDIT_ARCH, 1);
+    answer(program, SECCOMP_RET_ALLOW);
+    load(program, LOAD(nr));
+    add_argument_checks(program);
     const unsigned short tree = program->length;
     search(program, runs, count);
-    const unsigned short asks = program->length;
+    const unsigned short ask = program->length;
     load(program, LOAD(args[5]));
     skip_unless(program, BPF_JEQ, (uint32_t)cookie, 3);
     load(program, LOAD(args[5]) + 4);
     skip_unless(program, BPF_JEQ, (uint32_t)(cookie >> 32), 1);
     answer(program, SECCOMP_RET_ALLOW);
-    const unsigned short notices = program->length;
+    const unsigned short notice = program->length;
     answer(program, SECCOMP_RET_USER_NOTIF);
-    for (unsigned short i = tree; i < asks; i++) {
+    for (unsigned short i = tree; i < ask; i++) {
         struct sock_filter *jump = &program->code[i];
         if (jump->code == (BPF_JMP | BPF_JA))
-            jump->k = (uint32_t)((jump->k ? asks : notices) - i - 1);
+            jump->k = (uint32_t)((jump->k ? ask : notice) - i - 1);
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The seccomp filter: which system calls stop and ask.
+ * The seccomp filter: it makes the system calls stop that syscalls.tbl says are decided or noticed,
+ * and asks the engine about them.
  */
 #ifndef PYPARROT_FILTER_H
 #define PYPARROT_FILTER_H
@@ -10,7 +11,7 @@
 /* cffi: begin */
 
 /* Install the filter in the calling thread, for it and all that it starts. Calls with `cookie` as
- * the sixth argument pass. `wait_killable`: signals that do not kill wait for answers. Gives the
+ * the sixth argument pass. `wait_killable`: signals that do not kill wait for answers. Returns the
  * listener's descriptor, or -errno. */
 int pp_filter_install(uint64_t cookie, int wait_killable);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A call comes in from a patched site: who makes it, and what comes of it.
+ * A call comes in from a patched site: whether it is answered here, run as it is, or left to the
+ * supervisor.
  */
-#include <asm/unistd.h>
+#include <asm/unistd.h> /* for the calls that the shim itself makes */
 #include <linux/fcntl.h>
 #include <linux/openat2.h>
 #include <linux/prctl.h>
@@ -50,14 +51,11 @@ static int64_t leave(const struct pp_entry *entry, int is_virtual)
 
 /* From the moment on when the program has a filter of its own, only its own calls are made: what it
  * allows is made for them. */
-static int64_t watch_filter(const struct pp_entry *entry)
+static int64_t watch_filter(const struct pp_entry *entry, int sets_filter)
 {
-    const int is_prctl = (int)entry->number == __NR_prctl;
     const int before = pp_shim.is_quiet;
 
-    if (is_prctl ? entry->args[0] == PR_SET_SECCOMP
-                 : entry->args[0] == SECCOMP_SET_MODE_FILTER ||
-                       entry->args[0] == SECCOMP_SET_MODE_STRICT)
+    if (sets_filter)
         __atomic_store_n(&pp_shim.is_quiet, 1, __ATOMIC_SEQ_CST);
     const int64_t value = make(entry);
     if (value < 0)
@@ -65,16 +63,18 @@ static int64_t watch_filter(const struct pp_entry *entry)
     return value;
 }
 
-/* Calls that the decision core does not look at. */
-static int64_t run_other(const struct pp_entry *entry)
+/* Calls that the decision core does not decide. */
+static int64_t run_other(const struct pp_entry *entry, const struct pp_spec *spec)
 {
     int64_t value;
 
-    switch ((int)entry->number) {
-    case __NR_prctl:
-    case __NR_seccomp:
-        return watch_filter(entry);
-    case __NR_fchdir:
+    switch (spec ? spec->operation : PP_OP_NONE) {
+    case PP_OP_PRCTL:
+        return watch_filter(entry, entry->args[0] == PR_SET_SECCOMP);
+    case PP_OP_SECCOMP:
+        return watch_filter(entry, entry->args[0] == SECCOMP_SET_MODE_FILTER ||
+                                       entry->args[0] == SECCOMP_SET_MODE_STRICT);
+    case PP_OP_FCHDIR:
         value = make(entry);
         if (pp_shim.state)
             pp_cwd_forget();
@@ -87,18 +87,15 @@ static int64_t run_other(const struct pp_entry *entry)
 /* Whether a call may change something, if it is let run. */
 static int may_change(const struct pp_entry *entry)
 {
-    const uint64_t *args = entry->args;
-    const uint64_t writes = O_ACCMODE | O_CREAT | O_TRUNC;
+    const struct pp_spec *spec = pp_spec_of((int)entry->number);
 
-    switch ((int)entry->number) {
-    case __NR_open:
-        return (args[1] & writes) != 0;
-    case __NR_openat:
-        return (args[2] & writes) != 0;
-    case __NR_openat2:
+    switch (spec->operation) {
+    case PP_OP_OPEN:
+        return (pp_flags_in(spec, entry->args) & (O_ACCMODE | O_CREAT | O_TRUNC)) != 0;
+    case PP_OP_OPENAT2:
         return 1;
     default:
-        return pp_changes((int)entry->number);
+        return pp_changes(spec);
     }
 }
 
@@ -132,8 +129,8 @@ static __attribute__((noinline)) int crosses_magic_link(const struct pp_entry *e
         return 0;
     if (is_magic(pp_first_descriptor(spec, args), args[spec->path]))
         return 1;
-    return pp_has_second_path((int)entry->number) && pp_is_address(args[spec->result]) &&
-           is_magic(pp_second_descriptor(spec, args), args[spec->result]);
+    return spec->second_path != PP_NONE && pp_is_address(args[spec->second_path]) &&
+           is_magic(pp_second_descriptor(spec, args), args[spec->second_path]);
 }
 
 /* Whether a call that failed may have come upon a symlink that leads to something virtual. */
@@ -143,8 +140,7 @@ static __attribute__((noinline)) int may_cross_symlink(const struct pp_entry *en
 
     if (spec->path == PP_NONE || !pp_is_address(entry->args[spec->path]))
         return 0;
-    if (pp_has_second_path((int)entry->number) ||
-        pp_has_dots((const char *)entry->args[spec->path]))
+    if (spec->second_path != PP_NONE || pp_has_dots((const char *)entry->args[spec->path]))
         return 1;
     const uint64_t start = (uint64_t)pp_first_descriptor(spec, entry->args);
     const int64_t value = try_path(start, entry->args[spec->path], RESOLVE_NO_SYMLINKS);
@@ -155,17 +151,16 @@ static __attribute__((noinline)) int may_cross_symlink(const struct pp_entry *en
 static int is_of_view(const struct pp_entry *entry, int64_t value)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
-    const uint64_t output = spec->result == PP_NONE ? 0 : entry->args[(int)spec->result];
 
-    if (value != 0)
+    if (value != 0 || spec->path == PP_NONE)
         return 0;
-    switch ((int)entry->number) {
-    case __NR_stat:
-    case __NR_lstat:
-    case __NR_newfstatat:
-        return (int64_t)((const struct stat *)output)->st_mtime == pp_shim.state->mark;
-    case __NR_statx:
-        return ((const struct statx *)output)->stx_mtime.tv_sec == pp_shim.state->mark;
+    switch (spec->operation) {
+    case PP_OP_STAT:
+        return (int64_t)((const struct stat *)entry->args[spec->output])->st_mtime ==
+               pp_shim.state->mark;
+    case PP_OP_STATX:
+        return ((const struct statx *)entry->args[spec->output])->stx_mtime.tv_sec ==
+               pp_shim.state->mark;
     default:
         return 0;
     }
@@ -252,15 +247,15 @@ static __attribute__((noinline)) int64_t change_directory(const struct pp_entry 
 
 int64_t pp_dispatch(const struct pp_entry *entry)
 {
-    const int number = (int)entry->number;
+    const struct pp_spec *spec = pp_spec_of((int)entry->number);
 
-    if (!pp_spec_of(number))
-        return run_other(entry);
+    if (!spec || spec->handling != PP_DECIDED)
+        return run_other(entry, spec);
     /* What is between fork and exec is hardly worth a beginning. */
-    const int ends = number == __NR_execve || number == __NR_execveat;
+    const int ends = spec->operation == PP_OP_EXEC;
     if (pp_shim.is_quiet || (ends ? !pp_has_begun() : !pp_begin()))
         return make(entry);
-    if (number == __NR_chdir || number == __NR_chroot)
+    if (spec->operation == PP_OP_CHDIR || spec->operation == PP_OP_CHROOT)
         return change_directory(entry);
     return decide(entry);
 }

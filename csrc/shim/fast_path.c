@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The first look at a call, on the program's own stack: what can be answered with a look-up or two,
- * and what has nothing to do with us. The rest takes the decision core (think.c).
+ * and what has nothing to do with us. The rest takes the decision core (slow_path.c).
  *
  * Stack is scarce (shim.h). So the file that a call starts from is found first, and its status has
  * gone from the stack when the path is looked up; and what is called last is called in place of its
  * caller.
  */
-#include <asm/unistd.h>
+#include <asm/unistd.h> /* for the calls that the shim itself makes */
 #include <linux/fcntl.h>
 
 #include "core/kernel_structs.h"
@@ -60,23 +60,26 @@ static __attribute__((noinline)) enum pp_verdict fast_fstat(int descriptor, uint
     return PP_DONE;
 }
 
-static __attribute__((noinline)) enum pp_verdict fast_statx(const uint64_t *args,
+static __attribute__((noinline)) enum pp_verdict fast_statx(const struct pp_spec *spec,
+                                                            const uint64_t *args,
                                                             struct pp_fast_result *fast)
 {
     struct pp_location *location = &fast->location;
-    const uint32_t flags = (uint32_t)args[2];
+    const uint32_t flags = pp_flags_in(spec, args);
+    const uint64_t output = args[spec->output];
 
-    if (flags & ~(PP_LOOK_FLAGS | PP_STATX_SYNC_FLAGS) ||
-        (flags & PP_STATX_SYNC_FLAGS) == PP_STATX_SYNC_FLAGS || args[3] & PP_STATX_RESERVED)
+    if (flags & ~(PP_STAT_FLAGS | PP_STATX_SYNC_FLAGS) ||
+        (flags & PP_STATX_SYNC_FLAGS) == PP_STATX_SYNC_FLAGS ||
+        args[spec->value] & PP_STATX_RESERVED)
         return PP_UNKNOWN;
-    const enum pp_way way = pp_locate(args[1], location);
+    const enum pp_way way = pp_locate(args[spec->path], location);
     if (way != PP_WAY_FOUND)
         return pp_otherwise(way, fast);
-    if (pp_is_followed(location, flags & AT_SYMLINK_NOFOLLOW) || !pp_is_address(args[4]))
+    if (pp_is_followed(location, flags & AT_SYMLINK_NOFOLLOW) || !pp_is_address(output))
         return PP_UNKNOWN;
     fast->value = 0;
     pp_touch(pp_shim.shared, &location->found, 0);
-    pp_fill_statx((struct statx *)args[4], location->mount, pp_snapshot_of(location),
+    pp_fill_statx((struct statx *)output, location->mount, pp_snapshot_of(location),
                   location->found.record);
     return PP_DONE;
 }
@@ -122,16 +125,18 @@ static __attribute__((noinline)) enum pp_verdict fast_readlink(uint64_t path, ui
     return PP_DONE;
 }
 
-static __attribute__((noinline)) enum pp_verdict fast_entries(const struct pp_entry *entry,
-                                                              struct pp_fast_result *fast)
+static __attribute__((noinline)) enum pp_verdict fast_getdents(const struct pp_spec *spec,
+                                                               const uint64_t *args,
+                                                               struct pp_fast_result *fast)
 {
-    const uint64_t *args = entry->args;
+    const uint64_t descriptor = args[spec->descriptor];
     struct pp_location *location = &fast->location;
 
     if (!location->mount)
         return PP_NATIVE;
     const struct pp_snapshot *snapshot = pp_snapshot_of(location);
-    if (pp_type_of(location->found.record) != PP_TYPE_DIRECTORY || !pp_is_address(args[1]))
+    if (pp_type_of(location->found.record) != PP_TYPE_DIRECTORY ||
+        !pp_is_address(args[spec->output]))
         return PP_UNKNOWN;
     const uint64_t parent_inode = pp_parent_inode(snapshot, location->found.record);
     if (location->found.record->flags & PP_NESTED) {
@@ -141,16 +146,16 @@ static __attribute__((noinline)) enum pp_verdict fast_entries(const struct pp_en
         location->found.index = nested;
         location->found.record = pp_index_root(nested);
     }
-    int64_t cursor = pp_gate(__NR_lseek, args[0], 0, 1 /* SEEK_CUR */, 0, 0);
+    int64_t cursor = pp_gate(__NR_lseek, descriptor, 0, 1 /* SEEK_CUR */, 0, 0);
     const int64_t before = cursor;
     fast->value = cursor;
     if (cursor < 0)
         return PP_DONE;
     fast->value = pp_list(&location->found, parent_inode,
-                          (int)entry->number == __NR_getdents64 ? PP_ENTRIES_64 : PP_ENTRIES_OLD,
-                          &cursor, (char *)args[1], (uint32_t)args[2]);
+                          spec->options & PP_SPEC_OLD_DIRENT ? PP_DIRENT_OLD : PP_DIRENT_64,
+                          &cursor, (char *)args[spec->output], (uint32_t)args[spec->size]);
     if (cursor != before)
-        pp_gate(__NR_lseek, args[0], (uint64_t)cursor, 0 /* SEEK_SET */, 0, 0);
+        pp_gate(__NR_lseek, descriptor, (uint64_t)cursor, 0 /* SEEK_SET */, 0, 0);
     return PP_DONE;
 }
 
@@ -186,13 +191,12 @@ static __attribute__((noinline)) enum pp_verdict fast_getcwd(uint64_t output, ui
 /* Everything else */
 
 /* A call's second path. */
-static __attribute__((noinline)) enum pp_verdict fast_second_path(const struct pp_entry *entry,
+static __attribute__((noinline)) enum pp_verdict fast_second_path(const struct pp_spec *spec,
+                                                                  const uint64_t *args,
                                                                   struct pp_fast_result *fast)
 {
-    const struct pp_spec *spec = pp_spec_of((int)entry->number);
-    const uint64_t *args = entry->args;
     const int descriptor = pp_second_descriptor(spec, args);
-    const uint64_t path = args[spec->result];
+    const uint64_t path = args[spec->second_path];
 
     if (pp_is_address(path) && *(const char *)path != '/' &&
         (descriptor != AT_FDCWD || !pp_cwd_find(&fast->location)))
@@ -201,26 +205,25 @@ static __attribute__((noinline)) enum pp_verdict fast_second_path(const struct p
 }
 
 /* What can only be told not to be ours. */
-static __attribute__((noinline)) enum pp_verdict fast_other(const struct pp_entry *entry,
+static __attribute__((noinline)) enum pp_verdict fast_other(const struct pp_spec *spec,
+                                                            const uint64_t *args,
                                                             struct pp_fast_result *fast)
 {
-    const struct pp_spec *spec = pp_spec_of((int)entry->number);
-
-    if (spec->path != PP_NONE && entry->args[spec->path]
-            ? pp_locate(entry->args[spec->path], &fast->location) != PP_WAY_REAL
+    if (spec->path != PP_NONE && args[spec->path]
+            ? pp_locate(args[spec->path], &fast->location) != PP_WAY_REAL
             : fast->location.mount != NULL)
         return PP_UNKNOWN;
-    return pp_has_second_path((int)entry->number) ? fast_second_path(entry, fast) : PP_NATIVE;
+    return spec->second_path != PP_NONE ? fast_second_path(spec, args, fast) : PP_NATIVE;
 }
 
 /* Sockets are ours only if they have a path. */
-static enum pp_verdict fast_socket(const uint64_t *args)
+static enum pp_verdict fast_socket(uint64_t address, uint32_t size)
 {
-    const uint16_t *family = (const uint16_t *)args[1];
-    const char *path = (const char *)args[1] + PP_UNIX_PATH_OFFSET;
+    const uint16_t *family = (const uint16_t *)address;
+    const char *path = (const char *)address + PP_UNIX_PATH_OFFSET;
 
-    if (!pp_is_address(args[1]) || (uint32_t)args[2] <= PP_UNIX_PATH_OFFSET ||
-        *family != PP_UNIX_FAMILY || !*path)
+    if (!pp_is_address(address) || size <= PP_UNIX_PATH_OFFSET || *family != PP_UNIX_FAMILY ||
+        !*path)
         return PP_NATIVE;
     return PP_LEFT;
 }
@@ -237,13 +240,10 @@ static enum pp_verdict fast_exec(uint64_t path)
 }
 
 /* What the call starts from, if it is not an absolute path; 0 if that has to be learnt first. */
-static int find_start(const struct pp_spec *spec, const struct pp_entry *entry,
-                      struct pp_fast_result *fast)
+static int find_start(const struct pp_spec *spec, const uint64_t *args, struct pp_fast_result *fast)
 {
-    const uint64_t path = spec->path == PP_NONE ? 0 : entry->args[spec->path];
-    /* Not pp_first_descriptor: it would cost the frame below `describe` 8 bytes more. */
-    const int descriptor =
-        spec->descriptor == PP_NONE ? AT_FDCWD : (int)entry->args[spec->descriptor];
+    const uint64_t path = spec->path == PP_NONE ? 0 : args[spec->path];
+    const int descriptor = pp_first_descriptor(spec, args);
 
     if (spec->path == PP_NONE ? spec->descriptor == PP_NONE
                               : path && (!pp_is_address(path) || *(const char *)path == '/'))
@@ -256,68 +256,63 @@ static int find_start(const struct pp_spec *spec, const struct pp_entry *entry,
     return 1;
 }
 
+/* Whether a call's empty path stands for its descriptor, which is no working directory. */
+static int names_descriptor(const struct pp_spec *spec, const uint64_t *args)
+{
+    return pp_flags_in(spec, args) & AT_EMPTY_PATH && pp_is_address(args[spec->path]) &&
+           !*(const char *)args[spec->path] && (int)args[spec->descriptor] != AT_FDCWD;
+}
+
 enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result *fast)
 {
     const uint64_t *args = entry->args;
-    const int number = (int)entry->number;
+    const struct pp_spec *spec = pp_spec_of((int)entry->number);
 
     fast->learn = PP_NOTHING_TO_LEARN;
     const uint32_t generation = __atomic_load_n(&pp_shim.generation, __ATOMIC_ACQUIRE);
     if (!generation || generation != __atomic_load_n(&pp_shim.state->generation, __ATOMIC_RELAXED))
         return PP_UNKNOWN;
-    switch (number) { /* those that do not begin with a look at where they start */
-    case __NR_fstat:
-        return fast_fstat((int)args[0], args[1], fast);
-    case __NR_newfstatat:
-        if ((uint32_t)args[3] & ~(uint32_t)PP_LOOK_FLAGS)
+    switch (spec->operation) { /* those that do not begin with a look at where they start */
+    case PP_OP_STAT:
+        if (pp_flags_in(spec, args) & ~(uint32_t)PP_STAT_FLAGS)
             return PP_UNKNOWN;
-        if (args[3] & AT_EMPTY_PATH && pp_is_address(args[1]) && !*(const char *)args[1] &&
-            (int)args[0] != AT_FDCWD)
-            return fast_fstat((int)args[0], args[2], fast);
+        if (spec->path == PP_NONE || names_descriptor(spec, args))
+            return fast_fstat((int)args[spec->descriptor], args[spec->output], fast);
         break;
-    case __NR_getcwd:
-        return fast_getcwd(args[0], args[1], fast);
-    case __NR_bind:
-    case __NR_connect:
+    case PP_OP_GETCWD:
+        return fast_getcwd(args[spec->output], args[spec->size], fast);
+    case PP_OP_BIND:
+    case PP_OP_CONNECT:
         fast->value = 0;
-        return fast_socket(args);
-    case __NR_execve: /* a real program is the supervisor's: it has more to look at than we save */
+        return fast_socket(args[spec->input], (uint32_t)args[spec->size]);
+    case PP_OP_EXEC: /* a real program is the supervisor's: it has more to look at than we save */
         fast->value = 0;
-        return fast_exec(args[0]);
-    case __NR_execveat:
-    case __NR_fanotify_mark:
+        return spec->descriptor == PP_NONE ? fast_exec(args[spec->path]) : PP_LEFT;
+    case PP_OP_WATCH:
+        if (spec->descriptor == PP_NONE)
+            break;
         fast->value = 0;
         return PP_LEFT;
     }
-    if (!find_start(pp_spec_of(number), entry, fast))
+    if (!find_start(spec, args, fast))
         return PP_UNKNOWN;
-    switch (number) {
-    case __NR_stat:
-        return fast_stat(args[0], 0, args[1], fast);
-    case __NR_lstat:
-        return fast_stat(args[0], 1, args[1], fast);
-    case __NR_newfstatat:
-        return fast_stat(args[1], args[3] & AT_SYMLINK_NOFOLLOW, args[2], fast);
-    case __NR_statx:
-        return fast_statx(args, fast);
-    case __NR_access:
-        return fast_access(args[0], (uint32_t)args[1], 0, fast);
-    case __NR_faccessat:
-        return fast_access(args[1], (uint32_t)args[2], 0, fast);
-    case PP_FACCESSAT2:
-        return fast_access(args[1], (uint32_t)args[2], (uint32_t)args[3], fast);
-    case __NR_readlink:
-        return fast_readlink(args[0], args[1], (int)args[2], fast);
-    case __NR_readlinkat:
-        return fast_readlink(args[1], args[2], (int)args[3], fast);
-    case __NR_getdents:
-    case __NR_getdents64:
-        return fast_entries(entry, fast);
-    case __NR_open:
-        return pp_fast_open(AT_FDCWD, args[0], (uint32_t)args[1], fast);
-    case __NR_openat:
-        return pp_fast_open((int)args[0], args[1], (uint32_t)args[2], fast);
+    switch (spec->operation) {
+    case PP_OP_STAT:
+        return fast_stat(args[spec->path], pp_is_nofollow(spec, pp_flags_in(spec, args)),
+                         args[spec->output], fast);
+    case PP_OP_STATX:
+        return fast_statx(spec, args, fast);
+    case PP_OP_ACCESS:
+        return fast_access(args[spec->path], (uint32_t)args[spec->value], pp_flags_in(spec, args),
+                           fast);
+    case PP_OP_READLINK:
+        return fast_readlink(args[spec->path], args[spec->output], (int)args[spec->size], fast);
+    case PP_OP_GETDENTS:
+        return fast_getdents(spec, args, fast);
+    case PP_OP_OPEN:
+        return pp_fast_open(pp_first_descriptor(spec, args), args[spec->path],
+                            pp_flags_in(spec, args), fast);
     default:
-        return fast_other(entry, fast);
+        return fast_other(spec, args, fast);
     }
 }

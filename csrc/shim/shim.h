@@ -32,7 +32,7 @@
 #include <asm/stat.h>
 #include <asm/unistd.h>
 
-#include "arch/x86_64/gate.h"
+#include "arch/gate.h"
 #include "core/decide.h"
 #include "shim/shared_state.h"
 #include "shim/touch.h"

@@ -3,7 +3,7 @@
  * The whole brain, on a stack of ours, with the program's signals held back meanwhile.
  */
 #include <asm/signal.h>
-#include <asm/unistd.h>
+#include <asm/unistd.h> /* for the calls that the shim itself makes */
 #include <linux/fcntl.h>
 
 #include "core/deciders.h"
@@ -114,7 +114,8 @@ static enum pp_verdict change(struct pp_call_context *context)
 {
     struct pp_call *call = &context->call;
 
-    if (call->number != __NR_chdir || !call->asking || call->asking->need != PP_NEEDS_VIEW)
+    if (pp_spec_of(call->number)->operation != PP_OP_CHDIR || !call->asking ||
+        call->asking->need != PP_NEEDS_VIEW)
         return PP_LEFT;
     context->value = pp_gate(__NR_chdir, (uint64_t)call->changes[0].data, 0, 0, 0, 0);
     return context->value == -ENOENT || context->value == -ENOTDIR ? PP_LEFT : PP_DONE;
@@ -192,8 +193,7 @@ static void set_mask(const uint64_t *mask, uint64_t *before)
 static __attribute__((noinline)) int64_t execute(struct pp_call_context *context,
                                                  const struct pp_entry *entry)
 {
-    const int is_at = (int)entry->number == __NR_execveat;
-    const uint64_t *args = entry->args + is_at;
+    const uint64_t *argv = entry->args + pp_spec_of((int)entry->number)->argv;
     const int is_borrowed = !pp_is_owner();
     const uint32_t process = (uint32_t)pp_gate(__NR_getpid, 0, 0, 0, 0, 0);
 
@@ -201,7 +201,7 @@ static __attribute__((noinline)) int64_t execute(struct pp_call_context *context
         pp_gate(__NR_set_tid_address, (uint64_t)context->busy, 0, 0, 0, 0);
     __atomic_store_n(&pp_shim.shared->programs[process % PP_PROGRAMS], process, __ATOMIC_RELAXED);
     const int64_t value =
-        pp_gate(__NR_execve, (uint64_t)context->call.file, args[1], args[2], 0, 0);
+        pp_gate(__NR_execve, (uint64_t)context->call.file, argv[0], argv[1], 0, 0);
     if (is_borrowed)
         pp_gate(__NR_set_tid_address, 0, 0, 0, 0, 0);
     return value;

@@ -33,16 +33,8 @@ COMPARISONS = (
 
 _CANDIDATE = re.compile(rb"\x0f\x05(" + b"|".join(map(re.escape, COMPARISONS)) + b")")
 
-# The calls that the shim has to know of although the filter does not trap them
-# (csrc/shim/dispatch.c).
-_FCHDIR, _PRCTL, _SECCOMP = 81, 157, 317
-
-_MOST_NUMBERS = 1024
-
-WANTED = frozenset(
-    (_FCHDIR, _PRCTL, _SECCOMP, *(n for n in range(_MOST_NUMBERS) if lib.pp_is_trapped(n)))
-)
-"""The numbers of the system calls whose sites are replaced."""
+WANTED = frozenset(filter(lib.pp_concerns_shim, range(lib.pp_numbers_end())))
+"""The numbers of the system calls whose sites are replaced (csrc/syscalls.tbl)."""
 
 # What may be a branch or take an address: these bytes, then a displacement from its end.
 _FAR = re.compile(

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * getxattr, listxattr. The rules are those of decide.h.
+ */
+#include <linux/fcntl.h>
+
+#include "core/deciders.h"
+
+/* Extended attributes. The blob is as CernVM-FS's xattr.cc has it: a version, the number of
+ * attributes, then for each the lengths of name and value (a byte each), name, value. */
+
+struct attribute {
+    const uint8_t *name, *value;
+    size_t name_length, value_length;
+};
+
+struct attributes {
+    const uint8_t *next, *end;
+    unsigned left;
+};
+
+static struct attributes attributes_of(const struct pp_walk *walk)
+{
+    size_t size;
+    struct attributes attributes = {0};
+    const uint8_t *extra = pp_index_extra(walk->index, walk->record, &size);
+
+    if (!extra || walk->record->xattr_size < 2)
+        return attributes;
+    const uint8_t *blob = extra + size - walk->record->xattr_size;
+    attributes.next = blob + 2;
+    attributes.end = extra + size;
+    attributes.left = blob[1];
+    return attributes;
+}
+
+static int next_attribute(struct attributes *attributes, struct attribute *attribute)
+{
+    const uint8_t *head = attributes->next;
+    if (attributes->left == 0 || attributes->end - head < 2 ||
+        attributes->end - head - 2 < head[0] + head[1])
+        return 0;
+    *attribute = (struct attribute){head + 2, head + 2 + head[0], head[0], head[1]};
+    attributes->next = attribute->value + attribute->value_length;
+    attributes->left--;
+    return 1;
+}
+
+static enum pp_action give_value(struct pp_call *call, uint64_t address, uint64_t capacity,
+                                 const void *value, size_t size)
+{
+    if (capacity == 0)
+        return pp_return(call, (int64_t)size);
+    if (size > capacity)
+        return pp_return(call, -ERANGE);
+    return pp_answer(call, address, value, size, (int64_t)size);
+}
+
+/* Where the value is to be written: getxattrat has that in memory. -1 if the kernel would complain.
+ */
+static int value_arguments(struct pp_call *call, const struct pp_spec *spec, uint64_t *address,
+                           uint64_t *capacity)
+{
+    struct {
+        uint64_t value;
+        uint32_t size;
+        uint32_t flags;
+    } in_memory;
+
+    if (spec->output != PP_NONE) {
+        *address = call->args[spec->output];
+        *capacity = call->args[spec->size];
+        return 0;
+    }
+    if (call->args[spec->size] < sizeof in_memory ||
+        call->task->operations->read(call->task, call->args[spec->input], &in_memory,
+                                     sizeof in_memory))
+        return -1;
+    *address = in_memory.value;
+    *capacity = in_memory.size;
+    return 0;
+}
+
+enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *spec)
+{
+    enum pp_action action = PP_RUN;
+    struct pp_place *place = &call->places[0];
+    uint64_t address, capacity;
+    struct attribute attribute;
+
+    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
+        return action;
+    if (pp_is_path_only(call, spec))
+        return pp_return(call, -EBADF);
+    const int64_t length = call->task->operations->read_text(call->task, call->args[spec->name],
+                                                             call->text, sizeof call->text);
+    if (length < 0)
+        return pp_return(call, length == -ENAMETOOLONG ? -ERANGE : length);
+    if (length == 0)
+        return pp_return(call, -ERANGE);
+    if (pp_equal(call->text, "user."))
+        return pp_return(call, -EINVAL);
+    if (value_arguments(call, spec, &address, &capacity))
+        return pp_return(call, -EINVAL);
+    for (struct attributes all = attributes_of(&place->walk); next_attribute(&all, &attribute);)
+        if (attribute.name_length == (size_t)length &&
+            pp_starts_with((const char *)attribute.name, call->text, (size_t)length))
+            return give_value(call, address, capacity, attribute.value, attribute.value_length);
+    if (!pp_starts_with(call->text, "user.", 5))
+        return pp_return(call, -ENODATA);
+    if (!call->asked)
+        return pp_ask(call, place, PP_NEEDS_XATTR);
+    if (call->answer < 0)
+        return pp_return(call, call->answer);
+    return give_value(call, address, capacity, call->buffer, (size_t)call->answer);
+}
+
+enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *spec)
+{
+    enum pp_action action = PP_RUN;
+    struct attribute attribute;
+    size_t length = 0;
+
+    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
+        return action;
+    if (pp_is_path_only(call, spec))
+        return pp_return(call, -EBADF);
+    for (struct attributes all = attributes_of(&call->places[0].walk);
+         next_attribute(&all, &attribute);) {
+        if (pp_append(call->buffer, sizeof call->buffer, &length, (const char *)attribute.name,
+                      attribute.name_length))
+            break;
+        length++; /* the NUL */
+    }
+    return give_value(call, call->args[spec->output], call->args[spec->size], call->buffer, length);
+}
