@@ -11,6 +11,7 @@
 
 #include "core/deciders.h"
 #include "core/text.h"
+#include "core/view.h"
 #include "shim/shim.h"
 
 #define TRIES 3
@@ -163,9 +164,9 @@ static int is_of_view(const struct pp_entry *entry, int64_t value)
     case __NR_stat:
     case __NR_lstat:
     case __NR_newfstatat:
-        return (int64_t)((const struct stat *)output)->st_mtime == pp_shim.state->mark;
+        return pp_has_mark((int64_t)((const struct stat *)output)->st_mtime, pp_shim.state->mark);
     case __NR_statx:
-        return ((const struct statx *)output)->stx_mtime.tv_sec == pp_shim.state->mark;
+        return pp_has_mark(((const struct statx *)output)->stx_mtime.tv_sec, pp_shim.state->mark);
     default:
         return 0;
     }
