@@ -149,7 +149,7 @@ ffibuilder.cdef("""
 
     enum {
         PP_NEEDS_NOTHING, PP_NEEDS_CATALOG, PP_NEEDS_MOUNT, PP_NEEDS_VIEW, PP_NEEDS_PROGRAM,
-        PP_NEEDS_XATTR, PP_NEEDS_PATCHING, PP_NEEDS_TELLING, ...
+        PP_NEEDS_XATTR, ...
     };
     struct pp_place {
         const struct pp_mount *mount;
@@ -157,14 +157,22 @@ ffibuilder.cdef("""
         char path[...];
         ...;
     };
+    struct pp_program {
+        char loader[...];
+        char copy[...];
+        char interpreter[...];
+    };
     struct pp_call {
         int number;
         struct pp_place *asking;
         char file[...];
-        char text[...];
-        int asked;
-        int64_t answer;
-        char buffer[...];
+        char attribute[...];
+        int attribute_fetched;
+        int64_t attribute_size;
+        union {
+            char buffer[...];
+            struct pp_program program;
+        };
         ...;
     };
     int pp_is_trapped(int number);
@@ -235,6 +243,7 @@ ffibuilder.cdef("""
         int64_t modified, changed;
         const char *file;
     };
+    struct pp_engine;
     struct pp_substitution {
         int state;
         int tells;
@@ -243,6 +252,7 @@ ffibuilder.cdef("""
         struct pp_copy copies[...];
         ...;
     };
+    void pp_substitution_register(struct pp_substitution *substitution, struct pp_engine *engine);
 
     struct pp_counters {
         uint64_t calls;
@@ -253,26 +263,36 @@ ffibuilder.cdef("""
         uint64_t asked;
     };
     struct pp_engine {
-        int listener;
         const struct pp_namespace *space;
         uint64_t cookie;
-        struct pp_mapping_pool *mappings;
         int64_t mark;
-        int roots_differ;
-        int tasks_differ;
-        int idle;
-        struct pp_substitution *substitution;
+        struct pp_mapping_pool *mappings;
         struct pp_shared_state *state;
         struct pp_shared_usage *shared;
+        int idle;
+        ...;
+    };
+    enum { PP_EVENT_END, PP_EVENT_NEED, PP_EVENT_LIBRARY, PP_EVENT_LOG, ... };
+    struct pp_event {
+        int kind;
+        int need;
+        int library;
+        int task;
+        const char *text;
     };
     struct pp_worker;
-    struct pp_worker *pp_worker_new(struct pp_engine *engine);
-    int pp_worker_serve(struct pp_worker *worker);
+    const struct pp_event *pp_worker_serve(struct pp_worker *worker);
     void pp_worker_refuse(struct pp_worker *worker, int error);
     struct pp_call *pp_worker_call(struct pp_worker *worker);
     const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);
-    void pp_listener_prepare(int listener);
-    int pp_probe(int task, const char **what);
+
+    struct pp_notify {
+        struct pp_engine engine;
+        int listener;
+    };
+    void pp_notify_prepare(struct pp_notify *notify);
+    struct pp_worker *pp_notify_worker_new(struct pp_notify *notify);
+    int pp_notify_probe(int task, const char **what);
 """)
 
 _FOLDERS = ("core", "engine", "libc", "python", "task")
@@ -287,7 +307,9 @@ ffibuilder.set_source(
     #include "python/chunk.h"
     #include "engine/filter.h"
     #include "python/index_build.h"
+    #include "engine/mapping_pool.h"
     #include "engine/notify.h"
+    #include "libc/libc_substitution.h"
     """,
     sources=_SOURCES,
     include_dirs=["csrc"],
