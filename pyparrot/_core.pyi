@@ -51,11 +51,12 @@ class PpCall(Struct):
     given: Array[Array[bytes]]
     places: Array[PpPlace]
     file: Array[bytes]
-    text: Array[bytes]
-    asked: int
-    answer: int
+    attribute: Array[bytes]
+    attribute_fetched: int
+    attribute_size: int
     exec: PpExec
     buffer: Array[bytes]
+    program: PpProgram
 
 class PpChange(Struct):
     argument: int
@@ -85,17 +86,34 @@ class PpCounters(Struct):
     asked: int
 
 class PpEngine(Struct):
-    listener: int
+    operations: PpEngineOperations
     space: PpNamespace
     cookie: int
-    mappings: PpMappingPool
     mark: int
+    mappings: PpMappingPool
+    hook: PpHook
+    state: PpSharedState
+    shared: PpSharedUsage
     roots_differ: int
     tasks_differ: int
     idle: int
-    substitution: PpSubstitution
-    state: PpSharedState
-    shared: PpSharedUsage
+
+class PpEngineOperations(Struct):
+    receive: Pointer[Any]
+    is_waiting: Pointer[Any]
+    add_file: Pointer[Any]
+    let_run: Pointer[Any]
+    return_value: Pointer[Any]
+    give_file: Pointer[Any]
+    run_changed: Pointer[Any]
+    run_program: Pointer[Any]
+
+class PpEvent(Struct):
+    kind: int
+    need: int
+    library: int
+    task: int
+    text: Pointer[bytes]
 
 class PpExec(Struct):
     shown: Pointer[bytes]
@@ -108,6 +126,10 @@ class PpFound(Struct):
     index: PpIndex
     record: PpRecord
     hash: int
+
+class PpHook(Struct):
+    received: Pointer[Any]
+    opened: Pointer[Any]
 
 class PpIndex(Struct):
     header: PpIndexHeader
@@ -169,6 +191,10 @@ class PpNamespace(Struct):
     views: Pointer[bytes]
     views_length: int
 
+class PpNotify(Struct):
+    engine: PpEngine
+    listener: int
+
 class PpPlace(Struct):
     where: int
     error: int
@@ -177,6 +203,11 @@ class PpPlace(Struct):
     mount: PpMount
     walk: PpWalk
     path: Array[bytes]
+
+class PpProgram(Struct):
+    loader: Array[bytes]
+    copy: Array[bytes]
+    interpreter: Array[bytes]
 
 class PpRecord(Struct):
     parent_hash: int
@@ -299,6 +330,7 @@ class PpStart(Struct):
     address: int
 
 class PpSubstitution(Struct):
+    hook: PpHook
     state: int
     tells: int
     filters: int
@@ -348,12 +380,19 @@ class _Lib:
     PP_COPIES_MAX: Final[int]
     PP_DAMAGED: Final[int]
     PP_ERROR: Final[int]
+    PP_EVENT_END: Final[int]
+    PP_EVENT_LIBRARY: Final[int]
+    PP_EVENT_LOG: Final[int]
+    PP_EVENT_NEED: Final[int]
+    PP_EVENT_NONE: Final[int]
     PP_EXEC: Final[int]
     PP_EXTERNAL: Final[int]
     PP_FAILED: Final[int]
     PP_FOUND: Final[int]
     PP_HASH_ROOT: Final[int]
     PP_HIDDEN: Final[int]
+    PP_HOOK_ENDED: Final[int]
+    PP_HOOK_PASSED: Final[int]
     PP_JOINED: Final[int]
     PP_LINKS_MAX: Final[int]
     PP_MISSING: Final[int]
@@ -362,9 +401,7 @@ class _Lib:
     PP_NEEDS_CATALOG: Final[int]
     PP_NEEDS_MOUNT: Final[int]
     PP_NEEDS_NOTHING: Final[int]
-    PP_NEEDS_PATCHING: Final[int]
     PP_NEEDS_PROGRAM: Final[int]
-    PP_NEEDS_TELLING: Final[int]
     PP_NEEDS_VIEW: Final[int]
     PP_NEEDS_XATTR: Final[int]
     PP_NEED_CATALOG: Final[int]
@@ -415,14 +452,15 @@ class _Lib:
     pp_index_root: Callable[[PpIndex], PpRecord]
     pp_index_touched: Callable[[PpIndex, _Integers, int, _Integers], PpRecord]
     pp_is_trapped: Callable[[int], int]
-    pp_listener_prepare: Callable[[int], None]
     pp_mapping_pool_free: Callable[[PpMappingPool], None]
     pp_mapping_pool_new: Callable[[], PpMappingPool]
     pp_mounts_match: Callable[[PpMounts, _Text, _Integers], PpMount]
     pp_mounts_refused: Callable[[PpMounts, int, int], int]
+    pp_notify_prepare: Callable[[PpNotify], None]
+    pp_notify_probe: Callable[[int, _Texts], int]
+    pp_notify_worker_new: Callable[[PpNotify], PpWorker]
     pp_numbers_end: Callable[[], int]
     pp_path_hash: Callable[[int, _Text, int], int]
-    pp_probe: Callable[[int, _Texts], int]
     pp_record_size: Callable[[PpRecord], int]
     pp_record_target: Callable[[PpRecord], Pointer[bytes]]
     pp_record_units: Callable[[PpRecord], int]
@@ -431,6 +469,7 @@ class _Lib:
     pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]
     pp_snapshot_find: Callable[[PpSnapshot, int], PpIndex]
     pp_snapshot_mount: Callable[[PpSnapshot, PpIndex], int]
+    pp_substitution_register: Callable[[PpSubstitution, PpEngine], None]
     pp_touch_word: Callable[[PpIndex, PpRecord], int]
     pp_view_match: Callable[[PpNamespace, _Text, _Integers], PpMount]
     pp_view_named: Callable[[PpNamespace, _Text, _Integers], PpMount]
@@ -439,9 +478,8 @@ class _Lib:
     pp_walk_enter: Callable[[PpWalk], int]
     pp_worker_call: Callable[[PpWorker], PpCall]
     pp_worker_counters: Callable[[PpWorker], PpCounters]
-    pp_worker_new: Callable[[PpEngine], PpWorker]
     pp_worker_refuse: Callable[[PpWorker, int], None]
-    pp_worker_serve: Callable[[PpWorker], int]
+    pp_worker_serve: Callable[[PpWorker], PpEvent]
     syncfs: Callable[[int], int]
 
 class _View(Buffer):
@@ -468,9 +506,15 @@ class _Ffi:
     @overload
     def new(self, cdecl: Literal["struct pp_engine *", "struct pp_engine[]"], init: Any = ...) -> PpEngine: ...
     @overload
+    def new(self, cdecl: Literal["struct pp_engine_operations *", "struct pp_engine_operations[]"], init: Any = ...) -> PpEngineOperations: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_event *", "struct pp_event[]"], init: Any = ...) -> PpEvent: ...
+    @overload
     def new(self, cdecl: Literal["struct pp_exec *", "struct pp_exec[]"], init: Any = ...) -> PpExec: ...
     @overload
     def new(self, cdecl: Literal["struct pp_found *", "struct pp_found[]"], init: Any = ...) -> PpFound: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_hook *", "struct pp_hook[]"], init: Any = ...) -> PpHook: ...
     @overload
     def new(self, cdecl: Literal["struct pp_index *", "struct pp_index[]"], init: Any = ...) -> PpIndex: ...
     @overload
@@ -486,7 +530,11 @@ class _Ffi:
     @overload
     def new(self, cdecl: Literal["struct pp_namespace *", "struct pp_namespace[]"], init: Any = ...) -> PpNamespace: ...
     @overload
+    def new(self, cdecl: Literal["struct pp_notify *", "struct pp_notify[]"], init: Any = ...) -> PpNotify: ...
+    @overload
     def new(self, cdecl: Literal["struct pp_place *", "struct pp_place[]"], init: Any = ...) -> PpPlace: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_program *", "struct pp_program[]"], init: Any = ...) -> PpProgram: ...
     @overload
     def new(self, cdecl: Literal["struct pp_record *", "struct pp_record[]"], init: Any = ...) -> PpRecord: ...
     @overload

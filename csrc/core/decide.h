@@ -54,6 +54,13 @@ struct pp_exec {
     char text[PP_SCRIPTS_MAX * PP_SHEBANG_MAX + PP_PATH_MAX];
 };
 
+/* A program with an ELF interpreter, and the copy of it that names the interpreter's view. */
+struct pp_program {
+    char loader[PP_PATH_MAX];          /* the interpreter, as the program names it */
+    char copy[2 * PP_PATH_MAX];        /* the copy's path */
+    char interpreter[2 * PP_PATH_MAX]; /* the path of the interpreter's view */
+};
+
 struct pp_call {
     int number;
     uint64_t args[6];
@@ -69,11 +76,14 @@ struct pp_call {
     char given[2][PP_PATH_MAX + 1]; /* the paths as the program gave them */
     struct pp_place places[2];
     char file[2 * PP_PATH_MAX];
-    char text[PP_NAME_MAX + 1]; /* the name of an attribute, */
-    int asked;      /* whether its value was asked for since the call came in, and … */
-    int64_t answer; /* … the size of that in `buffer`, or -errno */
+    char attribute[PP_NAME_MAX + 1]; /* the name of an extended attribute, */
+    int attribute_fetched;           /* whether its value was fetched since the call came in, */
+    int64_t attribute_size;          /* and then the size of that in `buffer`, or -errno */
     struct pp_exec exec;
-    char buffer[PP_BUFFER_SIZE];
+    union {
+        char buffer[PP_BUFFER_SIZE]; /* scratch of whatever decides */
+        struct pp_program program;   /* of PP_EXEC, and of PP_ASK for PP_NEEDS_PROGRAM */
+    };
 };
 
 /* cffi: end */

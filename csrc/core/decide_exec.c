@@ -102,8 +102,8 @@ static enum pp_action use_copy(struct pp_call *call, struct pp_place *program,
                                struct pp_place *interpreter, enum pp_action action)
 {
     const struct pp_namespace *space = call->space;
-    char *copy = call->buffer + 2 * PP_PATH_MAX, *view = call->buffer + 4 * PP_PATH_MAX;
-    const size_t capacity = 2 * PP_PATH_MAX;
+    char *copy = call->program.copy;
+    const size_t capacity = sizeof call->program.copy;
     const int is_virtual = program->where == PP_VIRTUAL;
     const char *name = is_virtual ? program->mount->view : "real";
     const char *path = is_virtual ? program->walk.path : program->path;
@@ -117,9 +117,9 @@ static enum pp_action use_copy(struct pp_call *call, struct pp_place *program,
         pp_append(copy, capacity, &length, path, pp_length(path)))
         return pp_return(call, -ENAMETOOLONG);
     if (call->task->operations->read_file(call->task, copy, 0, 0, &byte, 1) < 1) {
-        /* For who makes it: the program's file in `file`, the copy's and the interpreter's view's
-         * in `buffer`. */
-        if (pp_view_path(call, interpreter, view, capacity) < 0)
+        /* What makes the copy finds all three paths: `file`, and those in `program`. */
+        if (pp_view_path(call, interpreter, call->program.interpreter,
+                         sizeof call->program.interpreter) < 0)
             return pp_return(call, -ENAMETOOLONG);
         return pp_ask(call, interpreter, PP_NEEDS_PROGRAM);
     }
@@ -206,7 +206,7 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
         if (size < 2 || head[0] != '#' || head[1] != '!') {
             struct pp_place *loader =
                 place == &call->places[0] ? &call->places[1] : &call->places[0];
-            char *path = call->buffer;
+            char *path = call->program.loader;
             if (!find_interpreter(call, call->file, real, head, (size_t)size, path)) {
                 pp_resolve(loader, call->space, call->task, PP_CWD, path, 0);
                 if (is_settled(loader))

@@ -92,27 +92,27 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
-    const int64_t length = call->task->operations->read_text(call->task, call->args[spec->name],
-                                                             call->text, sizeof call->text);
+    const int64_t length = call->task->operations->read_text(
+        call->task, call->args[spec->name], call->attribute, sizeof call->attribute);
     if (length < 0)
         return pp_return(call, length == -ENAMETOOLONG ? -ERANGE : length);
     if (length == 0)
         return pp_return(call, -ERANGE);
-    if (pp_equal(call->text, "user."))
+    if (pp_equal(call->attribute, "user."))
         return pp_return(call, -EINVAL);
     if (value_arguments(call, spec, &address, &capacity))
         return pp_return(call, -EINVAL);
     for (struct attributes all = attributes_of(&place->walk); next_attribute(&all, &attribute);)
         if (attribute.name_length == (size_t)length &&
-            pp_starts_with((const char *)attribute.name, call->text, (size_t)length))
+            pp_starts_with((const char *)attribute.name, call->attribute, (size_t)length))
             return give_value(call, address, capacity, attribute.value, attribute.value_length);
-    if (!pp_starts_with(call->text, "user.", 5))
+    if (!pp_starts_with(call->attribute, "user.", 5))
         return pp_return(call, -ENODATA);
-    if (!call->asked)
+    if (!call->attribute_fetched)
         return pp_ask(call, place, PP_NEEDS_XATTR);
-    if (call->answer < 0)
-        return pp_return(call, call->answer);
-    return give_value(call, address, capacity, call->buffer, (size_t)call->answer);
+    if (call->attribute_size < 0)
+        return pp_return(call, call->attribute_size);
+    return give_value(call, address, capacity, call->buffer, (size_t)call->attribute_size);
 }
 
 enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *spec)

@@ -24,13 +24,11 @@ enum pp_where {
 
 enum pp_need {
     PP_NEEDS_NOTHING,
-    PP_NEEDS_CATALOG,  /* the nested catalog where `walk` of `mount` is */
-    PP_NEEDS_MOUNT,    /* what is to be mounted at `path` */
-    PP_NEEDS_VIEW,     /* the file, directory or symlink at `walk` of `mount` has no view yet */
-    PP_NEEDS_PROGRAM,  /* a copy of a program with another interpreter: see decide_exec.c */
-    PP_NEEDS_XATTR,    /* the value of an attribute of what `walk` found */
-    PP_NEEDS_PATCHING, /* a libc that the dynamic linker opens: see linker.h */
-    PP_NEEDS_TELLING,  /* that a program has to go without a shim: the same */
+    PP_NEEDS_CATALOG, /* the nested catalog where `walk` of `mount` is */
+    PP_NEEDS_MOUNT,   /* what is to be mounted at `path` */
+    PP_NEEDS_VIEW,    /* the file, directory or symlink at `walk` of `mount` has no view yet */
+    PP_NEEDS_PROGRAM, /* the copy `program.copy` of the call's `file`: see decide_exec.c */
+    PP_NEEDS_XATTR,   /* the value of the call's `attribute` of what `walk` found */
 };
 
 struct pp_place {

@@ -1,51 +1,49 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What the parts of the notify engine share; nobody else includes this.
+ * A worker: one call, and how far it has got. Engines and hooks include this; nobody else does.
  */
 #ifndef PYPARROT_WORKER_H
 #define PYPARROT_WORKER_H
 
-#include <linux/seccomp.h>
+#include "engine/engine.h"
+#include "task/remote.h"
 
-#include "engine/notify.h"
+/* How far the call at hand has got. */
+enum pp_stage {
+    PP_STAGE_NO_CALL,
+    PP_STAGE_RECEIVED, /* the hook has not seen it */
+    PP_STAGE_DECIDE,   /* it is to be decided, or decided anew */
+    PP_STAGE_GIVE,     /* `view` is to be given: the hook has seen that, too */
+};
 
+/* An engine puts this at the beginning of its own struct. */
 struct pp_worker {
-    struct pp_task task; /* first: the operations get the worker by it */
+    struct pp_remote_task task; /* first: the task's operations get the worker by it */
     struct pp_engine *engine;
+    enum pp_stage stage;
+    int view;             /* open here, for PP_STAGE_GIVE */
+    uint64_t instruction; /* the address behind the call's instruction */
+    struct pp_event event;
     struct pp_counters counters;
-    int waiting; /* a notification is being worked on */
-    struct seccomp_notif notification;
     struct pp_call call;
 };
 
-static inline struct pp_worker *pp_worker_of(struct pp_task *task)
-{
-    return (struct pp_worker *)task;
-}
-
 static inline pid_t pp_task_number(const struct pp_worker *worker)
 {
-    return (pid_t)worker->notification.pid;
+    return worker->task.number;
 }
 
-/* remote.c: how a task is looked at from another process. */
-extern const struct pp_task_operations pp_remote_operations;
+/* Fill in a worker that is all zero. */
+void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine);
 
-/* Open a path as the task sees it: a descriptor, or -errno. */
-int pp_remote_open(struct pp_task *task, const char *path, uint64_t flags, uint64_t resolve);
+/* For engines: a call has come in. Its arguments are in `call.args` already. */
+void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64_t instruction);
 
-/* The task's descriptor, as one of ours on the same open file; -errno if it can't be had. */
-int pp_remote_borrow(pid_t task, int descriptor);
-
-/* linker.c: answer the dynamic linker of a program that starts, and shims. */
-enum pp_serving pp_substitution_serve(struct pp_worker *worker);
-
-/* The same if it opens something in a repository, of which `view` is an open view: it is no more
- * the caller's unless PP_NOT_SERVED comes back. */
-enum pp_serving pp_substitution_replace(struct pp_worker *worker, int view);
-
-/* notify.c: the ends of a call. */
-void pp_worker_give(struct pp_worker *worker, int64_t value);
+/* For hooks: the ends of a call, counted. `descriptor` stays the caller's. */
+void pp_worker_return(struct pp_worker *worker, int64_t value);
 void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags);
+
+/* For hooks: have Python told of something, before the call goes on. One event a call. */
+void pp_worker_tell(struct pp_worker *worker, const struct pp_event *event);
 
 #endif

@@ -34,27 +34,32 @@ static int64_t read_path(struct pp_worker *worker, int argument)
 
 /* Processes that start */
 
-static struct pp_start *start_of(const struct pp_worker *worker)
+static struct pp_start *start_of(struct pp_substitution *substitution,
+                                 const struct pp_worker *worker)
 {
-    return &worker->engine->substitution->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
+    return &substitution->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
 }
 
-static void begin(const struct pp_worker *worker)
+static void begin(struct pp_substitution *substitution, const struct pp_worker *worker)
 {
-    struct pp_start *start = start_of(worker);
-    __atomic_store_n(&start->address, worker->notification.data.instruction_pointer,
-                     __ATOMIC_RELAXED);
+    struct pp_start *start = start_of(substitution, worker);
+    __atomic_store_n(&start->address, worker->instruction, __ATOMIC_RELAXED);
     __atomic_store_n(&start->task, (uint64_t)pp_task_number(worker), __ATOMIC_RELEASE);
 }
 
-/* Whether the call comes from the code of a dynamic linker that has begun. */
-static int is_linker(const struct pp_worker *worker)
+/* The program has its libc, or goes without a shim. */
+static void end(struct pp_substitution *substitution, const struct pp_worker *worker)
 {
-    const struct pp_start *start = start_of(worker);
-    const uint64_t address = worker->notification.data.instruction_pointer;
+    __atomic_store_n(&start_of(substitution, worker)->task, 0, __ATOMIC_RELAXED);
+}
+
+/* Whether the call comes from the code of a dynamic linker that has begun. */
+static int is_linker(struct pp_substitution *substitution, const struct pp_worker *worker)
+{
+    const struct pp_start *start = start_of(substitution, worker);
 
     return __atomic_load_n(&start->task, __ATOMIC_ACQUIRE) == (uint64_t)pp_task_number(worker) &&
-           address - __atomic_load_n(&start->address, __ATOMIC_RELAXED) + LINKER_SIZE <
+           worker->instruction - __atomic_load_n(&start->address, __ATOMIC_RELAXED) + LINKER_SIZE <
                2 * LINKER_SIZE;
 }
 
@@ -64,40 +69,47 @@ static int is_limited(pid_t task, int resource)
     return prlimit(task, resource, NULL, &limit) || limit.rlim_cur != RLIM_INFINITY;
 }
 
-/* Why the program may have no shim; NULL if it may. With little memory it shall not find less of it
- * than without us; a filter of its own may not allow what a shim does; and who traces it wants to
- * see its calls. */
-static const char *unfitness(const struct pp_worker *worker)
+/* Why the program may have no shim; NULL if it may. A program with little memory is not to find
+ * less of it than without us; a filter of its own may not allow what a shim does; and a tracer
+ * wants to see its calls. */
+static const char *unfitness(const struct pp_substitution *substitution,
+                             const struct pp_worker *worker)
 {
-    const struct pp_engine *engine = worker->engine;
     const pid_t task = pp_task_number(worker);
 
     if (is_limited(task, RLIMIT_AS) || is_limited(task, RLIMIT_DATA))
         return "its memory is limited";
-    if (!__atomic_load_n(&engine->tasks_differ, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(&worker->engine->tasks_differ, __ATOMIC_RELAXED))
         return NULL;
     char status[4096];
     pp_proc_read(task, "status", status, sizeof status);
     const char *filters = strstr(status, "\nSeccomp_filters:");
     const char *tracer = strstr(status, "\nTracerPid:");
-    if (!filters || strtoul(filters + 17, NULL, 10) > engine->substitution->filters)
+    if (!filters || strtoul(filters + 17, NULL, 10) > substitution->filters)
         return "it has a seccomp filter of its own";
     return !tracer || strtoul(tracer + 11, NULL, 10) ? "it is traced" : NULL;
 }
 
 /* Files */
 
-/* Give the task a new open file of one that we have open. */
-static enum pp_serving give_again(struct pp_worker *worker, int descriptor)
+/* Give the task the file at a path of ours. */
+static enum pp_hook_result give(struct pp_worker *worker, const char *path)
 {
-    char path[32];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
     const int opened = open(path, LINKER_FLAGS);
     if (opened < 0)
-        return PP_NOT_SERVED;
-    worker->counters.opened++;
+        return PP_HOOK_PASSED;
     pp_worker_give_file(worker, opened, LINKER_FLAGS);
-    return PP_SERVED;
+    close(opened);
+    return PP_HOOK_ENDED;
+}
+
+/* Give the task a new open file of the shared state. */
+static enum pp_hook_result give_state(const struct pp_substitution *substitution,
+                                      struct pp_worker *worker)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", substitution->state);
+    return give(worker, path);
 }
 
 static int is_libc(const char *path)
@@ -125,77 +137,82 @@ static const struct pp_copy *find_copy(const struct pp_substitution *substitutio
     return NULL;
 }
 
-/* Give the task the copy of the libc that is open here, which is the caller's still if
- * PP_NOT_SERVED comes back. Once in a program: another libc in it (dlmopen) would not know what
- * happens in the first. */
-static enum pp_serving serve_copy(struct pp_worker *worker, int libc)
+/* Have a libc looked at that has no copy yet. Python gets an open file of it from us, since the
+ * task's root may be another one. */
+static void tell_of_library(struct pp_worker *worker, int libc)
 {
-    struct pp_call *call = &worker->call;
-    const struct pp_substitution *substitution = worker->engine->substitution;
+    const int library = fcntl(libc, F_DUPFD_CLOEXEC, 0);
+    if (library >= 0)
+        pp_worker_tell(worker, &(struct pp_event){.kind = PP_EVENT_LIBRARY, .library = library});
+}
+
+static void tell_of_unfitness(struct pp_worker *worker, const char *why)
+{
+    pp_worker_tell(worker, &(struct pp_event){
+                               .kind = PP_EVENT_LOG, .task = pp_task_number(worker), .text = why});
+}
+
+/* Give the task the copy of the libc that is open here, which stays the caller's. Once in a
+ * program: another libc in it (dlmopen) would not know what happens in the first. */
+static enum pp_hook_result give_copy(struct pp_substitution *substitution, struct pp_worker *worker,
+                                     int libc)
+{
     struct stat status;
 
-    const char *why = unfitness(worker);
+    const char *why = unfitness(substitution, worker);
     if (why) {
-        __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
-        if (!substitution->tells || call->asked)
-            return PP_NOT_SERVED;
-        close(libc);
-        strcpy(call->text, why);
-        call->answer = pp_task_number(worker);
-        return PP_UNFIT;
+        end(substitution, worker);
+        if (substitution->tells)
+            tell_of_unfitness(worker, why);
+        return PP_HOOK_PASSED;
     }
     if (fstat(libc, &status) || !S_ISREG(status.st_mode))
-        return PP_NOT_SERVED;
+        return PP_HOOK_PASSED;
     const struct pp_copy *copy = find_copy(substitution, &status);
-    const int opened = copy && copy->file ? open(copy->file, LINKER_FLAGS) : -1;
-    if (opened >= 0) {
-        close(libc);
-        __atomic_store_n(&start_of(worker)->task, 0, __ATOMIC_RELAXED);
-        worker->counters.opened++;
-        pp_worker_give_file(worker, opened, LINKER_FLAGS);
-        return PP_SERVED;
+    if (copy && copy->file && give(worker, copy->file) == PP_HOOK_ENDED) {
+        end(substitution, worker);
+        return PP_HOOK_ENDED;
     }
-    if (copy || substitution->copies_count >= PP_COPIES_MAX || call->asked)
-        return PP_NOT_SERVED;
-    /* Whoever looks at it has it through us: the task's root may be another one. */
-    call->answer = libc;
-    return PP_UNPATCHED;
+    if (!copy && substitution->copies_count < PP_COPIES_MAX)
+        tell_of_library(worker, libc);
+    return PP_HOOK_PASSED;
 }
 
-static enum pp_serving serve_libc(struct pp_worker *worker)
+/* A libc that is opened by its path as a real file; one in a repository comes by `opened`. */
+static enum pp_hook_result give_real_copy(struct pp_substitution *substitution,
+                                          struct pp_worker *worker)
 {
-    const int real = pp_remote_open(worker->call.task, worker->call.given[0], O_RDONLY, 0);
-    if (real < 0)
-        return PP_NOT_SERVED; /* one in a repository comes later: pp_substitution_replace */
-    const enum pp_serving serving = serve_copy(worker, real);
-    if (serving == PP_NOT_SERVED)
-        close(real);
-    return serving;
+    const int libc = pp_remote_open(&worker->task, worker->call.given[0], O_RDONLY, 0);
+    if (libc < 0)
+        return PP_HOOK_PASSED;
+    const enum pp_hook_result result = give_copy(substitution, worker, libc);
+    close(libc);
+    return result;
 }
 
-static enum pp_serving serve_open(struct pp_worker *worker)
+static enum pp_hook_result see_open(struct pp_substitution *substitution, struct pp_worker *worker)
 {
     const struct pp_call *call = &worker->call;
     const char *path = call->given[0];
     const int is_at = call->number == SYS_openat;
 
     if (call->args[is_at + 1] != LINKER_FLAGS || (is_at && (int)call->args[0] != AT_FDCWD))
-        return PP_NOT_SERVED;
+        return PP_HOOK_PASSED;
     if (call->args[is_at + 2] == PP_SHARED_STATE_MODE && read_path(worker, is_at) >= 0 &&
         strcmp(path, PP_SHARED_STATE_PATH) == 0)
-        return give_again(worker, worker->engine->substitution->state);
-    if (!is_linker(worker) || read_path(worker, is_at) < 0 || path[0] != '/' || !is_libc(path))
-        return PP_NOT_SERVED;
-    return serve_libc(worker);
+        return give_state(substitution, worker);
+    if (!is_linker(substitution, worker) || read_path(worker, is_at) < 0 || path[0] != '/' ||
+        !is_libc(path))
+        return PP_HOOK_PASSED;
+    return give_real_copy(substitution, worker);
 }
 
-/* A program that runs from its view shall know itself by its own name. */
+/* Let a program that runs from its view know itself by its own name. */
 static void name_program(struct pp_worker *worker)
 {
     struct pp_call *call = &worker->call;
-    struct pp_shared_usage *shared = worker->engine->shared;
     const uint32_t process = (uint32_t)pp_task_number(worker);
-    uint32_t *place = &shared->programs[process % PP_PROGRAMS];
+    uint32_t *place = &worker->engine->shared->programs[process % PP_PROGRAMS];
 
     if (__atomic_load_n(place, __ATOMIC_RELAXED) != process)
         return;
@@ -209,36 +226,46 @@ static void name_program(struct pp_worker *worker)
         call->task->operations->write(call->task, address, call->buffer, (size_t)length + 1);
 }
 
-/* It is answered like any other call. */
-static void notice_access(struct pp_worker *worker)
+/* The linker's first call. It is answered like any other. */
+static void see_access(struct pp_substitution *substitution, struct pp_worker *worker)
 {
     if (worker->call.args[1] != R_OK || read_path(worker, 0) < 0 ||
         !ends_with(worker->call.given[0], LIST))
         return;
-    begin(worker);
+    begin(substitution, worker);
     name_program(worker);
 }
 
-enum pp_serving pp_substitution_serve(struct pp_worker *worker)
+/* The hook */
+
+static enum pp_hook_result received(struct pp_hook *hook, struct pp_worker *worker)
 {
-    if (worker->engine->substitution->state < 0)
-        return PP_NOT_SERVED;
+    struct pp_substitution *substitution = (struct pp_substitution *)hook;
+
     switch (worker->call.number) {
     case SYS_access:
-        notice_access(worker);
-        return PP_NOT_SERVED;
+        see_access(substitution, worker);
+        return PP_HOOK_PASSED;
     case SYS_open:
     case SYS_openat:
-        return serve_open(worker);
+        return see_open(substitution, worker);
     default:
-        return PP_NOT_SERVED;
+        return PP_HOOK_PASSED;
     }
 }
 
-enum pp_serving pp_substitution_replace(struct pp_worker *worker, int view)
+static enum pp_hook_result opened(struct pp_hook *hook, struct pp_worker *worker, int view)
 {
-    if (worker->engine->substitution->state < 0 || worker->call.open_flags != LINKER_FLAGS ||
-        !is_linker(worker) || !is_libc(worker->call.given[0]))
-        return PP_NOT_SERVED;
-    return serve_copy(worker, view);
+    struct pp_substitution *substitution = (struct pp_substitution *)hook;
+
+    if (worker->call.open_flags != LINKER_FLAGS || !is_linker(substitution, worker) ||
+        !is_libc(worker->call.given[0]))
+        return PP_HOOK_PASSED;
+    return give_copy(substitution, worker, view);
+}
+
+void pp_substitution_register(struct pp_substitution *substitution, struct pp_engine *engine)
+{
+    substitution->hook = (struct pp_hook){.received = received, .opened = opened};
+    engine->hook = &substitution->hook;
 }

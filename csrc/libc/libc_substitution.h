@@ -4,14 +4,20 @@
  * them.
  *
  * So every dynamically linked program has it, whatever its environment is and whoever has started
- * it, and nothing is to be seen of it among its variables or libraries. glibc's dynamic linker
- * looks for /etc/ld.so.preload before anything else; who opens a libc from that linker's own code
- * is given the copy, once. Everybody else, the program itself among them, sees the real file.
+ * it, and nothing of it is to be seen among its variables or libraries. glibc's dynamic linker
+ * looks for /etc/ld.so.preload before anything else; a call from that linker's own code that opens
+ * a libc then gets the copy, once. Every other open, by the program itself too, gets the real file.
+ *
+ * It is a hook of an engine (engine.h), and looks at calls before the decision core does. Python
+ * writes struct pp_substitution: all fields but `starts` and `hook` before the hook is registered,
+ * and `copies` afterwards as well: a copy is filled in, and then counted in `copies_count`.
  */
-#ifndef PYPARROT_LINKER_H
-#define PYPARROT_LINKER_H
+#ifndef PYPARROT_LIBC_SUBSTITUTION_H
+#define PYPARROT_LIBC_SUBSTITUTION_H
 
 #include <stdint.h>
+
+#include "engine/engine.h"
 
 /* cffi: begin */
 
@@ -32,21 +38,18 @@ struct pp_start {
 };
 
 struct pp_substitution {
-    int state;        /* the shared state's file; -1 if there is no shim */
-    int tells;        /* who has to go without is to be told of */
-    uint32_t filters; /* how many filters a task of ours has; more are its own */
+    struct pp_hook hook; /* first */
+    int state;           /* the shared state's file */
+    int tells;           /* programs that go without a shim are to be told of */
+    uint32_t filters;    /* how many filters a task of ours has; more are its own */
     uint32_t copies_count;
     struct pp_copy copies[PP_COPIES_MAX];
     struct pp_start starts[PP_STARTS];
 };
 
-/* cffi: end */
+/* Make it the hook of an engine, which has to have a shared state and usage. */
+void pp_substitution_register(struct pp_substitution *substitution, struct pp_engine *engine);
 
-enum pp_serving {
-    PP_NOT_SERVED, /* a call like any other */
-    PP_SERVED,     /* answered */
-    PP_UNPATCHED,  /* a library that nobody has looked at yet: it is open as the call's `answer` */
-    PP_UNFIT,      /* a program that has to go without: `text` says why */
-};
+/* cffi: end */
 
 #endif

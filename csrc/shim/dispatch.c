@@ -12,6 +12,7 @@
 
 #include "core/deciders.h"
 #include "core/text.h"
+#include "core/view.h"
 #include "shim/shim.h"
 
 #define TRIES 3
@@ -156,11 +157,11 @@ static int is_of_view(const struct pp_entry *entry, int64_t value)
         return 0;
     switch (spec->operation) {
     case PP_OP_STAT:
-        return (int64_t)((const struct stat *)entry->args[spec->output])->st_mtime ==
-               pp_shim.state->mark;
+        return pp_has_mark((int64_t)((const struct stat *)entry->args[spec->output])->st_mtime,
+                           pp_shim.state->mark);
     case PP_OP_STATX:
-        return ((const struct statx *)entry->args[spec->output])->stx_mtime.tv_sec ==
-               pp_shim.state->mark;
+        return pp_has_mark(((const struct statx *)entry->args[spec->output])->stx_mtime.tv_sec,
+                           pp_shim.state->mark);
     default:
         return 0;
     }

@@ -8,6 +8,7 @@
 #include <linux/fcntl.h>
 
 #include "core/deciders.h"
+#include "core/view.h"
 #include "shim/shim.h"
 
 /* Where a path leads. */
@@ -37,7 +38,7 @@ static inline int pp_is_covering(void)
 static inline int pp_may_be_view(const struct stat *status)
 {
     if ((status->st_mode & PP_TYPE_MASK) == PP_TYPE_REGULAR)
-        return (int64_t)status->st_mtime == pp_shim.state->mark;
+        return pp_has_mark((int64_t)status->st_mtime, pp_shim.state->mark);
     return status->st_dev == pp_shim.state->views_device;
 }
 

@@ -4,6 +4,7 @@
  */
 #include <asm/unistd.h>
 
+#include "core/view.h"
 #include "shim/locate.h"
 
 #define VERIFIED 256u
@@ -32,19 +33,18 @@ static const struct pp_record **verified_place(const struct pp_record *record)
 int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status)
 {
     const struct pp_record **place = verified_place(location->found.record);
-    const uint32_t type = pp_type_of(location->found.record);
 
     if (__atomic_load_n(place, __ATOMIC_RELAXED) == location->found.record)
         return 0;
     if (pp_get_status((int)descriptor, status) < 0)
         return 0;
-    if (type == PP_TYPE_REGULAR && ((int64_t)status->st_mtime != pp_shim.state->mark ||
-                                    (status->st_mode & PP_TYPE_MASK) != PP_TYPE_REGULAR ||
-                                    (uint64_t)status->st_size != location->found.record->size)) {
+    const struct pp_view_status seen = {status->st_mode, (uint64_t)status->st_size,
+                                        (int64_t)status->st_mtime};
+    if (!pp_view_is_intact(location->found.record, seen, pp_shim.state->mark)) {
         pp_gate(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0);
         return -1;
     }
-    if (type == PP_TYPE_DIRECTORY || status->st_nlink <= 2)
+    if (pp_type_of(location->found.record) == PP_TYPE_DIRECTORY || status->st_nlink <= 2)
         pp_identity_keep(status, location);
     __atomic_store_n(place, location->found.record, __ATOMIC_RELAXED);
     return 0;

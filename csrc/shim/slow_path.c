@@ -232,7 +232,7 @@ struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learned)
     __builtin_memcpy(context->call.args, entry->args, sizeof entry->args);
     context->call.space = &pp_shim.space;
     context->call.task = &context->task;
-    context->call.asked = 0;
+    context->call.attribute_fetched = 0;
     context->call.places[0].where = PP_REAL;
     pp_on_stack(context->stack + PP_STACK_SIZE, run, context);
     struct pp_result result = {context->value, (int32_t)context->verdict, context->learn};

@@ -1,47 +1,43 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later
- *
- * How the decision core looks at a task from another process.
- */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "task/remote.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/worker.h"
+#include "task/memory.h"
 #include "task/proc.h"
 
 #define PAGE 4096u
 
+static struct pp_remote_task *remote(struct pp_task *task)
+{
+    return (struct pp_remote_task *)task;
+}
+
 static pid_t task_of(struct pp_task *task)
 {
-    return pp_task_number(pp_worker_of(task));
+    return remote(task)->number;
 }
 
 static int read_memory(struct pp_task *task, uint64_t address, void *buffer, size_t size)
 {
-    struct iovec here = {buffer, size}, there = {(void *)address, size};
-    const ssize_t done = process_vm_readv(task_of(task), &here, 1, &there, 1, 0);
-    return done == (ssize_t)size ? 0 : -EFAULT;
+    return pp_memory_read(task_of(task), address, buffer, size);
 }
 
 static int write_memory(struct pp_task *task, uint64_t address, const void *data, size_t size)
 {
-    struct pp_worker *worker = pp_worker_of(task);
-    struct iovec here = {(void *)(uintptr_t)data, size}, there = {(void *)address, size};
-
     if (size == 0)
         return 0;
-    if (ioctl(worker->engine->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &worker->notification.id))
+    if (!remote(task)->is_waiting(remote(task)))
         return -EFAULT;
-    const ssize_t done = process_vm_writev(task_of(task), &here, 1, &there, 1, 0);
-    return done == (ssize_t)size ? 0 : -EFAULT;
+    return pp_memory_write(task_of(task), address, data, size);
 }
 
 static int64_t read_text(struct pp_task *task, uint64_t address, char *buffer, size_t capacity)
@@ -87,11 +83,11 @@ static pid_t process_of(pid_t task)
 }
 
 /* The task's root; AT_FDCWD if it is ours, -errno if it can't be had. */
-static int open_root(struct pp_task *task)
+static int open_root(const struct pp_remote_task *task)
 {
-    if (!__atomic_load_n(&pp_worker_of(task)->engine->roots_differ, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(task->roots_differ, __ATOMIC_RELAXED))
         return AT_FDCWD;
-    const int root = pp_proc_open(task_of(task), "root", O_PATH | O_DIRECTORY);
+    const int root = pp_proc_open(task->number, "root", O_PATH | O_DIRECTORY);
     return root < 0 ? -errno : root;
 }
 
@@ -101,8 +97,7 @@ static void close_root(int root)
         close(root);
 }
 
-/* Open a path of the task's own. */
-int pp_remote_open(struct pp_task *task, const char *path, uint64_t flags, uint64_t resolve)
+int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags, uint64_t resolve)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
 
@@ -125,7 +120,7 @@ static int64_t read_link(struct pp_task *task, const char *path, char *buffer, s
         return snprintf(buffer, capacity, "%d", process_of(task_of(task)));
     if (strcmp(path, "/proc/thread-self") == 0)
         return snprintf(buffer, capacity, "%d/task/%d", process_of(task_of(task)), task_of(task));
-    const int root = open_root(task);
+    const int root = open_root(remote(task));
     if (root < 0 && root != AT_FDCWD)
         return root;
     const ssize_t length = readlinkat(root, root >= 0 ? path + 1 : path, buffer, capacity);
@@ -136,8 +131,8 @@ static int64_t read_link(struct pp_task *task, const char *path, char *buffer, s
 
 static int has_no_symlinks(struct pp_task *task, const char *path, int follow)
 {
-    const int descriptor =
-        pp_remote_open(task, path, follow ? O_PATH : O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+    const int descriptor = pp_remote_open(remote(task), path, follow ? O_PATH : O_PATH | O_NOFOLLOW,
+                                          RESOLVE_NO_SYMLINKS);
     if (descriptor >= 0)
         close(descriptor);
     /* A path that got too long on its way here may have any. */
@@ -149,7 +144,7 @@ static int64_t read_file(struct pp_task *task, const char *path, int real, uint6
 {
     int descriptor;
     if (real)
-        descriptor = pp_remote_open(task, path, O_RDONLY | O_NONBLOCK, 0);
+        descriptor = pp_remote_open(remote(task), path, O_RDONLY | O_NONBLOCK, 0);
     else if ((descriptor = open(path, O_RDONLY | O_CLOEXEC)) < 0)
         descriptor = -errno;
     if (descriptor < 0)
@@ -160,7 +155,6 @@ static int64_t read_file(struct pp_task *task, const char *path, int real, uint6
     return done < 0 ? -error : done;
 }
 
-/* The task's descriptor, as one of ours on the same open file. */
 int pp_remote_borrow(pid_t task, int descriptor)
 {
     int process = (int)syscall(SYS_pidfd_open, task, 0);

@@ -29,6 +29,7 @@ pyparrot itself has failed. This is no sandbox: a program that wants to get roun
 def configure(parser: argparse.ArgumentParser) -> None:
     """Fill in the parser of the command."""
     from pyparrot.cli import _repository_options
+    from pyparrot.run import engines
 
     parser.epilog = EPILOG
     add = parser.add_argument
@@ -41,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--quota", metavar="MB", type=int, help="the cache's size; 0: no limit")
     add("--env", metavar="NAME=VALUE", action="append", default=[],
         help="set a variable for the command; can be given many times")  # fmt: skip
-    add("--engine", choices=("auto", "notify"), default="auto",
+    add("--engine", choices=engines.names(), default=engines.AUTOMATIC,
         help="how system calls are caught (auto: whatever works here)")  # fmt: skip
     add("--shim", choices=("auto", "off"), default="auto",
         help="let programs answer themselves what is at hand (auto: where possible)")  # fmt: skip
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         follow=arguments.follow,
         shim=arguments.shim != "off",
         touched=arguments.touched and os.path.abspath(arguments.touched),
+        engine=arguments.engine,
     )
     return run_session(command, options)
 

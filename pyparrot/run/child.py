@@ -27,6 +27,7 @@ def monitor(
     to_front: int,
     mask: Collection[int],
     cookie: int,
+    engine: str,
 ) -> NoReturn:
     """Be the parent of the command and of all its orphans, until the last has ended."""
     from pyparrot.core import lib
@@ -36,7 +37,7 @@ def monitor(
         lib.pp_become_subreaper()
         child = os.fork()
         if child == 0:
-            _start(command, environment, to_supervisor, mask, cookie)
+            _start(command, environment, to_supervisor, mask, cookie, engine)
         to_supervisor.close()
         os.write(to_front, b"P%d\n" % child)
         os.setsid()
@@ -85,18 +86,12 @@ def _start(
     to_supervisor: socket.socket,
     mask: Collection[int],
     cookie: int,
+    engine: str,
 ) -> NoReturn:
-    from pyparrot.core import lib
+    from pyparrot.run import engines
 
     try:
-        listener = lib.pp_filter_install(cookie, 1)
-        if listener == -errno.EINVAL:
-            listener = lib.pp_filter_install(cookie, 0)  # it is younger than the rest: Linux 5.19
-        if listener < 0:
-            to_supervisor.send(b"E%d" % -listener)
-        else:
-            socket.send_fds(to_supervisor, [b"L%d" % os.getpid()], [listener])
-            os.close(listener)
+        engines.load(engine).install(cookie, to_supervisor)
         if to_supervisor.recv(1) != b"G":
             os._exit(COMMAND_NOT_EXECUTABLE)  # the supervisor has said why, and ended
         to_supervisor.close()

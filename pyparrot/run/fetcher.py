@@ -1,11 +1,12 @@
 """Gets what the decision core is missing: mounts, catalogs, views, programs, attributes.
 
-An engine asks for one thing at a time, from any thread; the same question may come from many
-threads at once.
+A worker of the engine asks for one thing at a time; the same question may come from many workers,
+which are threads, at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -28,14 +29,12 @@ if TYPE_CHECKING:
 REFUSED_SECONDS = 60
 """How long a repository that could not be mounted is taken to be none."""
 
-_PATH = 2 * 4096
-
 Mounter = Callable[[bytes], bool]
 """Mounts what belongs at a path; False if that can't be."""
 
 
 class Fetcher:
-    """Answers an engine's needs from the mounts of *table*.
+    """The `Services` of an engine: meets the needs of calls from the mounts of *table*.
 
     *mount* is called for names that are missing in a directory where mounts come by themselves;
     *complain* gets one line about each failure, *detail* one about each thing that was got, with
@@ -65,12 +64,10 @@ class Fetcher:
             lib.PP_NEEDS_VIEW: self._view,
             lib.PP_NEEDS_PROGRAM: self._program,
             lib.PP_NEEDS_XATTR: self._attribute,
-            lib.PP_NEEDS_PATCHING: self._patch,
-            lib.PP_NEEDS_TELLING: self._tell,
         }
 
-    def __call__(self, call: PpCall, need: int) -> None:
-        """Get it; `OSError` with a fitting errno if it can't be had."""
+    def fetch(self, call: PpCall, need: int) -> None:
+        """Get what *call* needs; `OSError` with a fitting errno if it can't be had."""
         started = time.monotonic()
         try:
             self._needs[need](call)
@@ -103,7 +100,7 @@ class Fetcher:
 
     @functools.cached_property
     def _mounting(self) -> SingleFlight[bytes, None]:
-        """Many may want the same at once; who wants something else does not wait for them."""
+        """Many may want the same at once; those that want something else do not wait for them."""
         from pyparrot.transport import SingleFlight  # not before something is mounted
 
         return SingleFlight()
@@ -124,7 +121,7 @@ class Fetcher:
     def _view(self, call: PpCall) -> None:
         self._make_view(call.asking)
 
-    def _make_view(self, place: PpPlace) -> str:
+    def _make_view(self, place: PpPlace) -> None:
         from pyparrot.cache import views
 
         mount, repository = self._mounted(place)
@@ -134,16 +131,16 @@ class Fetcher:
         target = repository.target(node)
         views.make(self._store, view, node.mode, target, lambda: repository.body(node, path))
         self._detail(2, mount.path + path + b": made ready")
-        return os.fsdecode(view)
 
     def _program(self, call: PpCall) -> None:
-        """A copy of the program ``file`` whose interpreter is the view of what was found."""
+        """A copy of the program ``file`` that names the interpreter's view as its interpreter."""
         from pyparrot.cache import views
         from pyparrot.libc.interpreter import copy_with_interpreter
 
-        interpreter = os.fsencode(self._make_view(call.asking))
+        self._make_view(call.asking)
+        interpreter = ffi.string(call.program.interpreter)
         source = ffi.string(call.file)
-        copy = ffi.string(ffi.addressof(call.buffer, _PATH))
+        copy = ffi.string(call.program.copy)
         views.make_file(
             self._store, copy, lambda name: copy_with_interpreter(source, name, interpreter)
         )
@@ -153,30 +150,37 @@ class Fetcher:
 
         _, repository = self._mounted(call.asking)
         found = repository.snapshot.found(call.asking.walk)
-        value = magic_xattrs.value(repository, found, ffi.string(call.text))
-        call.asked = 1
+        value = magic_xattrs.value(repository, found, ffi.string(call.attribute))
+        call.attribute_fetched = 1
         if value is None:
-            call.answer = -errno.ENODATA
+            call.attribute_size = -errno.ENODATA
         else:
             size = min(len(value), len(call.buffer))
             ffi.memmove(call.buffer, value, size)
-            call.answer = size
+            call.attribute_size = size
 
-    def _patch(self, call: PpCall) -> None:
-        """Make a copy, with the shim, of the library that ``answer`` has open."""
-        call.asked = 1
-        descriptor = call.answer
-        if self._libraries is None:
-            os.close(descriptor)
-        else:
-            self._libraries.add_later(
-                descriptor, lambda error: self._detail(1, str(error).encode())
-            )
+    def patch_library(self, descriptor: int) -> None:
+        """Make a patched copy of the library that is open there, for programs that load it later.
 
-    def _tell(self, call: PpCall) -> None:
-        call.asked = 1
-        why = ffi.string(call.text).decode()
-        self._detail(1, f"process {call.answer} runs without the shim: {why}".encode())
+        It is made in a thread of its own, which closes the descriptor. What fails is said; nothing
+        depends on it but speed.
+        """
+
+        def complain(error: Exception) -> None:
+            self._detail(1, str(error).encode())
+
+        try:
+            if self._libraries is not None:
+                self._libraries.add_later(descriptor, complain)
+                return
+        except RuntimeError as error:  # no thread to be had
+            complain(error)
+        os.close(descriptor)
+
+    def say_unfit(self, task: int, why: str) -> None:
+        """Say that the process *task* runs without the shim."""
+        with contextlib.suppress(OSError):  # nobody may be reading any more
+            self._detail(1, f"process {task} runs without the shim: {why}".encode())
 
 
 def _line(error: OSError) -> str:

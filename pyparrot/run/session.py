@@ -51,6 +51,7 @@ class Options(NamedTuple):
     follow: bool = False
     shim: bool = True
     touched: str | None = None
+    engine: str = "auto"
 
 
 def run(command: Sequence[str], options: Options) -> int:
@@ -118,7 +119,7 @@ def _supervise(
     if child == 0:
         ours.close()
         environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getppid())}
-        child_side.monitor(command, environment, theirs, to_front, mask, cookie)
+        child_side.monitor(command, environment, theirs, to_front, mask, cookie, options.engine)
     theirs.close()
     fds.close_inherited({ours.fileno(), to_front})
     from pyparrot.run.supervisor import Supervisor

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, cast
 from pyparrot.cache import views
 from pyparrot.cache.store import DEFAULT_QUOTA, MARK, ObjectStore, default_directory
 from pyparrot.errors import PyparrotError, printable
-from pyparrot.run import fds
-from pyparrot.run.engines.notify import NotifyEngine, Unavailable, probe
+from pyparrot.run import engines, fds
+from pyparrot.run.engines.base import Engine, Session, Unavailable
 from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounts import MountTable
 
@@ -91,7 +91,7 @@ class Supervisor:
         from_command.send(b"G")
         from_command.close()
         threading.Thread(target=_get_ready, daemon=True).start()
-        self._wait_for_end(self._listener)
+        self._wait_for_end(self._attachment.descriptor)
         self._report(engine)
         self._record_usage()
         for mount in self._table:
@@ -211,15 +211,12 @@ class Supervisor:
 
     # The engine
 
-    def _start_engine(self, from_command: socket.socket) -> NotifyEngine:
-        message, received, _, _ = socket.recv_fds(from_command, 64, 1)
-        if message[:1] != b"L" or not received:
-            raise self._cannot_start(int(message[1:] or b"0"))
-        self._listener = received[0]
+    def _start_engine(self, from_command: socket.socket) -> Engine:
+        kind = engines.load(self._options.engine)
         try:
-            probe(int(message[1:]))
+            self._attachment = kind.attach(from_command)
         except Unavailable as error:
-            raise PyparrotError("run", f"this host forbids it: {error.why}", error.hint) from None
+            raise PyparrotError("run", error.why, error.hint) from None
         self._fetcher = Fetcher(
             self._table,
             self._store,
@@ -229,30 +226,11 @@ class Supervisor:
             None if self._shim is None else self._shim.libraries,
         )
         if self._shim is not None:
-            self._shim.prepare(int(message[1:]), lambda error: self._say(1, f"shim: {error}"))
-        engine = NotifyEngine(
-            self._listener,
-            self._table.namespace,
-            self._cookie,
-            MARK // 1_000_000_000,
-            self._fetcher,
-            self._shim,
-        )
+            self._shim.prepare(self._attachment.task, lambda error: self._say(1, f"shim: {error}"))
+        session = Session(self._table.namespace, self._cookie, MARK // 1_000_000_000)
+        engine = kind(self._attachment, session, self._fetcher, self._shim)
         engine.start()
         return engine
-
-    def _cannot_start(self, error: int) -> PyparrotError:
-        if error == errno.EBUSY:
-            return PyparrotError(
-                "run",
-                "already in a run, or under another supervisor",
-                "inside a run, start the command without options",
-            )
-        return PyparrotError(
-            "run",
-            f"no seccomp user notification here: {os.strerror(error) if error else 'no answer'}",
-            "it takes Linux 5.14 or newer, and a container that allows it",
-        )
 
     def _detach(self) -> None:
         """From here on nothing of the user's session is ours but standard error."""
@@ -299,7 +277,7 @@ class Supervisor:
             self._said.add(text)
             self._say(0, text)
 
-    def _report(self, engine: NotifyEngine) -> None:
+    def _report(self, engine: Engine) -> None:
         if not self._options.stats:
             return
         calls = engine.counters()

@@ -11,6 +11,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from typing import Callable
 
 import pytest
 from support.runs import PYPARROT, World, processes_with, started, world
+from support.software import compile_c
 
 pytestmark = pytest.mark.usefixtures("shim")
 
 FQRN = "sw.example.org"
 LIMIT = 60.0
+KILL_EXECS = Path(__file__).parents[1] / "support" / "kill_execs.c"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,7 @@ def sw() -> Iterator[World]:
         (tree / "tool").chmod(0o755)
         (tree / "plain").write_text('echo "plain $*"\n')
         (tree / "plain").chmod(0o755)
+        shutil.copy("/bin/true", tree / "true")
 
     with world(FQRN, fill) as made:
         yield made
@@ -329,6 +333,25 @@ def test_many_ways_to_start_a_program(sw: World) -> None:
     native, ours = sw.both(*python(source, "@@"))
     assert ours == native
     assert native.out.endswith("tool exec\n")
+
+
+def test_children_that_are_killed_in_an_exec_leave_nothing_behind(sw: World, shim: str) -> None:
+    """A task may be killed at each moment while its exec is rewritten.
+
+    Its parent has to be able to wait for it, and the mapping for new arguments in the parent's
+    memory has to be free for the next child. Once neither was: the worker returned without waiting
+    for the task that it held, and without giving the mapping back.
+    """
+    program = sw.home / f"kill-execs-{shim}"
+    compile_c(program, KILL_EXECS.read_text(), "-Wall", "-pthread")
+    ran = sw.run(str(program), "@@/true", "1500", "600")
+    assert (ran.status, ran.err) == (0, "")
+    found = re.fullmatch(r"killed (\d+) ran (\d+) grown (-?\d+)\n", ran.out)
+    assert found, ran.out
+    killed, survived, grown = map(int, found.groups())
+    assert killed > 100
+    assert survived > 10
+    assert grown <= 256, "KiB of address space: a mapping has 64"
 
 
 def test_a_run_in_a_run_joins_it(sw: World) -> None:

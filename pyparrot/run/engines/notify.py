@@ -1,102 +1,93 @@
 """The notify engine: threads that serve seccomp notifications in C (``csrc/engine/notify.h``).
 
-A thread comes back to Python only for what has to be got first. Whoever waits for a download waits
-alone: there is always another thread that receives.
+A thread comes back to Python only for what has to be fetched first. A call that waits for a
+download keeps no other call waiting: there is always another thread that receives.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi, lib
+from pyparrot.run.engines.base import (
+    Attachment,
+    Counters,
+    Engine,
+    Services,
+    Session,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
-    from pyparrot.core import PpCall, PpNamespace, PpWorker
+    from pyparrot.core import PpWorker
     from pyparrot.libc.substitution import Shim
 
 WORKERS_AT_FIRST = 2
 WORKERS_AT_MOST = 768
 _STACK_SIZE = 512 << 10
+_INSTALLED, _FAILED = b"L", b"E"
+"""What the child says: with its process number and the listener, or with an errno."""
 
 
-class Counters(NamedTuple):
-    """What became of the calls that were trapped."""
+class NotifyEngine(Engine):
+    """Serves the notifications of one listener."""
 
-    calls: int
-    ran: int
-    answered: int
-    opened: int
-    changed: int
-    asked: int
+    name = "notify"
 
+    @classmethod
+    def install(cls, cookie: int, to_supervisor: socket.socket) -> None:
+        """Install the filter, and send its listener."""
+        listener = lib.pp_filter_install(cookie, 1)
+        if listener == -errno.EINVAL:
+            listener = lib.pp_filter_install(cookie, 0)  # it is younger than the rest: Linux 5.19
+        if listener < 0:
+            to_supervisor.send(b"%s%d" % (_FAILED, -listener))
+            return
+        socket.send_fds(to_supervisor, [b"%s%d" % (_INSTALLED, os.getpid())], [listener])
+        os.close(listener)
 
-Supply = Callable[["PpCall", int], None]
-"""Gets what a call needs: (``struct pp_call *``, need). `OSError` if it can't be had."""
-
-
-class Unavailable(Exception):
-    """The engine can't work here: what failed, and what would help."""
-
-    def __init__(self, why: str, hint: str) -> None:
-        super().__init__(why)
-        self.why = why
-        self.hint = hint
-
-
-def probe(task: int) -> None:
-    """Try on a child of ours all that the engine does; raises `Unavailable`."""
-    what = ffi.new("const char **")
-    error = lib.pp_probe(task, what)
-    if error:
-        name = ffi.string(what[0]).decode()
-        raise Unavailable(f"{name}: {os.strerror(error)}", _hint(name))
-
-
-def _hint(name: str) -> str:
-    if name == "openat2":
-        return "it takes Linux 5.14 or newer"
-    return "in a container, allow it: docker run --security-opt seccomp=unconfined"
-
-
-class NotifyEngine:
-    """Serves the notifications of one *listener* until `stop`.
-
-    *namespace* is the mount table's; calls with *cookie* pass the filter; *mark* is when objects
-    were modified, as their files say (unix seconds); *supply* is called from any thread; *shim* is
-    what goes into programs, if anything.
-    """
+    @classmethod
+    def attach(cls, from_command: socket.socket) -> Attachment:
+        """Receive the listener, and try on the child all that will be done to tasks."""
+        message, received, _, _ = socket.recv_fds(from_command, 64, 1)
+        kind, number = message[:1], int(message[1:] or b"0")
+        if kind != _INSTALLED or not received:
+            raise _not_installed(number)
+        what = ffi.new("const char **")
+        error = lib.pp_notify_probe(number, what)
+        if error:
+            name = ffi.string(what[0]).decode()
+            raise Unavailable(f"this host forbids it: {name}: {os.strerror(error)}", _hint(name))
+        return Attachment(number, received[0])
 
     def __init__(
         self,
-        listener: int,
-        namespace: PpNamespace,
-        cookie: int,
-        mark: int,
-        supply: Supply,
+        attachment: Attachment,
+        session: Session,
+        services: Services,
         shim: Shim | None = None,
     ) -> None:
-        self._supply = supply
+        self._services = services
+        self._shim = shim  # C has pointers into it
         self._lock = threading.Lock()
         self._workers: list[PpWorker] = []
-        self._engine = ffi.new("struct pp_engine *")
-        self._engine.listener = listener
-        self._engine.space = namespace
-        self._engine.cookie = cookie
-        self._engine.mark = mark
+        self._notify = ffi.new("struct pp_notify *")
+        self._notify.listener = attachment.descriptor
+        self._engine = self._notify.engine
+        self._engine.space = session.namespace
+        self._engine.cookie = session.cookie
+        self._engine.mark = session.mark
         self._mappings = ffi.gc(lib.pp_mapping_pool_new(), lib.pp_mapping_pool_free)
         self._engine.mappings = self._mappings
-        self._shim = shim
-        self._no_shim = (
-            ffi.new("struct pp_substitution *", {"state": -1}),
-            ffi.new("struct pp_shared_state *"),
-        )
-        self._engine.substitution = shim.pointer if shim else self._no_shim[0]
-        self._engine.state = shim.state.pointer if shim else self._no_shim[1]
-        self._engine.shared = shim.shared.pointer if shim else ffi.NULL
-        lib.pp_listener_prepare(listener)
+        if shim is not None:
+            self._engine.state = shim.state.pointer
+            self._engine.shared = shim.shared.pointer
+            lib.pp_substitution_register(shim.pointer, ffi.addressof(self._engine))
+        lib.pp_notify_prepare(self._notify)
 
     def start(self) -> None:
         """Start the first threads."""
@@ -113,7 +104,7 @@ class NotifyEngine:
         with self._lock:
             if len(self._workers) >= WORKERS_AT_MOST:
                 return
-            worker = lib.pp_worker_new(self._engine)
+            worker = lib.pp_notify_worker_new(self._notify)
             if worker == ffi.NULL:
                 return
             self._workers.append(worker)
@@ -132,12 +123,35 @@ class NotifyEngine:
     def _serve(self, worker: PpWorker) -> None:
         call = lib.pp_worker_call(worker)
         while True:
-            need = lib.pp_worker_serve(worker)
-            if need == lib.PP_NEEDS_NOTHING:
+            event = lib.pp_worker_serve(worker)
+            if event.kind == lib.PP_EVENT_END:
                 return
             if self._engine.idle == 0:
                 self._add_worker()
-            try:
-                self._supply(call, need)
-            except OSError as error:
-                lib.pp_worker_refuse(worker, error.errno or 5)
+            if event.kind == lib.PP_EVENT_LIBRARY:
+                self._services.patch_library(event.library)
+            elif event.kind == lib.PP_EVENT_LOG:
+                self._services.say_unfit(event.task, ffi.string(event.text).decode())
+            else:
+                try:
+                    self._services.fetch(call, event.need)
+                except OSError as error:
+                    lib.pp_worker_refuse(worker, error.errno or errno.EIO)
+
+
+def _not_installed(error: int) -> Unavailable:
+    if error == errno.EBUSY:
+        return Unavailable(
+            "already in a run, or under another supervisor",
+            "inside a run, start the command without options",
+        )
+    return Unavailable(
+        f"no seccomp user notification here: {os.strerror(error) if error else 'no answer'}",
+        "it takes Linux 5.14 or newer, and a container that allows it",
+    )
+
+
+def _hint(name: str) -> str:
+    if name == "openat2":
+        return "it takes Linux 5.14 or newer"
+    return "in a container, allow it: docker run --security-opt seccomp=unconfined"

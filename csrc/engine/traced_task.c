@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "task/traced_task.h"
+#include "engine/traced_task.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -35,31 +33,32 @@ static int is_in_call(pid_t task, int number)
 }
 
 /* Whether the kernel has read the name: the call is over, or has had its effect. */
-static int is_done(const struct pp_tracee *tracee, const struct pp_call *call, const char *file)
+static int is_done(const struct pp_worker *worker, const char *file)
 {
+    const struct pp_call *call = &worker->call;
+    const pid_t task = pp_task_number(worker);
     char link[PP_PATH_MAX];
 
     if (call->number == SYS_chdir) {
-        const ssize_t size = pp_proc_link(tracee->task, "cwd", link, sizeof link - 1);
+        const ssize_t size = pp_proc_link(task, "cwd", link, sizeof link - 1);
         link[size > 0 ? size : 0] = 0;
         if (strcmp(link, file) == 0)
             return 1;
     }
-    return !is_in_call(tracee->task, call->number);
+    return !is_in_call(task, call->number);
 }
 
 /* Put the old name back, soon: the program may look at it again. After an exec the memory is
  * another, and what is written goes to the old one, which only a vfork parent still has. */
-static void restore(const struct pp_tracee *tracee, const struct pp_call *call, int memory,
-                    uint64_t address, const char *old, const char *name, size_t size,
-                    const char *file)
+static void restore(const struct pp_worker *worker, int memory, uint64_t address, const char *old,
+                    const char *name, size_t size, const char *file)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     char now[NAME_MAX_SIZE];
 
     /* The answer has put the task on this very CPU, where it waits for us to leave. */
     sched_yield();
-    for (int i = 0; i < YIELDS + WAIT_MS && !is_done(tracee, call, file); i++) {
+    for (int i = 0; i < YIELDS + WAIT_MS && !is_done(worker, file); i++) {
         if (i < YIELDS)
             sched_yield();
         else
@@ -73,58 +72,57 @@ static void restore(const struct pp_tracee *tracee, const struct pp_call *call, 
 
 /* Whether the path that the program gave leads the kernel to the file by itself: from a working
  * directory in the same view. */
-static int leads_there(const struct pp_tracee *tracee, const struct pp_call *call, const char *file)
+static int leads_there(const struct pp_worker *worker, const char *file)
 {
+    const struct pp_call *call = &worker->call;
     char path[2 * PP_PATH_MAX];
     struct stat given, wanted;
 
     if (call->given[0][0] == '/' || !call->given[0][0] || call->number == SYS_execveat)
         return 0;
-    snprintf(path, sizeof path, "/proc/%d/cwd/%s", tracee->task, call->given[0]);
+    snprintf(path, sizeof path, "/proc/%d/cwd/%s", pp_task_number(worker), call->given[0]);
     return stat(path, &given) == 0 && stat(file, &wanted) == 0 && given.st_dev == wanted.st_dev &&
            given.st_ino == wanted.st_ino;
 }
 
-static void let_run(const struct pp_tracee *tracee)
+/* Put the name of the descriptor that the task was given over the path in its memory, and let the
+ * call run: 0 or -errno. */
+static int run_with_descriptor(struct pp_worker *worker, uint64_t address, int given,
+                               const char *file)
 {
-    struct seccomp_notif_resp response = {.id = tracee->notification,
-                                          .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-    ioctl(tracee->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+    const struct pp_engine_operations *operations = worker->engine->operations;
+    char name[NAME_MAX_SIZE], old[NAME_MAX_SIZE];
+    int result = -EPERM;
+
+    const size_t size = (size_t)snprintf(name, sizeof name, "/dev/fd/%d", given) + 1;
+    const int memory = open_memory(pp_task_number(worker));
+    if (memory < 0)
+        return -errno;
+    if (strlen(worker->call.given[0]) + 1 >= size &&
+        pread(memory, old, size, (off_t)address) == (ssize_t)size &&
+        operations->is_waiting(worker) &&
+        pwrite(memory, name, size, (off_t)address) == (ssize_t)size) {
+        operations->let_run(worker);
+        restore(worker, memory, address, old, name, size, file);
+        result = 0;
+    }
+    close(memory);
+    return result;
 }
 
-int pp_run_traced(const struct pp_tracee *tracee, const struct pp_call *call, int argument,
-                  const char *file)
+int pp_run_traced(struct pp_worker *worker, int argument, const char *file)
 {
-    char name[NAME_MAX_SIZE], old[NAME_MAX_SIZE];
-    const uint64_t address = call->args[argument];
+    const struct pp_engine_operations *operations = worker->engine->operations;
 
-    if (leads_there(tracee, call, file)) {
-        let_run(tracee);
+    if (leads_there(worker, file)) {
+        operations->let_run(worker);
         return 0;
     }
     const int descriptor = open(file, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
         return -errno;
-    struct seccomp_notif_addfd addfd = {
-        .id = tracee->notification, .srcfd = (uint32_t)descriptor, .newfd_flags = O_CLOEXEC};
-    const int given = ioctl(tracee->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &addfd);
-    const int error = errno;
+    const int given = operations->add_file(worker, descriptor);
     close(descriptor);
-    if (given < 0)
-        return -error;
-    const size_t size = (size_t)snprintf(name, sizeof name, "/dev/fd/%d", given) + 1;
-    const int memory = open_memory(tracee->task);
-    if (memory < 0)
-        return -errno;
-    int result = -EPERM;
-    if (strlen(call->given[0]) + 1 >= size &&
-        pread(memory, old, size, (off_t)address) == (ssize_t)size &&
-        ioctl(tracee->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &tracee->notification) == 0 &&
-        pwrite(memory, name, size, (off_t)address) == (ssize_t)size) {
-        let_run(tracee);
-        restore(tracee, call, memory, address, old, name, size, file);
-        result = 0;
-    }
-    close(memory);
-    return result;
+    return given < 0 ? given
+                     : run_with_descriptor(worker, worker->call.args[argument], given, file);
 }

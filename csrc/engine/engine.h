@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What an engine is: the way in which system calls come in and actions are carried out.
+ *
+ * An engine implements struct pp_engine_operations, and puts struct pp_engine at the beginning of
+ * its own struct. Everything else (deciding, opening views, counting, hooks) is done by worker.c
+ * over these operations. Rules that hold for every engine:
+ *  - Any number of workers serve one engine, a thread each, in parallel. A worker has one call at a
+ *    time, and memory of its own; they share what does not change, counters and flags.
+ *  - That a task has gone is normal: ENOENT, ESRCH and their like end the work on a call, silently.
+ *  - What is written to a task's memory is written only after the engine has said that the task
+ *    still waits in its call: its number may be another process's by now.
+ *  - The decision core (core/) calls none of the operations.
+ *
+ * Python makes the engine's struct and writes it before the first worker starts. Afterwards only
+ * workers write, and only the fields that say so.
+ */
+#ifndef PYPARROT_ENGINE_H
+#define PYPARROT_ENGINE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/decide.h"
+#include "shim/shared_state.h"
+
+/* cffi: begin */
+
+struct pp_worker;
+struct pp_mapping_pool;
+
+struct pp_engine_operations {
+    /* Wait for the next call: its number and arguments, the task and the address of its
+     * instruction are in the worker then. 0, or -1 at the end. */
+    int (*receive)(struct pp_worker *worker);
+
+    /* Whether the task still waits in its call. */
+    int (*is_waiting)(struct pp_worker *worker);
+
+    /* Give the task a descriptor, closed by exec, of a file that is open here, while it waits: its
+     * number there, or -errno. */
+    int (*add_file)(struct pp_worker *worker, int descriptor);
+
+    /* The ends of a call. Exactly one of them is called for each. */
+
+    /* The kernel makes it as it is. */
+    void (*let_run)(struct pp_worker *worker);
+
+    /* It returns a value, or -errno. */
+    void (*return_value)(struct pp_worker *worker, int64_t value);
+
+    /* It returns a new descriptor of a file that is open here; of the flags O_CLOEXEC counts. 0, or
+     * -errno: then it has not ended. */
+    int (*give_file)(struct pp_worker *worker, int descriptor, int flags);
+
+    /* It is made with `changes` of the call, or as the exec of `file` in the way that `exec` says.
+     * 0, or -errno: then it has not ended. */
+    int (*run_changed)(struct pp_worker *worker);
+    int (*run_program)(struct pp_worker *worker);
+};
+
+/* What becomes of a call that a hook has seen. */
+enum pp_hook_result {
+    PP_HOOK_PASSED, /* it is a call like any other */
+    PP_HOOK_ENDED,  /* the hook has ended it */
+};
+
+/* Somebody who sees calls beside the decision core. A hook may leave an event in the worker
+ * (pp_worker_tell): Python gets it, and then the call goes on behind the hook. */
+struct pp_hook {
+    /* A call has come in, and nothing was decided about it. */
+    enum pp_hook_result (*received)(struct pp_hook *hook, struct pp_worker *worker);
+
+    /* An open view is about to be given to the task. It stays the caller's. */
+    enum pp_hook_result (*opened)(struct pp_hook *hook, struct pp_worker *worker, int view);
+};
+
+struct pp_engine {
+    const struct pp_engine_operations *operations;
+    const struct pp_namespace *space;
+    uint64_t cookie;
+    int64_t mark;                     /* see view.h */
+    struct pp_mapping_pool *mappings; /* for call rewriting */
+    struct pp_hook *hook;             /* NULL if there is none */
+    struct pp_shared_state *state;    /* what shims are told, */
+    struct pp_shared_usage *shared;   /* and what they tell; both NULL if there are none */
+
+    /* Written by workers, atomically. */
+    int roots_differ; /* some task may have another root or mount namespace than we have */
+    int tasks_differ; /* some task may have a filter of its own, or a tracer */
+    int idle;         /* workers that wait for a call */
+};
+
+struct pp_counters {
+    uint64_t calls;    /* that came in */
+    uint64_t ran;      /* let run as they were */
+    uint64_t answered; /* with a value */
+    uint64_t opened;   /* with a descriptor */
+    uint64_t changed;  /* with other arguments, execs too */
+    uint64_t asked;    /* had to be fetched for first */
+};
+
+/* What a worker comes back to Python for. */
+enum pp_event_kind {
+    PP_EVENT_NONE,    /* never given to Python */
+    PP_EVENT_END,     /* there are no more calls */
+    PP_EVENT_NEED,    /* `need` has to be fetched before the call at hand can be decided */
+    PP_EVENT_LIBRARY, /* a C library that nobody has looked at yet is open as `library` */
+    PP_EVENT_LOG,     /* there is something to be said: `text` about `task` */
+};
+
+struct pp_event {
+    enum pp_event_kind kind;
+    enum pp_need need;
+    int library;      /* the receiver's to close */
+    int task;         /* its number */
+    const char *text; /* stays where it is */
+};
+
+/* Serve calls until something is to be done in Python. Called again, it goes on where it was; after
+ * a need the call at hand is decided anew. The event holds until then. */
+const struct pp_event *pp_worker_serve(struct pp_worker *worker);
+
+/* End the call at hand with an error (an errno), since what it needs can't be had. */
+void pp_worker_refuse(struct pp_worker *worker, int error);
+
+struct pp_call *pp_worker_call(struct pp_worker *worker);
+const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);
+
+/* Make the calling process the parent of its descendants' orphans: 0 or -errno. */
+int pp_become_subreaper(void);
+
+/* cffi: end */
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The way of a call, whatever the engine: received, seen by the hook, decided, carried out.
+ */
+#include "engine/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/view.h"
+#include "shim/touch.h"
+
+static int is_waiting(struct pp_remote_task *task)
+{
+    struct pp_worker *worker = (struct pp_worker *)task;
+    return worker->engine->operations->is_waiting(worker);
+}
+
+void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine)
+{
+    worker->task.task.operations = &pp_remote_operations;
+    worker->task.is_waiting = is_waiting;
+    worker->task.roots_differ = &engine->roots_differ;
+    worker->engine = engine;
+    worker->view = -1;
+    worker->call.space = engine->space;
+    worker->call.task = &worker->task.task;
+}
+
+struct pp_call *pp_worker_call(struct pp_worker *worker)
+{
+    return &worker->call;
+}
+
+const struct pp_counters *pp_worker_counters(const struct pp_worker *worker)
+{
+    return &worker->counters;
+}
+
+int pp_become_subreaper(void)
+{
+    return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) ? -errno : 0;
+}
+
+/* The ends of a call */
+
+void pp_worker_return(struct pp_worker *worker, int64_t value)
+{
+    worker->counters.answered++;
+    worker->engine->operations->return_value(worker, value);
+}
+
+void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags)
+{
+    worker->counters.opened++;
+    const int error = worker->engine->operations->give_file(worker, descriptor, flags);
+    if (error)
+        pp_worker_return(worker, error);
+}
+
+static void let_run(struct pp_worker *worker)
+{
+    worker->counters.ran++;
+    worker->engine->operations->let_run(worker);
+}
+
+static void run_otherwise(struct pp_worker *worker, enum pp_action action)
+{
+    const struct pp_engine_operations *operations = worker->engine->operations;
+
+    worker->counters.changed++;
+    const int error =
+        action == PP_EXEC ? operations->run_program(worker) : operations->run_changed(worker);
+    if (error)
+        pp_worker_return(worker, error);
+}
+
+/* Events */
+
+void pp_worker_tell(struct pp_worker *worker, const struct pp_event *event)
+{
+    worker->event = *event;
+}
+
+static enum pp_event_kind need(struct pp_worker *worker, enum pp_need what)
+{
+    worker->counters.asked++;
+    worker->event = (struct pp_event){.kind = PP_EVENT_NEED, .need = what};
+    return PP_EVENT_NEED;
+}
+
+/* Carrying out. These give what has to be done in Python before the call can end, if anything. */
+
+static int is_intact(const struct pp_worker *worker, int view)
+{
+    const struct pp_record *record = worker->call.asking->walk.record;
+    struct stat status;
+
+    if (fstat(view, &status))
+        return 0;
+    const struct pp_view_status seen = {status.st_mode, (uint64_t)status.st_size,
+                                        status.st_mtim.tv_sec};
+    return pp_view_is_intact(record, seen, worker->engine->mark);
+}
+
+static enum pp_event_kind give_view(struct pp_worker *worker)
+{
+    pp_worker_give_file(worker, worker->view, worker->call.open_flags);
+    close(worker->view);
+    worker->view = -1;
+    return PP_EVENT_NONE;
+}
+
+static enum pp_event_kind open_view(struct pp_worker *worker)
+{
+    const struct pp_call *call = &worker->call;
+    struct pp_hook *hook = worker->engine->hook;
+
+    const int view = open(call->file, call->open_flags | O_CLOEXEC);
+    if (view < 0 && errno == ENOENT)
+        return need(worker, PP_NEEDS_VIEW);
+    if (view < 0) {
+        pp_worker_return(worker, -errno);
+        return PP_EVENT_NONE;
+    }
+    if (!is_intact(worker, view)) {
+        close(view);
+        unlink(call->file);
+        return need(worker, PP_NEEDS_VIEW);
+    }
+    const struct pp_walk *walk = &call->asking->walk;
+    pp_touch(worker->engine->shared, &(struct pp_found){walk->index, walk->record, walk->hash},
+             PP_TOUCH_OPENED);
+    if (hook && hook->opened(hook, worker, view) == PP_HOOK_ENDED) {
+        close(view);
+        return PP_EVENT_NONE;
+    }
+    worker->view = view;
+    worker->stage = PP_STAGE_GIVE;
+    return worker->event.kind == PP_EVENT_NONE ? give_view(worker) : worker->event.kind;
+}
+
+static enum pp_event_kind carry_out(struct pp_worker *worker, enum pp_action action)
+{
+    struct pp_call *call = &worker->call;
+
+    switch (action) {
+    case PP_RETURN:
+        pp_worker_return(worker, call->value);
+        break;
+    case PP_OPEN:
+        return open_view(worker);
+    case PP_CHANGE:
+        if (call->asking && call->asking->need == PP_NEEDS_VIEW &&
+            faccessat(AT_FDCWD, call->changes[0].data, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+            return need(worker, PP_NEEDS_VIEW);
+        run_otherwise(worker, action);
+        break;
+    case PP_EXEC:
+        run_otherwise(worker, action);
+        break;
+    case PP_ASK:
+        return need(worker, call->asking->need);
+    default:
+        let_run(worker);
+    }
+    return PP_EVENT_NONE;
+}
+
+/* Some calls change what other calls mean. */
+static void take_notice(struct pp_worker *worker)
+{
+    struct pp_engine *engine = worker->engine;
+    struct pp_shared_state *state = engine->state;
+    const uint64_t flags = worker->call.args[0];
+
+    switch (worker->call.number) {
+    case SYS_unshare:
+        if (state && flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER))
+            pp_shared_state_set(state, PP_SHARED_CWD_APART);
+        if (!(flags & (CLONE_NEWNS | CLONE_NEWUSER)))
+            break;
+        /* fall through */
+    case SYS_clone: /* only those that make a mount namespace get here */
+    case SYS_chroot:
+    case SYS_pivot_root:
+    case SYS_setns:
+        __atomic_store_n(&engine->roots_differ, 1, __ATOMIC_RELAXED);
+        /* fall through */
+    case SYS_chdir:
+        if (state)
+            __atomic_add_fetch(&state->directories, 1, __ATOMIC_RELEASE);
+        break;
+    case SYS_prctl:
+    case SYS_seccomp:
+    case SYS_ptrace:
+        __atomic_store_n(&engine->tasks_differ, 1, __ATOMIC_RELAXED);
+        break;
+    }
+}
+
+void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64_t instruction)
+{
+    worker->task.number = task;
+    worker->instruction = instruction;
+    worker->call.number = number;
+    worker->call.attribute_fetched = 0;
+    worker->counters.calls++;
+    worker->stage = PP_STAGE_RECEIVED;
+    take_notice(worker);
+}
+
+/* One step on the way of a call. */
+static enum pp_event_kind step(struct pp_worker *worker)
+{
+    struct pp_engine *engine = worker->engine;
+    enum pp_event_kind kind = PP_EVENT_NONE;
+
+    switch (worker->stage) {
+    case PP_STAGE_NO_CALL:
+        return engine->operations->receive(worker) ? PP_EVENT_END : PP_EVENT_NONE;
+    case PP_STAGE_RECEIVED:
+        worker->stage = PP_STAGE_DECIDE;
+        if (engine->hook && engine->hook->received(engine->hook, worker) == PP_HOOK_ENDED)
+            worker->stage = PP_STAGE_NO_CALL;
+        return worker->event.kind;
+    case PP_STAGE_DECIDE:
+        kind = carry_out(worker, pp_decide(&worker->call));
+        break;
+    case PP_STAGE_GIVE:
+        kind = give_view(worker);
+        break;
+    }
+    if (kind == PP_EVENT_NONE)
+        worker->stage = PP_STAGE_NO_CALL;
+    return kind;
+}
+
+const struct pp_event *pp_worker_serve(struct pp_worker *worker)
+{
+    worker->event.kind = PP_EVENT_NONE;
+    enum pp_event_kind kind;
+    do
+        kind = step(worker);
+    while (kind == PP_EVENT_NONE);
+    worker->event.kind = kind;
+    return &worker->event;
+}
+
+void pp_worker_refuse(struct pp_worker *worker, int error)
+{
+    pp_worker_return(worker, -error);
+    worker->stage = PP_STAGE_NO_CALL;
+}
