@@ -86,6 +86,8 @@ def build() -> FFI:
             except Exception as error:
                 raise SystemExit(f"{header}: cffi cannot read what is marked: {error}") from error
             included.append(f'#include "{os.path.relpath(header, "csrc")}"\n')
+    if not included:
+        raise SystemExit("nothing is marked for cffi: is this the top of the source tree?")
     ffibuilder.set_source(
         "pyparrot._core",
         "".join([*(f"#include <{header}>\n" for header in LIBRARY_HEADERS), *included]),

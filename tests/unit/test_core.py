@@ -75,7 +75,7 @@ def test_a_mark_without_its_other_half_is_an_error(
 
 @pytest.mark.parametrize("text", ["#ifdef A\nint f(void);\n#endif", "pid_t f(void);", "int f("])
 def test_a_header_that_cffi_cannot_read_is_named(
-    build: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     folder = tmp_path / "csrc"
     folder.mkdir()
@@ -83,6 +83,13 @@ def test_a_header_that_cffi_cannot_read_is_named(
     monkeypatch.chdir(tmp_path)
     build = runpy.run_path(str(ROOT / "csrc/python/ffi_build.py"))
     with pytest.raises(SystemExit, match=r"csrc/bad\.h: cffi cannot read what is marked"):
+        build["build"]()
+
+
+def test_another_directory_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    build = runpy.run_path(str(ROOT / "csrc/python/ffi_build.py"))
+    with pytest.raises(SystemExit, match="nothing is marked for cffi"):
         build["build"]()
 
 
