@@ -1,0 +1,25 @@
+"""The engine's C, with an engine that is written for the test (``engine_checks.c``), under
+sanitizers."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from support.libraries import compiler
+
+TOP = Path(__file__).parents[2]
+SOURCES = ("engine/worker.c", "engine/mapping_pool.c", "task/remote.c", "task/proc.c")
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def test_the_way_of_a_call_and_the_pool_of_mappings(tmp_path: Path) -> None:
+    program = tmp_path / "checks"
+    sources = [TOP / "csrc" / name for name in SOURCES]
+    checks = TOP / "tests" / "support" / "engine_checks.c"
+    options = [*FLAGS, *SANITIZERS, f"-I{TOP / 'csrc'}", "-o", program]
+    subprocess.run([compiler(), *options, checks, *sources], check=True)
+    ran = subprocess.run([program], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+    assert ran.stdout.endswith("done\n")
