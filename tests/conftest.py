@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support import Publish, run_publish, runs
 
+pytest_plugins = ["support.publishing", "support.random_trees"]
+
 # Users have output buffered, and what is left in a buffer at the end is a case of its own.
 os.environ.pop("PYTHONUNBUFFERED", None)
 

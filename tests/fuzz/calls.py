@@ -28,7 +28,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "conformance")]
 import world as conformance  # noqa: E402
 from support.runs import PYPARROT, User, ordinary_user  # noqa: E402
 
-from fuzz.explained import EXPLAINED  # noqa: E402
+from fuzz.explained import explanation  # noqa: E402
 
 FINDINGS = HERE.parents[1] / ".fuzz" / "findings"
 BATCH, STEPS = 40, 400
@@ -36,7 +36,23 @@ LONG_CHAIN = re.compile(rb"chain(2\d|3\d|40)|longchain|chain")
 """Between 20 and 40 links it can happen that the kernel says ELOOP: it counts twice when it has to
 begin anew because somebody else has changed something."""
 BEFORE = 12
+ENDED_WELL = "end 0"
 LIMIT = 600
+
+
+class Comparison(NamedTuple):
+    """What came of comparing the calls of some seeds."""
+
+    reports: list[str]
+    """One for each seed with a difference that nothing explains."""
+    steps: int
+    """How many lines were compared: not those behind an explained difference."""
+    whole: int
+    """How many seeds came to their end on both sides, and were compared to it."""
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.steps} calls compared, {self.whole} of {self.seeds} seeds to their end"
 
 
 class Setting(NamedTuple):
@@ -116,14 +132,13 @@ class Setting(NamedTuple):
         finally:
             away.rename(at)
 
-    def differences(self, first: int, count: int) -> Iterator[str]:
-        """A report for each of these seeds whose calls are not the same."""
+    def compare(self, first: int, count: int) -> Comparison:
+        """Make the calls of these seeds on both sides."""
         native, run = self.native(first, count), self.under_pyparrot(first, count)
         for lines in (native, run):
             if lines[-1].startswith("ended with"):
-                yield f"seed {first}\n{lines[-1]}\n"
-                return
-        yield from differences(native, run)
+                return Comparison([f"seed {first}\n{lines[-1]}\n"], 0, 0, count)
+        return compare(native, run)
 
     def _run(self, command: list[str], **options: object) -> list[str]:
         environment = {
@@ -152,32 +167,31 @@ class Setting(NamedTuple):
         return lines
 
 
-def differences(native: list[str], run: list[str]) -> Iterator[str]:
-    """For each seed a report of the first line that is not the same, if there is one."""
+def compare(native: list[str], run: list[str]) -> Comparison:
+    """Compare what was said, seed by seed: each up to the first line that is not the same."""
+    reports, steps, whole, seeds = [], 0, 0, 0
     for wanted, found in itertools.zip_longest(_by_seed(native), _by_seed(run), fillvalue=[""]):
-        for number, pair in enumerate(itertools.zip_longest(wanted, found)):
-            if pair[0] == pair[1]:
-                continue
-            if not _is_explained(*pair):
-                said = [f"natively: {pair[0]}", f"in a run: {pair[1]}", ""]
-                yield "\n".join([wanted[0], *wanted[1:number][-BEFORE:], *said])
-                break
-            if not all(_result_of(line).startswith("E") for line in pair):
-                break
+        report, compared = _compare_seed(wanted, found)
+        reports += [report] if report else []
+        steps += compared
+        # One that a signal ended, or that could not begin, says so in its last line.
+        whole += compared == len(wanted) == len(found) and wanted[-1] == found[-1] == ENDED_WELL
+        seeds += 1
+    return Comparison(reports, steps, whole, seeds)
 
 
-def _result_of(line: str | None) -> str:
-    return (line or "").rpartition(" = ")[2]
-
-
-def _is_explained(native: str | None, run: str | None) -> bool:
-    call = (native or "").rpartition(" = ")[0]
-    return any(
-        re.search(pattern, call)
-        and re.fullmatch(wanted, _result_of(native))
-        and re.fullmatch(found, _result_of(run))
-        for pattern, wanted, found, _ in EXPLAINED
-    )
+def _compare_seed(wanted: list[str], found: list[str]) -> tuple[str, int]:
+    """A report of the first difference that nothing explains, and how many lines were compared."""
+    number = 0
+    for number, pair in enumerate(itertools.zip_longest(wanted, found, fillvalue="")):
+        if pair[0] == pair[1]:
+            continue
+        if explanation(*pair) is None:
+            said = [f"natively: {pair[0]}", f"in a run: {pair[1]}", ""]
+            return "\n".join([wanted[0], *wanted[1:number][-BEFORE:], *said]), number
+        if not all(line.rpartition(" = ")[2].startswith("E") for line in pair):
+            return "", number  # from here on there is something else in the two trees
+    return "", number + 1
 
 
 def _by_seed(lines: list[str]) -> list[list[str]]:
@@ -189,14 +203,14 @@ def _by_seed(lines: list[str]) -> list[list[str]]:
 def search(setting: Setting, first: int, minutes: float) -> list[str]:
     """Compare seed after seed until the time is over, or something differs."""
     ends, seed = time.monotonic() + 60 * minutes, first
-    while time.monotonic() < ends:
-        found = list(setting.differences(seed, BATCH))
-        if found:
-            return found
+    total = Comparison([], 0, 0, 0)
+    while time.monotonic() < ends and not total.reports:
+        made = setting.compare(seed, BATCH)
+        counts = [before + more for before, more in zip(total[1:], made[1:])]
+        total = Comparison(made.reports, *counts)
         seed += BATCH
-    calls = (seed - first) * STEPS
-    print(f"Done {calls} runs in {60 * minutes:.0f} second(s); the next seed is {seed}")
-    return []
+    print(f"{total} in {minutes:g} minutes; the next seed is {seed}")
+    return total.reports
 
 
 @contextlib.contextmanager
@@ -229,7 +243,9 @@ def main() -> int:
         if arguments.seed is None:
             found = search(setting, arguments.first, arguments.minutes)
         else:
-            found = list(setting.differences(arguments.seed, 1))
+            made = setting.compare(arguments.seed, 1)
+            found = made.reports
+            print(made)
     for report in found:
         seed = report.split()[1]
         FINDINGS.mkdir(parents=True, exist_ok=True)

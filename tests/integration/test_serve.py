@@ -182,22 +182,23 @@ def test_missing(any_site: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "elsewhere"),
     [
-        "/cvmfs/../../secret",
-        "/cvmfs/%2e%2e/%2e%2e/secret",
-        "/cvmfs/..%2f..%2fsecret",
-        "/cvmfs/.%2E/.%2E/.%2E/.%2E/etc/passwd",
-        "/../../../../etc/passwd",
-        f"/cvmfs/{FQRN}/%00",
-        f"/cvmfs/{FQRN}/.cvmfspublished%00x",
-        f"/cvmfs/{FQRN}/data",
-        f"/cvmfs/{FQRN}/",
+        ("/cvmfs/../../secret", 400),
+        ("/cvmfs/%2e%2e/%2e%2e/secret", 400),
+        ("/cvmfs/..%2f..%2fsecret", 400),
+        ("/cvmfs/.%2E/.%2E/.%2E/.%2E/etc/passwd", 400),
+        ("/../../../../etc/passwd", 400),
+        (f"/cvmfs/{FQRN}/%00", 400),
+        (f"/cvmfs/{FQRN}/.cvmfspublished%00x", 400),
+        (f"/cvmfs/{FQRN}/data", 301),
+        (f"/cvmfs/{FQRN}/", 403),
     ],
 )
-def test_nothing_leaks(any_site: Site, path: str) -> None:
+def test_nothing_leaks(any_site: Site, path: str, elsewhere: int) -> None:
+    """Ours knows no such thing; a web server says in its own way that it gives nothing."""
     answer = any_site.ask(path)
-    assert answer.status in {301, 400, 403, 404}
+    assert answer.status in {404, elsewhere}
     assert not any(word in answer.body for word in (b"secret", b"root:", b"whitelist"))
 
 

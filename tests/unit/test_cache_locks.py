@@ -69,8 +69,14 @@ def test_others_wait_and_take_over(tmp_path: Path) -> None:
 
 def test_a_wait_ends(tmp_path: Path) -> None:
     first, second = Locks(str(tmp_path / "lock")), Locks(str(tmp_path / "lock"))
-    with first.hold("work", 1), second.hold("work", 0.05):
-        pass
+    with first.hold("work", 1):
+        begin = time.monotonic()
+        with second.hold("work", 0.05):
+            assert 0.05 <= time.monotonic() - begin < 10
+        # What the second did not get it has not given back either.
+        begin = time.monotonic()
+        with second.hold("work", 0.05):
+            assert time.monotonic() - begin >= 0.05
 
 
 def test_what_was_not_got_is_not_given_back(tmp_path: Path) -> None:

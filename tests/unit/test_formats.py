@@ -13,7 +13,7 @@ import sqlite3
 import zlib
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -85,24 +85,66 @@ A_WHITELIST = Whitelist(
 
 # Garbage
 
-PARSERS: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
-    "letter": (SignedText.parse, SignedText(b"text\n", A_HASH, b"signature").encode()),
-    "manifest": (Manifest.parse, A_MANIFEST.encode()),
-    "whitelist": (Whitelist.parse, A_WHITELIST.encode()),
-    "xattrs": (xattrs.unpack, xattrs.pack({b"user.a": b"1", b"user.b": b""}) or b""),
-    "zlib": (lambda raw: inflate(raw, 1000), zlib.compress(b"hello" * 20)),
-    "hash": (lambda raw: ContentHash.parse(raw.decode("latin-1")), str(A_HASH).encode()),
-    "certificate": (signature.load_certificate, b"-----BEGIN CERTIFICATE-----\n"),
-    "private key": (signature.load_private_key, b"-----BEGIN PRIVATE KEY-----\n"),
-    "public key": (signature.load_public_key, b"-----BEGIN PUBLIC KEY-----\n"),
+
+class Parser(NamedTuple):
+    """One that garbage is given to, something good, and what holds for all that it accepts."""
+
+    parse: Callable[[bytes], Any]
+    good: bytes
+    holds: Callable[[bytes, Any], bool]
+
+
+def _never(_raw: bytes, _value: object) -> bool:
+    """For what nothing but the real thing may be accepted; *good* is only its beginning."""
+    return False
+
+
+def _survives(parse: Callable[[bytes], Any]) -> Callable[[bytes, Any], bool]:
+    """What was accepted is written so that it is read again."""
+    return lambda _raw, value: bool(parse(value.encode()) == value)
+
+
+def _accounts_for_all(raw: bytes, value: dict[bytes, bytes]) -> bool:
+    parts = [part for item in value.items() for part in item]
+    size = 2 + sum(1 + len(part) for part in parts)
+    # The last of several attributes of one name counts.
+    return all(part in raw for part in parts) and (size == len(raw) or len(value) < raw[1])
+
+
+PARSERS: dict[str, Parser] = {
+    "letter": Parser(
+        SignedText.parse,
+        SignedText(b"text\n", A_HASH, b"signature").encode(),
+        lambda raw, value: value.encode() == raw,
+    ),
+    "manifest": Parser(Manifest.parse, A_MANIFEST.encode(), _survives(Manifest.parse)),
+    "whitelist": Parser(Whitelist.parse, A_WHITELIST.encode(), _survives(Whitelist.parse)),
+    "xattrs": Parser(
+        xattrs.unpack, xattrs.pack({b"user.a": b"1", b"user.b": b""}) or b"", _accounts_for_all
+    ),
+    "zlib": Parser(
+        lambda raw: inflate(raw, 1000),
+        zlib.compress(b"hello" * 20),
+        lambda raw, value: value == zlib.decompress(raw),
+    ),
+    "hash": Parser(
+        lambda raw: ContentHash.parse(raw.decode("latin-1")),
+        str(A_HASH).encode(),
+        lambda raw, value: str(value).encode() == raw,
+    ),
+    "certificate": Parser(signature.load_certificate, b"-----BEGIN CERTIFICATE-----\n", _never),
+    "private key": Parser(signature.load_private_key, b"-----BEGIN PRIVATE KEY-----\n", _never),
+    "public key": Parser(signature.load_public_key, b"-----BEGIN PUBLIC KEY-----\n", _never),
 }
 
 
 @pytest.mark.parametrize("name", PARSERS)
 @given(data=st.data())
 @settings(parent=_relaxed, max_examples=150)
-def test_parsers_refuse_garbage_with_value_errors(name: str, data: st.DataObject) -> None:
-    parse, good = PARSERS[name]
+def test_parsers_refuse_with_value_errors_or_make_sense_of_it(
+    name: str, data: st.DataObject
+) -> None:
+    parse, good, holds = PARSERS[name]
     kind = data.draw(st.sampled_from(["random", "damaged", "cut"]))
     raw = bytearray(good)
     if kind == "random":
@@ -112,8 +154,13 @@ def test_parsers_refuse_garbage_with_value_errors(name: str, data: st.DataObject
     else:
         for _ in range(data.draw(st.integers(1, 3))):
             raw[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(ValueError):
-        parse(bytes(raw))
+    try:
+        value = parse(bytes(raw))
+    except ValueError:
+        # The good one, which may come out of it by chance, is accepted.
+        assert bytes(raw) != good or holds is _never
+    else:
+        assert holds(bytes(raw), value)
 
 
 @pytest.mark.parametrize("text", ["²", "٣", "९९"])
@@ -163,6 +210,8 @@ def _read_catalog(file: str) -> None:
         catalog.close()
 
 
+SQLITE_HEADER = 100
+
 DATABASES: dict[str, tuple[Callable[[str], None], Callable[[str], Any]]] = {
     "history": (lambda file: history.write(file, FQRN, TAGS, A_HASH), history.read),
     "reflog": (lambda file: reflog.write(file, FQRN, REFERENCES), reflog.read),
@@ -173,17 +222,39 @@ DATABASES: dict[str, tuple[Callable[[str], None], Callable[[str], Any]]] = {
 @pytest.mark.parametrize("name", DATABASES)
 @given(data=st.data())
 @settings(parent=_relaxed, max_examples=60)
-def test_databases_refuse_garbage(name: str, tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_databases_raise_nothing_unexpected(
+    name: str, tmp_path: Path, data: st.DataObject
+) -> None:
     make, read = DATABASES[name]
     file = tmp_path / "database"
     raw = bytearray(database(make, file))
     for _ in range(data.draw(st.integers(1, 20))):
         position = data.draw(st.integers(0, len(raw) - 1))
         raw[position] = data.draw(st.integers(0, 255))
-    file.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
-    with contextlib.suppress(ValueError, sqlite3.Error):
+    size = data.draw(st.integers(0, len(raw)))
+    file.write_bytes(raw[:size])
+    try:
         read(str(file))
+    except (ValueError, sqlite3.Error):
+        pass
+    else:
+        assert size >= SQLITE_HEADER
+        assert raw.startswith(b"SQLite format 3\0")
     file.unlink()
+
+
+@pytest.mark.parametrize("name", DATABASES)
+@pytest.mark.parametrize("keep", [0, 1, 16, 99, 100, 1024])
+def test_the_beginning_of_a_database_is_refused(name: str, keep: int, tmp_path: Path) -> None:
+    make, read = DATABASES[name]
+    file = tmp_path / "database"
+    raw = database(make, file)
+    assert len(raw) > keep
+    file.write_bytes(raw[:keep])
+    with pytest.raises((ValueError, sqlite3.Error)):
+        read(str(file))
+    file.write_bytes(raw)
+    read(str(file))
 
 
 BAD_ROWS: dict[str, list[tuple[str, Any]]] = {

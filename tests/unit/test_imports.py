@@ -1,0 +1,50 @@
+"""What is imported late, because start-up has to be short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Each takes longer to import than a warm run takes to start its command.
+SLOW = (
+    "capstone",
+    "cryptography",
+    "diskcache",
+    "http.client",
+    "requests",
+    "sqlite3",
+    "ssl",
+    "urllib3",
+)
+
+
+def imported_by(code: str, *arguments: str) -> list[str]:
+    """Those of `SLOW` that are loaded when *code* has run."""
+    show = f"\nprint([name for name in {SLOW!r} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys\n" + code + show, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=60,
+        text=True,
+    )
+    return list(eval(done.stderr))
+
+
+def test_a_transport_that_fetches_nothing_does_not_import_requests() -> None:
+    code = "from pyparrot.transport import *\nTransport(['http://a'], ProxyGroups.direct()).close()"
+    assert imported_by(code) == []
+
+
+@pytest.mark.parametrize("words", [["--version"], ["run", "--help"], ["publish", "--help"]])
+def test_help_imports_nothing_slow(words: list[str]) -> None:
+    code = f"from pyparrot.cli import main\nassert main({words!r}) == 0"
+    assert imported_by(code) == []
+
+
+def test_what_is_used_is_seen() -> None:
+    """That the other tests can fail."""
+    assert imported_by("import sqlite3, ssl") == ["sqlite3", "ssl"]
