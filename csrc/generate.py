@@ -38,7 +38,7 @@ FIELDS = {
 }
 """The words of the column *arguments* that have a field in struct pp_spec, in the fields' order."""
 
-PLAIN = ("bytes", "envp", "instance", "int", "pointer", "times")
+PLAIN = ("bytes", "envp", "instance", "int", "mount_id", "pointer", "times")
 """The words that have none."""
 
 
@@ -147,6 +147,7 @@ def _spec(call: Call, number: int) -> str:
         f".handling = PP_{HANDLINGS[call.handling]}",
         f".operation = PP_OP_{call.operation.upper()}",
         f".options = {options}",
+        f".count = {len(call.arguments)}",
         *(f".{field} = {places[word]}" for word, field in FIELDS.items()),
     ]
     return f"[{number}] = {{{', '.join(fields)}}}, /* {call.name} */"

@@ -46,13 +46,9 @@ int pp_changes(const struct pp_spec *spec)
     }
 }
 
-enum pp_action pp_decide(struct pp_call *call)
+static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec)
 {
-    const struct pp_spec *spec = pp_spec_of(call->number);
-
-    call->change_count = 0;
-    call->asking = NULL;
-    switch (spec ? spec->operation : PP_OP_NONE) {
+    switch (spec->operation) {
 #define DECIDER(name, operation)                                                                   \
     case operation:                                                                                \
         return pp_decide_##name(call, spec);
@@ -61,6 +57,20 @@ enum pp_action pp_decide(struct pp_call *call)
     default:
         return PP_RUN;
     }
+}
+
+enum pp_action pp_decide(struct pp_call *call)
+{
+    const struct pp_spec *spec = pp_spec_of(call->number);
+
+    call->change_count = 0;
+    call->asking = NULL;
+    const enum pp_action action = spec ? decide(call, spec) : PP_RUN;
+    /* The changed call would have no place for the cookie. Programs know what to do if a kernel is
+     * older than such a call. */
+    if (action == PP_CHANGE && spec->count > PP_COOKIE_ARGUMENT)
+        return pp_return(call, -ENOSYS);
+    return action;
 }
 
 /* What the deciders share */

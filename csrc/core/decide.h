@@ -111,6 +111,7 @@ struct pp_spec {
     uint8_t handling;  /* enum pp_handling */
     uint8_t operation; /* enum pp_operation */
     uint8_t options;   /* PP_SPEC_… */
+    uint8_t count;     /* of its arguments */
 
     int8_t descriptor, path;
     int8_t second_descriptor, second_path;
@@ -122,6 +123,10 @@ struct pp_spec {
     int8_t size;   /* of one of the two */
     int8_t argv;   /* of a program; the environment comes next */
 } __attribute__((aligned(16)));
+
+/* The argument that lets a call pass the filter. A call that has such an argument of its own can't
+ * be made past the filter: nobody but the program makes it. */
+#define PP_COOKIE_ARGUMENT 5
 
 /* What a system call is; NULL if it is not in the table. */
 const struct pp_spec *pp_spec_of(int number);

@@ -6,6 +6,8 @@
 
 #include "core/deciders.h"
 
+#define XATTR_ARGS_MAX 4096u /* bytes of a struct xattr_args, which may grow */
+
 /* Extended attributes. The blob is as CernVM-FS's xattr.cc has it: a version, the number of
  * attributes, then for each the lengths of name and value (a byte each), name, value. */
 
@@ -56,11 +58,12 @@ static enum pp_action give_value(struct pp_call *call, uint64_t address, uint64_
     return pp_answer(call, address, value, size, (int64_t)size);
 }
 
-/* Where the value is to be written: getxattrat has that in memory. -1 if the kernel would complain.
- */
-static int value_arguments(struct pp_call *call, const struct pp_spec *spec, uint64_t *address,
-                           uint64_t *capacity)
+/* Where the value is to be written: getxattrat has that in memory. -1 if there is something that
+ * the kernel refuses, which it does before it looks at the path. */
+static int read_value_arguments(struct pp_call *call, const struct pp_spec *spec, uint64_t *address,
+                                uint64_t *capacity)
 {
+    const uint64_t size = call->args[spec->size];
     struct {
         uint64_t value;
         uint32_t size;
@@ -69,12 +72,13 @@ static int value_arguments(struct pp_call *call, const struct pp_spec *spec, uin
 
     if (spec->output != PP_NONE) {
         *address = call->args[spec->output];
-        *capacity = call->args[spec->size];
+        *capacity = size;
         return 0;
     }
-    if (call->args[spec->size] < sizeof in_memory ||
+    if (size < sizeof in_memory || size > XATTR_ARGS_MAX ||
         call->task->operations->read(call->task, call->args[spec->input], &in_memory,
-                                     sizeof in_memory))
+                                     sizeof in_memory) ||
+        in_memory.flags != 0)
         return -1;
     *address = in_memory.value;
     *capacity = in_memory.size;
@@ -88,7 +92,8 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
     uint64_t address, capacity;
     struct attribute attribute;
 
-    if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
+    if (read_value_arguments(call, spec, &address, &capacity) ||
+        pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
@@ -99,8 +104,6 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
     if (length == 0)
         return pp_return(call, -ERANGE);
     if (pp_equal(call->attribute, "user."))
-        return pp_return(call, -EINVAL);
-    if (value_arguments(call, spec, &address, &capacity))
         return pp_return(call, -EINVAL);
     for (struct attributes all = attributes_of(&place->walk); next_attribute(&all, &attribute);)
         if (attribute.name_length == (size_t)length &&

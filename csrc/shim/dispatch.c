@@ -64,7 +64,7 @@ static int64_t watch_filter(const struct pp_entry *entry, int sets_filter)
     return value;
 }
 
-/* Calls that the decision core does not decide. */
+/* Calls that the decision core does not decide, or not here. */
 static int64_t run_other(const struct pp_entry *entry, const struct pp_spec *spec)
 {
     int64_t value;
@@ -250,7 +250,7 @@ int64_t pp_dispatch(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
 
-    if (!spec || spec->handling != PP_DECIDED)
+    if (!spec || spec->handling != PP_DECIDED || spec->count > PP_COOKIE_ARGUMENT)
         return run_other(entry, spec);
     /* What is between fork and exec is hardly worth a beginning. */
     const int ends = spec->operation == PP_OP_EXEC;

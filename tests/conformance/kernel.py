@@ -1,106 +1,86 @@
-"""The kernel's calls and constants by their names, for x86-64; Python knows but some of them."""
+"""The kernel's calls and constants by their names, for x86-64; Python knows only some of them."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import runpy
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
-CALLS = """
+_GENERATOR = Path(__file__).parents[2] / "csrc" / "generate.py"
+
+_OTHER_CALLS = """
 0 read fd buf
 1 write fd text
-2 open path int int
 3 close fd
-4 stat path stat
-5 fstat fd stat
-6 lstat path stat
 8 lseek fd int int
 17 pread64 fd buf int
-21 access path int
 32 dup fd
 33 dup2 fd fd
 41 socket int int int
-42 connect fd address
-49 bind fd address
 50 listen fd int
-59 execve path int int
 72 fcntl fd int int
 73 flock fd int
 74 fsync fd
-76 truncate path int
 77 ftruncate fd int
-78 getdents fd raw
-79 getcwd buf
-80 chdir path
-81 fchdir fd
-82 rename path path
-83 mkdir path int
-84 rmdir path
-85 creat path int
-86 link path path
-87 unlink path
-88 symlink path path
-89 readlink path buf
-90 chmod path int
-91 fchmod fd int
-92 chown path int int
-93 fchown fd int int
-94 lchown path int int
 95 umask int
-132 utime path times
-133 mknod path int int
-137 statfs path statfs
-138 fstatfs fd statfs
-161 chroot path
 187 readahead fd int int
-188 setxattr path path text int
-189 lsetxattr path path text int
-190 fsetxattr fd path text int
-191 getxattr path path buf
-192 lgetxattr path path buf
-193 fgetxattr fd path buf
-194 listxattr path names
-195 llistxattr path names
-196 flistxattr fd names
-197 removexattr path path
-198 lremovexattr path path
-199 fremovexattr fd path
-217 getdents64 fd raw
 221 fadvise64 fd int int int
-235 utimes path times
-254 inotify_add_watch fd path int
-257 openat fd path int int
-258 mkdirat fd path int
-259 mknodat fd path int int
-260 fchownat fd path int int int
-261 futimesat fd path times
-262 newfstatat fd path stat int
-263 unlinkat fd path int
-264 renameat fd path fd path
-265 linkat fd path fd path int
-266 symlinkat path fd path
-267 readlinkat fd path buf
-268 fchmodat fd path int
-269 faccessat fd path int
-280 utimensat fd path times int
 285 fallocate fd int int int
 294 inotify_init1 int
-303 name_to_handle_at fd path handle handle int
-316 renameat2 fd path fd path int
-322 execveat fd path int int int
-332 statx fd path int int statx
-425 io_uring_setup int int
+300 fanotify_init int int
 436 close_range int int int
-437 openat2 fd path how
-439 faccessat2 fd path int int
-452 fchmodat2 fd path int int
 """
-"""Number, name, and the kinds of arguments: see `program`."""
+"""What cases need besides the calls of csrc/syscalls.tbl: number, name, kinds of arguments."""
 
-SIGNATURES = {
-    name: (int(number), kinds)
-    for number, name, *kinds in (line.split() for line in CALLS.strip().splitlines())
+_KINDS = {
+    **dict.fromkeys(("fd", "fd2", "instance"), "fd"),
+    **dict.fromkeys(("path", "path2", "name", "in:target"), "path"),
+    **dict.fromkeys(("int", "flags", "value", "argv", "envp", "pointer"), "int"),
+    **{word: word[4:] for word in ("out:stat", "out:statx", "out:statfs", "out:handle")},
+    "mount_id": "handle",
+    "times": "times",
 }
+_KINDS_WITH_SIZE = {
+    "out:bytes": "buf",
+    "out:dirents": "raw",
+    "out:names": "names",
+    "in:how": "how",
+    "in:address": "address",
+    "in:xattr_args": "xattr_args",
+    "bytes": "text",
+}
+"""For what the table says of an argument (and of the one behind it, its size): see `program`."""
+
+
+def _kinds(arguments: tuple[str, ...]) -> Iterator[str]:
+    for word, following in zip(arguments, (*arguments[1:], "")):
+        if word in _KINDS:
+            yield _KINDS[word]
+        elif word != "size":
+            assert following == "size", word
+            yield _KINDS_WITH_SIZE[word]
+
+
+def _signatures() -> Iterator[tuple[str, tuple[int, list[str]]]]:
+    for line in _OTHER_CALLS.strip().splitlines():
+        number, name, *kinds = line.split()
+        yield name, (int(number), kinds)
+    for call in TABLE:
+        if "x86_64" in call.numbers:
+            yield call.name, (call.numbers["x86_64"], list(_kinds(call.arguments)))
+
+
+TABLE = runpy.run_path(str(_GENERATOR))["read_table"]()
+"""The rows of csrc/syscalls.tbl."""
+
+DECIDED = [c.name for c in TABLE if c.handling == "decide" and "x86_64" in c.numbers]
+"""The calls that the decision core decides: each has to be tried."""
+
+SIGNATURES = dict(_signatures())
+"""The number of each call, and the kinds of its arguments."""
 
 CONSTANTS = {
     **{name: value for name, value in vars(os).items() if name.startswith("O_")},
@@ -160,7 +140,6 @@ CONSTANTS = {
     "PROT_EXEC": 4,
     "MAP_SHARED": 1,
     "MAP_PRIVATE": 2,
-    "SYS_getdents": 78,
-    "SYS_getdents64": 217,
+    **{f"SYS_{name}": SIGNATURES[name][0] for name in ("getdents", "getdents64")},
     "NULL": 0,
 }

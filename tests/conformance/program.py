@@ -1,7 +1,8 @@
 """The language of the cases: a line of text becomes system calls, and their results become text.
 
 A case is a line such as ``d=open %A/dir O_RDONLY; fstat $d; openat $d file``: steps, each a system
-call made as it is, with no C library between. Arguments, by what `kernel.CALLS` says of each call:
+call made as it is, with no C library between. Arguments, by what `kernel.SIGNATURES`
+says of each call:
 
 ``fd``     a number, ``$name`` of an earlier step's result, or ``.`` for AT_FDCWD
 ``path``   a word, in which ``\\xff`` is a byte and ``%A`` one of the places of the world; ``''`` is
@@ -9,6 +10,7 @@ call made as it is, with no C library between. Arguments, by what `kernel.CALLS`
            no NUL where memory ends; ``PAD:4095:word`` has so many bytes, by slashes and dots
 ``int``    numbers (as in C) and names of constants, joined by ``|``; 0 where the words have ended
 ``buf``    a size: memory for a result, and how much there is
+``xattr_args``  a size, too: the memory for the result is named by a struct in memory
 results    (``stat``, ``statx``, …) need no word; ``&BAD`` gives a pointer to nowhere instead,
            ``&RO`` memory that can't be written; a ``buf`` can have it, too: ``100&RO``
 
@@ -141,6 +143,10 @@ class Program:
             size, ampersand, pointer = word.partition("&")
             yield _result(f"b{size}", ampersand + pointer)
             yield f"n{size}"
+        elif kind == "xattr_args":
+            size, ampersand, pointer = word.partition("&")
+            yield _result(f"x{size}", ampersand + pointer)
+            yield "n16"
         elif kind == "text":
             content = self.expand(word)
             yield "s" + content.hex()

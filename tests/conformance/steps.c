@@ -8,9 +8,10 @@
  * the variable is a number (-1: none) that later steps may use, and the call is a number, or
  * "!NAME" for one of the few things below that are more than a system call. Arguments: n123  a
  * number     v3  a variable     sHEX  a string, with a NUL     uHEX  one without, at the end of the
- * memory that can be read     oSIZE  memory for a result, all of which is printed bSIZE  the same,
- * of which as much is printed as the call returns     rSIZE  memory that can't be written, printed
- * nowhere A case runs in a process of its own. Its line of output has for each step the result
+ * memory that can be read     oSIZE  memory for a result, all of which is printed     bSIZE  the
+ * same, of which as much is printed as the call returns     xSIZE  the same, of which a struct
+ * xattr_args tells     rSIZE  memory that can't be written, printed nowhere. A case runs in a
+ * process of its own. Its line of output has for each step the result
  * (-errno if it failed), and ":" and hex digits for each result in memory.
  */
 #include <dirent.h>
@@ -404,6 +405,13 @@ static int64_t run_special(const char *name, const struct words *words)
     return 0;
 }
 
+/* As in linux/xattr.h, since 6.13. */
+struct xattr_args {
+    uint64_t value;
+    uint32_t size;
+    uint32_t flags;
+};
+
 static int64_t run_call(int64_t number, const struct words *words)
 {
     uint64_t arguments[ARGUMENTS_MAX] = {0};
@@ -419,12 +427,17 @@ static int64_t run_call(int64_t number, const struct words *words)
         const size_t size = (size_t)strtoull(word + 1, NULL, 0);
         if (word[0] == 's' || word[0] == 'u') {
             arguments[i] = (uint64_t)from_hex(word + 1, word[0] == 's');
-        } else if (word[0] == 'o' || word[0] == 'b') {
+        } else if (word[0] == 'o' || word[0] == 'b' || word[0] == 'x') {
             char *memory = guarded(size);
             memset(memory, 0xa5, size);
             arguments[i] = (uint64_t)memory;
+            if (word[0] == 'x') {
+                struct xattr_args *args = (void *)guarded(sizeof *args);
+                *args = (struct xattr_args){(uint64_t)memory, (uint32_t)size, 0};
+                arguments[i] = (uint64_t)args;
+            }
             results[count].memory = memory;
-            results[count].counted = word[0] == 'b';
+            results[count].counted = word[0] != 'o';
             results[count++].size = size;
         } else if (word[0] == 'r') {
             char *memory = guarded(size);
