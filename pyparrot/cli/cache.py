@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyparrot.cache import ObjectStore
     from pyparrot.cache.ledger import Record
     from pyparrot.progress import Progress
-    from pyparrot.sources.cvmfs.prefetch import Outcome
+    from pyparrot.sources.cvmfs.prefetch import FetchSummary
 
 _EPILOG = """\
 The cache is ~/.cache/pyparrot ($XDG_CACHE_HOME/pyparrot), unless CVMFS_CACHE_DIR or --cache name
@@ -261,7 +261,8 @@ def _pin(arguments: argparse.Namespace) -> int:
 
 
 def _get(
-    arguments: argparse.Namespace, get: Callable[[_repository_options.Target, Progress], Outcome]
+    arguments: argparse.Namespace,
+    get: Callable[[_repository_options.Target, Progress], FetchSummary],
 ) -> int:
     from pyparrot.progress import Progress
 
@@ -283,7 +284,7 @@ def _get(
         return repositories.status
 
 
-def _summary(target: _repository_options.Target, outcome: Outcome, seconds: float) -> str:
+def _summary(target: _repository_options.Target, outcome: FetchSummary, seconds: float) -> str:
     size = size_text
     return (
         f"{printable(target.shown)}: {outcome.files} files:"
@@ -291,7 +292,7 @@ def _summary(target: _repository_options.Target, outcome: Outcome, seconds: floa
     )
 
 
-def _report_failures(target: _repository_options.Target, outcome: Outcome) -> None:
+def _report_failures(target: _repository_options.Target, outcome: FetchSummary) -> None:
     mountpoint = b"/cvmfs/" + os.fsencode(target.repository.name)
     for path, error in outcome.failures[:_SHOWN_FAILURES]:
         print(

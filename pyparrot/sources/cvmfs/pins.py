@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.sources.cvmfs.prefetch import Outcome, prefetch, walk
+from pyparrot.sources.cvmfs.prefetch import FetchSummary, prefetch, readable_entries
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -38,7 +38,7 @@ class Pin(NamedTuple):
     objects: tuple[str, ...]
 
 
-def pin(repository: RemoteRepository, path: bytes, progress: Progress) -> Outcome:
+def pin(repository: RemoteRepository, path: bytes, progress: Progress) -> FetchSummary:
     """Fetch a path's files and pin them, with the catalogs that are needed to get there.
 
     Pinning a path again replaces what was pinned before. What could not be fetched is not pinned.
@@ -169,7 +169,7 @@ def _catalogs(repository: RemoteRepository, path: bytes) -> set[str]:
             # A symlink on the way may lead through another catalog than its target is in.
             found = repository.lookup(prefix or b"/", follow_symlinks=False)
             on_the_way.add(found.catalog.catalog)
-    for _, node in walk(repository, path, lambda *_: None):
+    for _, node in readable_entries(repository, path, lambda *_: None):
         if node.flags & lib.PP_NESTED:
             on_the_way.add(ContentHash(node.digest, node.algorithm))
     return {f"{name}{Kind.CATALOG.value}" for name in on_the_way}

@@ -22,13 +22,13 @@ from collections.abc import Iterator
 from typing import Callable, NamedTuple, Union
 
 from pyparrot.cache.store import ObjectStore
+from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs.catalog import CHUNKED, Catalog, Chunk, PathHash
 from pyparrot.sources.cvmfs.compression import Compression, Packer
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.objects import _chunked_name
-from pyparrot.sources.cvmfs.prefetch import in_parallel
 from pyparrot.sources.cvmfs.remote import _INDEX_FORMAT
 from pyparrot.tree.index import Node, build
 

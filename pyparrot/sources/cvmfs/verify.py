@@ -12,13 +12,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.errors import PyparrotError, printable
+from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, EXTERNAL, NESTED_ROOT, Catalog, Entry
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.objects import METADATA_LIMIT, ObjectSink
-from pyparrot.sources.cvmfs.prefetch import in_parallel
 
 if TYPE_CHECKING:
     from pyparrot.sources.cvmfs.remote import RemoteRepository
