@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
+from pyparrot.cache.names import ObjectName
 from pyparrot.parallel import THREADS, Gate, in_parallel
 from pyparrot.progress import Progress
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Failed = Callable[[bytes, OSError], object]
 """Is told which path failed, and why."""
 
-Got = Callable[[str], object]
+Got = Callable[[ObjectName], object]
 """Is told the name in the store of each content that is there."""
 
 
