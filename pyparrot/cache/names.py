@@ -57,17 +57,24 @@ class ObjectName(str):
         return kind if kind is not None and kind.fits(parts) else None
 
 
-class Kind(NamedTuple):
-    """A kind of object.
+class Kind:
+    """A kind of object: *plural* is what people call such objects.
 
-    *plural* is what people call such objects. Names have *letter* (one or none) behind the hash,
-    and as many fields as there are *fields*. *hash* and *fields* are regular expressions.
+    Names have *letter* (one or none) behind the hash, and as many fields as there are *fields*.
+    *hash* and *fields* are regular expressions.
     """
 
-    plural: str
-    letter: str = ""
-    fields: tuple[str, ...] = ()
-    hash: str = CONTENT_HASH
+    def __init__(
+        self,
+        plural: str,
+        letter: str = "",
+        fields: tuple[str, ...] = (),
+        hash: str = CONTENT_HASH,
+    ) -> None:
+        self.plural = plural
+        self.letter = letter
+        self.fields = fields
+        self.hash = hash
 
     def name(self, hash_text: object, *fields: object) -> ObjectName:
         """The name of an object of this kind; hash and fields are what their text is."""
@@ -100,6 +107,6 @@ _kinds: dict[tuple[str, int], Kind] = {}
 def register(kind: Kind) -> Kind:
     """Make a kind known, and give it back. `ValueError` if another one has such names."""
     known = _kinds.setdefault((kind.letter, len(kind.fields)), kind)
-    if known != kind:
+    if known is not kind:
         raise ValueError(f"{known.plural} have the same names as {kind.plural}")
     return kind

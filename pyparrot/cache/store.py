@@ -22,6 +22,7 @@ changes on the disk itself, `cache verify` finds.)
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -33,12 +34,12 @@ from pyparrot.cache.directory import DEFAULT_QUOTA, FULL, VERSION, prepare
 from pyparrot.cache.intact import is_intact, mark_complete
 from pyparrot.cache.locks import Locks
 from pyparrot.cache.names import ObjectName
-from pyparrot.cache.pins import Pins
 from pyparrot.cache.transactions import Transactions
 from pyparrot.cache.usage import Usage
 
 if TYPE_CHECKING:
     from pyparrot.cache.ledger import Record
+    from pyparrot.cache.pins import Pins
 
 _FLUSH_PART = 16
 """The ledger is told at the latest when this part of the quota was added."""
@@ -57,8 +58,8 @@ class ObjectStore:
     """A cache directory, opened. Any number of threads may use it.
 
     *quota* is in bytes; when objects take more, the least recently used go until half of it is
-    free, as in CernVM-FS; 0 is no limit. `pins` are what stays. Raises `PyparrotError` if the
-    directory can't be used (`pyparrot.cache.directory.prepare`).
+    free, as in CernVM-FS; 0 is no limit. Raises `PyparrotError` if the directory can't be used
+    (`pyparrot.cache.directory.prepare`).
     """
 
     def __init__(self, directory: str, quota: int = DEFAULT_QUOTA) -> None:
@@ -67,8 +68,7 @@ class ObjectStore:
         self._objects = self.file("objects")
         self._locks = Locks(self.file("lock"))
         self._transactions = Transactions(self.file("txn"), self._locks)
-        self.pins = Pins(self.directory, self.write_file, self._flag)
-        self._usage = Usage(self.file("ledger"), self.files, self.pins.held)
+        self._usage = Usage(self.file("ledger"), self.files, self._held)
         if prepare(self.directory):
             self.write_file("version", (VERSION + "\n").encode())
 
@@ -82,6 +82,13 @@ class ObjectStore:
         """Bring the ledger up to date and close it."""
         self.flush()
         self._usage.close()
+
+    @functools.cached_property
+    def pins(self) -> Pins:
+        """The paths whose objects stay in the cache."""
+        from pyparrot.cache.pins import Pins
+
+        return Pins(self.directory, self.write_file, self._flag)
 
     # Finding
 
@@ -307,6 +314,10 @@ class ObjectStore:
         """
         self.flush()
         self._usage.pin(names, pinned)
+
+    def _held(self) -> set[ObjectName]:
+        """What pins hold."""
+        return self.pins.held()
 
     def _flag(self, held: set[ObjectName]) -> None:
         """Let the objects that are *held* stay, and no others."""
