@@ -44,7 +44,8 @@ def open_repository(  # noqa: PLR0913 (keywords, all with a default)
     what is known has not passed. `PyparrotError` or `OSError` if it can't be opened; close it at
     the end.
     """
-    from pyparrot.cache import ObjectStore, default_directory
+    from pyparrot.cache import ObjectStore
+    from pyparrot.cache.directory import choose_directory, configured_quota
     from pyparrot.config import load
     from pyparrot.sources.cvmfs.remote import RemoteRepository
 
@@ -52,8 +53,8 @@ def open_repository(  # noqa: PLR0913 (keywords, all with a default)
     values = {name: value for name, value in given.items() if value is not None}
     configuration = load(fqrn, {**values, **(options or {})})
     if quota is None:
-        quota = max(0, configuration.number("CVMFS_QUOTA_LIMIT", 4000)) << 20
-    directory = cache or configuration.get("CVMFS_CACHE_DIR") or default_directory()
+        quota = configured_quota(configuration)
+    directory = choose_directory(cache, configuration.get("CVMFS_CACHE_DIR"))
     return RemoteRepository(configuration, ObjectStore(directory, quota), wanted, refresh=refresh)
 
 

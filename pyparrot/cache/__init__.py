@@ -1,5 +1,8 @@
-"""The local cache: everything that was once used, verified, within a quota."""
+"""The local cache: everything that was once used, verified, within a quota.
 
-from pyparrot.cache.store import ObjectStore, default_directory
+It knows no repositories: what is in it are named objects (`names`) and a few small files.
+"""
 
-__all__ = ["ObjectStore", "default_directory"]
+from pyparrot.cache.store import ObjectStore
+
+__all__ = ["ObjectStore"]

@@ -1,8 +1,15 @@
-"""What the cache holds: names, sizes, times of use, pins. On diskcache, without its pickles.
+"""What the cache holds: names, sizes, times of use, pins.
 
 The files themselves are the truth: an object is there if its file is. The ledger knows what they
 take together and which were used least recently. It may miss something after a crash; `reconcile`
 makes it agree with the files again.
+
+It is a diskcache.Cache of which only a part is used: the table with an index by time of use, the
+counted size, and transactions that threads and processes may use at once, which is what would be
+easy to get wrong. The values are files elsewhere, so nothing is ever pickled; and what is evicted
+is decided by the store, which has to remove the files and what refers to them. There is no public
+call that lists sizes, times and tags, or that sets a time: three statements go through `_sql`, on
+the table as diskcache 5 has it.
 """
 
 from __future__ import annotations
@@ -13,6 +20,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import diskcache
+
+from pyparrot.cache.names import ObjectName
 
 FAILURES = (sqlite3.Error, diskcache.Timeout, OSError)
 """What keeps a ledger from being read or written: a full disk, another one's lock, damage."""
@@ -30,7 +39,7 @@ def is_damaged(error: Exception) -> bool:
 class Record(NamedTuple):
     """An object in the ledger: its name, size (bytes), time of last use (unix), whether pinned."""
 
-    name: str
+    name: ObjectName
     size: int
     used: float
     pinned: bool
@@ -42,7 +51,7 @@ class _FilesElsewhere(diskcache.Disk):  # type: ignore[misc]
     def put(self, key: Any) -> tuple[Any, bool]:
         if not isinstance(key, str):
             raise TypeError("names are text")
-        return key, True
+        return str(key), True
 
     def get(self, key: Any, raw: bool) -> Any:
         if not raw or not isinstance(key, str):
@@ -71,7 +80,7 @@ class Ledger:
             timeout=60,
             disk=_FilesElsewhere,
             eviction_policy="least-recently-used",
-            cull_limit=0,  # what goes is decided here, for the files have to go, too
+            cull_limit=0,  # diskcache evicts nothing by itself
             size_limit=1 << 62,
         )
 
@@ -94,29 +103,29 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._cache)
 
-    def add(self, objects: Iterable[tuple[str, int]]) -> int:
+    def add(self, objects: Iterable[tuple[ObjectName, int]]) -> int:
         """Enter objects (name and size), which count as used now; gives the bytes of all."""
         with self._cache.transact():
             for name, size in objects:
-                pinned = self._row("tag", name)
-                self._cache.set(name, size, tag=pinned[0] if pinned else None)
+                _, pinned = self._cache.get(name, tag=True)
+                self._cache.set(name, size, tag=pinned)
         return self.size
 
-    def use(self, names: Iterable[str]) -> None:
+    def use(self, names: Iterable[ObjectName]) -> None:
         """Say that objects were used now."""
         with self._cache.transact():
             for name in names:
                 self._cache.get(name)
 
-    def pin(self, names: Iterable[str], pinned: bool) -> None:
+    def pin(self, names: Iterable[ObjectName], pinned: bool) -> None:
         """Pin objects, so that they stay whatever happens, or no longer."""
         with self._cache.transact():
             for name in names:
-                row = self._row("size", name)
+                row = self._sql("SELECT size FROM Cache WHERE key = ?", str(name)).fetchone()
                 if row:
                     self._cache.set(name, row[0], tag=PINNED if pinned else None)
 
-    def remove(self, names: Iterable[str]) -> None:
+    def remove(self, names: Iterable[ObjectName]) -> None:
         """Forget objects."""
         with self._cache.transact():
             for name in names:
@@ -126,9 +135,9 @@ class Ledger:
         """All objects, least recently used first."""
         rows = self._sql("SELECT key, size, access_time, tag FROM Cache ORDER BY access_time")
         for name, size, used, tag in rows.fetchall():
-            yield Record(name, size, used, tag == PINNED)
+            yield Record(ObjectName(name), size, used, tag == PINNED)
 
-    def reconcile(self, files: Iterable[tuple[str, int, float]]) -> None:
+    def reconcile(self, files: Iterable[tuple[ObjectName, int, float]]) -> None:
         """Make the ledger agree with the *files* (name, size, time of last use) that are there."""
         found = {name: (size, used) for name, size, used in files}
         with self._cache.transact():
@@ -136,18 +145,12 @@ class Ledger:
             for name in known.keys() - found.keys():
                 self._cache.delete(name)
             for name, (size, used) in found.items():
-                if name not in known or known[name].size != size:
-                    self._cache.set(name, size, tag=PINNED if self._pinned(known, name) else None)
-                    self._sql("UPDATE Cache SET access_time = ? WHERE key = ?", (used, name))
+                record = known.get(name)
+                if record is None or record.size != size:
+                    pinned = PINNED if record is not None and record.pinned else None
+                    self._cache.set(name, size, tag=pinned)
+                    self._sql("UPDATE Cache SET access_time = ? WHERE key = ?", used, str(name))
 
-    @staticmethod
-    def _pinned(known: dict[str, Record], name: str) -> bool:
-        return name in known and known[name].pinned
-
-    def _row(self, column: str, name: str) -> Any:
-        return self._sql(f"SELECT {column} FROM Cache WHERE key = ?", (name,)).fetchone()
-
-    def _sql(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-        # diskcache has no query of its own for this; its table is documented and stable.
+    def _sql(self, statement: str, *values: Any) -> sqlite3.Cursor:
         cursor: sqlite3.Cursor = self._cache._sql(statement, values)
         return cursor

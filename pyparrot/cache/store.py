@@ -1,55 +1,46 @@
-"""The object store: verified content under names that are its hashes.
+"""The object store: verified content under names that say what it is.
 
 Layout of a cache directory (version 1):
 
-- ``objects/XX/YYYY…``: bodies, catalogs and the like, unpacked, named by their hash and
-  kind; index files of catalogs
+- ``objects/XX/YYYY...``: bodies, catalogs and the like, unpacked, named by their hash and
+  kind (`names`); index files of catalogs; copies of C libraries
+- ``views/``: the names by which programs have objects open (`views`)
 - ``manifests/``, ``origins/``: the newest manifest of each repository, and where it is from
 - ``ledger/``: sizes, times of use, and what is pinned (`ledger`)
 - ``pins/``: what each pin holds (`pins`)
-- ``txn/``: what is being written; names begin with a token of who writes (`locks`)
+- ``txn/``: what is being written; names begin with a token of the writer (`locks`)
 - ``lock``, ``version``
 
-Whatever has its final name is complete and was verified; so any number of processes may use a
-cache at once, be killed, or run out of space. Nothing is resumed from a file of another process.
+Whatever has its final name is complete, was verified, and is open for writing nowhere, so that
+programs can be run from it; so any number of processes may use a cache at once, be killed, or run
+out of space. Nothing is resumed from a file of another process.
 
-Objects have a time of modification that nothing else has: one that was written to since it was
-added is not taken for what it was. (What changes on the disk itself, `cache verify` finds.) The
-ledger is only told what happens; where it can't be written, such as on a full disk, all goes on.
+An object that was written to since it was added is not taken for what it was (`intact`). (What
+changes on the disk itself, `cache verify` finds.)
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import os
-import stat
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Callable, TypeVar, overload
 
+from pyparrot.cache import stale_views
+from pyparrot.cache.directory import DEFAULT_QUOTA, FULL, VERSION, prepare
+from pyparrot.cache.intact import is_intact, mark_complete
 from pyparrot.cache.locks import Locks
+from pyparrot.cache.names import ObjectName
 from pyparrot.cache.transactions import Transactions
-from pyparrot.errors import PyparrotError
+from pyparrot.cache.usage import Usage
 
 if TYPE_CHECKING:
-    from pyparrot.cache.ledger import Ledger, Record
+    from pyparrot.cache.ledger import Record
+    from pyparrot.cache.pins import Pins
 
-VERSION = "1"
-DEFAULT_QUOTA = 4000 << 20
-"""Bytes, as CVMFS_QUOTA_LIMIT is by default."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The errors that room on the disk would cure."""
-
-MARK = 299_792_458 * 10**9
-"""The time of modification of all objects, in nanoseconds of unix time."""
-
-_DIRECTORIES = ("objects", "manifests", "origins", "ledger", "pins", "txn")
-_ENTRIES = {*_DIRECTORIES, "views", "lock", "version"}
-_FLUSH_COUNT = 256
 _FLUSH_PART = 16
 """The ledger is told at the latest when this part of the quota was added."""
 
@@ -63,32 +54,23 @@ _SQUEEZE_PAUSE = 0.1
 _Result = TypeVar("_Result")
 
 
-def default_directory() -> str:
-    """Where the cache is unless configured otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "pyparrot")
-
-
 class ObjectStore:
     """A cache directory, opened. Any number of threads may use it.
 
     *quota* is in bytes; when objects take more, the least recently used go until half of it is
-    free, as in CernVM-FS; 0 is no limit. Raises `PyparrotError` if the directory is another user's
-    or if others may write to it.
+    free, as in CernVM-FS; 0 is no limit. Raises `PyparrotError` if the directory can't be used
+    (`pyparrot.cache.directory.prepare`).
     """
 
     def __init__(self, directory: str, quota: int = DEFAULT_QUOTA) -> None:
         self.directory = os.path.abspath(directory)
         self.quota = quota
-        self._objects = os.path.join(self.directory, "objects")
-        self._lock = threading.Lock()
-        self._locks = Locks(os.path.join(self.directory, "lock"))
-        self._transactions = Transactions(os.path.join(self.directory, "txn"), self._locks)
-        self._added: dict[str, int] = {}
-        self._added_bytes = 0
-        self._used: set[str] = set()
-        self._ledger: Ledger | None = None
-        self._prepare()
+        self._objects = self.file("objects")
+        self._locks = Locks(self.file("lock"))
+        self._transactions = Transactions(self.file("txn"), self._locks)
+        self._usage = Usage(self.file("ledger"), self.files, self._held)
+        if prepare(self.directory):
+            self.write_file("version", (VERSION + "\n").encode())
 
     def __enter__(self) -> ObjectStore:
         return self
@@ -99,54 +81,27 @@ class ObjectStore:
     def close(self) -> None:
         """Bring the ledger up to date and close it."""
         self.flush()
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
+        self._usage.close()
 
-    def _prepare(self) -> None:
-        try:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            why = f"no cache can be here: {error.strerror}"
-            raise PyparrotError(self.directory, why, "choose one with --cache") from None
-        status = os.stat(self.directory)
-        if status.st_uid != os.geteuid():
-            raise PyparrotError(
-                self.directory, "this cache belongs to another user", "choose one with --cache"
-            )
-        if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PyparrotError(
-                self.directory, "others may write to this cache", f"chmod go-w {self.directory}"
-            )
-        version = os.path.join(self.directory, "version")
-        try:
-            with open(version, encoding="ascii") as file:
-                found = file.read().strip()
-        except FileNotFoundError:
-            # A cache that is just being made, or whose maker was killed, has no version yet.
-            if not _ENTRIES.issuperset(os.listdir(self.directory)):
-                raise PyparrotError(
-                    self.directory, "not a cache, and not empty", "choose one with --cache"
-                ) from None
-            found = ""
-        if found not in ("", VERSION):
-            raise PyparrotError(
-                self.directory, f"a cache of another version ({found})", "choose one with --cache"
-            )
-        for name in _DIRECTORIES:
-            os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
-        if not found:
-            self.write_file("version", (VERSION + "\n").encode())
+    @functools.cached_property
+    def pins(self) -> Pins:
+        """The paths whose objects stay in the cache."""
+        from pyparrot.cache.pins import Pins
 
-    # Objects
+        return Pins(self.directory, self.write_file, self._flag)
 
-    def path(self, name: str) -> str:
+    # Finding
+
+    def path(self, name: ObjectName) -> str:
         """Where the object of that name lies or would lie."""
         return os.path.join(self._objects, name[:2], name[2:])
 
-    def find(self, name: str, size: int | None = None, *, counts: bool = True) -> str | None:
+    def name(self, path: str) -> ObjectName:
+        """The name of the object at *path*; the other way round it is `path`."""
+        directory, file = os.path.split(path)
+        return ObjectName(os.path.basename(directory) + file)
+
+    def find(self, name: ObjectName, size: int | None = None, *, counts: bool = True) -> str | None:
         """The path of an object, which *counts* as used now; None if it is not there.
 
         It goes if it was changed, or does not have the *size* that it should have, in bytes.
@@ -156,58 +111,114 @@ class ObjectStore:
             status = os.stat(path)
         except FileNotFoundError:
             return None
-        if status.st_mtime_ns != MARK or (size is not None and status.st_size != size):
+        if not is_intact(status, size):
             self.discard(name)
             return None
         if counts:
-            with self._lock:
-                self._used.add(name)
+            self._usage.use(name)
         return path
 
-    def alone(self, name: str) -> AbstractContextManager[None]:
+    def find_first(self, prefix: str, *, counts: bool = True) -> str | None:
+        """As `find`: an object whose name begins so."""
+        found = (self.find(name, counts=counts) for name in self.names(prefix))
+        return next((path for path in found if path is not None), None)
+
+    def names(self, prefix: str) -> list[ObjectName]:
+        """The objects whose names begin so; *prefix* has two letters at least."""
+        try:
+            found = os.listdir(os.path.join(self._objects, prefix[:2]))
+        except FileNotFoundError:
+            return []
+        return sorted(ObjectName(prefix[:2] + n) for n in found if n.startswith(prefix[2:]))
+
+    def files(self) -> Iterator[tuple[ObjectName, os.stat_result]]:
+        """Every object's name and what stat says of its file."""
+        with os.scandir(self._objects) as directories:
+            for directory in directories:
+                with os.scandir(directory.path) as entries:
+                    for entry in entries:
+                        with contextlib.suppress(FileNotFoundError):
+                            yield ObjectName(directory.name + entry.name), entry.stat()
+
+    # Adding
+
+    def alone(self, name: ObjectName) -> AbstractContextManager[None]:
         """Keep other processes from getting the same object; waits, but not for ever."""
         return self._locks.hold(name, _LONGEST_WORK)
 
-    def names(self, prefix: str) -> list[str]:
-        """The objects whose names begin so; *prefix* has two letters at least."""
-        try:
-            found = os.listdir(self.path(prefix[:2]))
-        except FileNotFoundError:
-            return []
-        return sorted(prefix[:2] + name for name in found if name.startswith(prefix[2:]))
+    def write(self, fill: Callable[[BinaryIO], ObjectName]) -> str:
+        """Add an object, and give its path.
 
-    def name(self, path: str) -> str:
-        """The name of the object at *path*; the other way round it is `path`."""
-        directory, file = os.path.split(path)
-        return os.path.basename(directory) + file
+        *fill* writes it to a new file, complete and verified, and gives its name; it is called
+        again if room had to be made on a full disk. The file is gone if it fails. It is closed
+        before it gets its name: a program can't be run while anybody has it open for writing.
+        """
 
-    def writing(self) -> AbstractContextManager[BinaryIO]:
-        """A temporary file to write an object to; gone at the end unless `add` has taken it."""
-        return self._transactions.writing()
+        def add() -> str:
+            with self._transactions.writing() as file:
+                name = fill(file)
+                file.close()
+                return self._add(name, file.name)
+
+        return self.with_space(add)
+
+    @overload
+    def make(self, fill: Callable[[str], ObjectName]) -> str: ...
+
+    @overload
+    def make(self, fill: Callable[[str], ObjectName | None]) -> str | None: ...
+
+    def make(self, fill: Callable[[str], ObjectName | None]) -> str | None:
+        """As `write`, but *fill* makes the file itself, and closes it: it gets its path.
+
+        It may give None if there is nothing to add; so does this.
+        """
+
+        def add() -> str | None:
+            file = self.temporary_file()
+            try:
+                name = fill(file)
+                return None if name is None else self._add(name, file)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file)
+
+        return self.with_space(add)
 
     def temporary_file(self) -> str:
         """A name for a new file, on the same file system as the objects."""
         return self._transactions.new_name()
 
-    def add(self, name: str, file: str) -> str:
-        """Make *file*, complete and verified, the object of that name; gives its path."""
+    def _add(self, name: ObjectName, file: str) -> str:
+        """Make *file*, complete, verified and closed, the object of that name; gives its path."""
         path = self.path(name)
+        mark_complete(file)
         size = os.stat(file).st_size
-        os.chmod(file, 0o500)  # programs run from views, which are links to it
-        os.utime(file, ns=(time.time_ns(), MARK))
         try:
             os.rename(file, path)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             os.rename(file, path)
-        with self._lock:
-            self._added[name] = size
-            self._added_bytes += size
-            much = self._added_bytes > self.quota // _FLUSH_PART > 0
-            full = much or len(self._added) >= _FLUSH_COUNT
-        if full:
-            self.flush(but=name)  # for whoever adds an object wants to have it
+        if self._usage.add(name, size, self.quota // _FLUSH_PART):
+            self.flush(but=name)  # for whatever adds an object wants to have it
         return path
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Replace a small file that is no object, at once; *name* is its path in the directory."""
+
+        def write() -> None:
+            with self._transactions.writing() as file:
+                file.write(content)
+                file.close()
+                os.replace(file.name, self.file(name))
+
+        self.with_space(write)
+
+    def file(self, *names: str) -> str:
+        """The path of a file of another kind, such as ``file("manifests", FQRN)``."""
+        return os.path.join(self.directory, *names)
+
+    # Making room
 
     def with_space(self, write: Callable[[], _Result]) -> _Result:
         """Run *write*; as long as the disk is full, make room and run it again.
@@ -230,113 +241,40 @@ class ObjectStore:
         time.sleep(_SQUEEZE_PAUSE)
         return time.monotonic() < deadline and self._transactions.others()
 
-    def discard(self, name: str) -> None:
+    def discard(self, name: ObjectName) -> None:
         """Remove an object."""
         self._remove([name])
 
-    def _remove(self, names: Iterable[str]) -> None:
+    def _remove(self, names: Iterable[ObjectName]) -> None:
         """Remove objects, and the views that are links to them: else their space stays taken."""
-        from pyparrot.cache import views
-
-        names, shared = list(names), set()
+        names, linked = list(names), set()
         for name in names:
             path = self.path(name)
             with contextlib.suppress(FileNotFoundError):
                 status = os.stat(path)
                 os.unlink(path)
                 if status.st_nlink > 1:
-                    shared.add(status.st_ino)
-        if shared:
-            views.remove(self, shared)
-        self._forget(names)
-
-    # Quota
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger, opened when it is first needed: warm use never needs it."""
-        from pyparrot.cache.ledger import Ledger
-
-        with self._lock:
-            if self._ledger is None:
-                self._ledger = Ledger(os.path.join(self.directory, "ledger"))
-            return self._ledger
-
-    def _tell(self, ask: Callable[[Ledger], _Result]) -> _Result | None:
-        """Let the ledger do something; None if it can't now."""
-        from pyparrot.cache.ledger import FAILURES, is_damaged
-
-        try:
-            return ask(self.ledger)
-        except FAILURES as error:
-            if is_damaged(error):
-                self._renew_ledger()
-            return None
-
-    def _renew_ledger(self) -> None:
-        """Begin a new ledger; what was pinned is written down elsewhere, too."""
-        from pyparrot.cache.ledger import FAILURES, Ledger
-        from pyparrot.sources.cvmfs.pins import pinned
-
-        with self._lock:
-            self._ledger = None
-            Ledger.remove_files(os.path.join(self.directory, "ledger"))
-        with contextlib.suppress(*FAILURES):
-            self.ledger.reconcile(self._files_and_times())
-            self.ledger.pin(pinned(self), True)
+                    linked.add(status.st_ino)
+        if linked:
+            stale_views.remove(self.file(stale_views.DIRECTORY), linked)
+        self._usage.forget(names)
 
     def flush(self, but: str = "") -> None:
         """Tell the ledger what was added and used; if it is too much, evict, *but* one object."""
-        with self._lock:
-            added, self._added, self._added_bytes = self._added, {}, 0
-            used, self._used = self._used, set()
-        if used:
-            self._tell(lambda ledger: ledger.use(used))
-        if not added:
-            return
-        self._transactions.sweep()
-        size = self._tell(lambda ledger: ledger.add(added.items()))
-        if size is None:
-            with self._lock:
-                self._added = {**added, **self._added}
-        elif size > self.quota > 0:
+        if self._usage.has_added:
+            self._transactions.sweep()
+        size = self._usage.flush()
+        if size is not None and size > self.quota > 0:
             self.evict(size - self.quota // 2, but)
 
     def evict(self, bytes_to_free: int, but: str = "") -> int:
         """Remove the least recently used objects until so many bytes are freed; gives how many.
 
-        All *but* one may go. The files count, not what the ledger knows: processes that were killed
-        have told it nothing.
+        All *but* one may go.
         """
-        gone, freed = [], 0
-        for record in self._by_use():
-            if freed >= bytes_to_free:
-                break
-            if record.name != but:
-                freed += record.size
-                gone.append(record.name)
+        gone, freed = self._usage.victims(bytes_to_free, but)
         self._remove(gone)
         return freed
-
-    def _forget(self, names: Collection[str]) -> None:
-        with self._lock:
-            for name in names:
-                self._added.pop(name, None)
-        self._tell(lambda ledger: ledger.remove(names))
-
-    def _by_use(self) -> list[Record]:
-        """The objects that may go, least recently used first."""
-        from pyparrot.cache.ledger import Record
-        from pyparrot.sources.cvmfs.pins import pinned
-
-        known = self._tell(lambda ledger: {record.name: record for record in ledger.records()})
-        stay = pinned(self) if known is None else set()
-        found = []
-        for name, size, used in self._files_and_times():
-            record = (known or {}).get(name, Record(name, size, used, name in stay))
-            if not record.pinned:
-                found.append(record._replace(size=size, used=max(used, record.used)))
-        return sorted(found, key=lambda record: record.used)
 
     def evict_half(self) -> bool:
         """Make room on a full disk; False if there was nothing that could go."""
@@ -344,63 +282,45 @@ class ObjectStore:
         size = sum(status.st_size for _, status in self.files())
         return self.evict(max(1, size // 2)) > 0
 
+    def clear(self, everything: bool = False) -> tuple[int, int]:
+        """Remove all objects, pinned ones only if *everything*; gives their number and bytes.
+
+        Others may use the cache meanwhile: a program that has an object open keeps it, one that
+        wants it later has it fetched again.
+        """
+        self.reconcile()  # what the ledger has missed goes, too
+        victims = [record for record in self.records() if everything or not record.pinned]
+        stale_views.clear(self.file(stale_views.DIRECTORY))
+        self._remove(record.name for record in victims)
+        return len(victims), sum(record.size for record in victims)
+
+    # The ledger
+
     def records(self) -> list[Record]:
         """What the cache holds, least recently used first."""
         self.flush()
-        return list(self.ledger.records())
-
-    def files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Every object's name and what stat says of its file."""
-        with os.scandir(self._objects) as directories:
-            for directory in directories:
-                with os.scandir(directory.path) as entries:
-                    for entry in entries:
-                        with contextlib.suppress(FileNotFoundError):
-                            yield directory.name + entry.name, entry.stat()
+        return self._usage.records()
 
     def reconcile(self) -> None:
         """Make the ledger agree with the files, and clear away what dead processes left."""
         self.flush()
-        self.ledger.reconcile(self._files_and_times())
+        self._usage.reconcile()
         self._transactions.sweep()
 
-    def _files_and_times(self) -> Iterator[tuple[str, int, float]]:
-        """Every object's name, size (bytes), and when it was used at the latest (unix seconds)."""
-        for name, status in self.files():
-            yield name, status.st_size, max(status.st_atime, status.st_ctime)
+    def pin(self, names: Iterable[ObjectName], pinned: bool = True) -> None:
+        """Let objects that are there stay whatever happens (`clear` of everything but), or not.
 
-    def pin(self, names: Iterable[str], pinned: bool = True) -> None:
-        """Let objects that are there stay whatever happens (`clear` of everything but), or not."""
-        self.flush()
-        self.ledger.pin(names, pinned)
-
-    def clear(self, everything: bool = False) -> tuple[int, int]:
-        """Remove all objects, pinned ones only if *everything*; gives their number and bytes.
-
-        Others may use the cache meanwhile: who has an object open keeps it, who wants it later
-        fetches it again.
+        What no pin in `pins` holds loses this again when pins change.
         """
-        from pyparrot.cache import views
+        self.flush()
+        self._usage.pin(names, pinned)
 
-        self.reconcile()  # what the ledger has missed shall go, too
-        victims = [record for record in self.records() if everything or not record.pinned]
-        views.clear(self)
-        self._remove(record.name for record in victims)
-        return len(victims), sum(record.size for record in victims)
+    def _held(self) -> set[ObjectName]:
+        """What pins hold."""
+        return self.pins.held()
 
-    # Other files
-
-    def file(self, *names: str) -> str:
-        """The path of a file of another kind, such as ``file("manifests", FQRN)``."""
-        return os.path.join(self.directory, *names)
-
-    def write_file(self, name: str, content: bytes) -> None:
-        """Replace a small file, at once."""
-
-        def write() -> None:
-            with self.writing() as file:
-                file.write(content)
-                file.flush()
-                os.replace(file.name, self.file(name))
-
-        self.with_space(write)
+    def _flag(self, held: set[ObjectName]) -> None:
+        """Let the objects that are *held* stay, and no others."""
+        flagged = {record.name for record in self.records() if record.pinned}
+        self.pin(flagged - held, False)
+        self.pin(held - flagged, True)

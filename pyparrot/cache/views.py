@@ -3,7 +3,7 @@
 ``views/NAME/PATH`` stands for PATH in one snapshot at one mount point. A file there is a hard link
 to the verified object; a directory is empty, since what it lists stands in the catalog; a symlink
 and a named pipe are what they are in the repository. Views are made when something is first opened,
-and are never changed; eviction takes them away with their objects.
+and are never changed; eviction takes them away with their objects (`stale_views`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import contextlib
 import errno
 import os
 import stat
-import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
-from pyparrot.cache.store import MARK, ObjectStore
-
-DIRECTORY = "views"
+from pyparrot.cache.intact import mark_complete
+from pyparrot.cache.stale_views import DIRECTORY
+from pyparrot.cache.store import ObjectStore
 
 _NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _TRIES = 20
@@ -55,14 +54,16 @@ def make(
 
 
 def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -> None:
-    """Make a view that is a file of its own: *write* gets a new file's name, and fills it."""
+    """Make a view that is a file of its own.
+
+    *write* gets a new file's name, and fills and closes it: programs are run from views.
+    """
     os.makedirs(os.path.dirname(view), mode=0o700, exist_ok=True)
     temporary = os.fsencode(store.temporary_file())
 
     def write_and_move() -> None:
         write(temporary)
-        os.chmod(temporary, 0o500)
-        os.utime(temporary, ns=(time.time_ns(), MARK))
+        mark_complete(temporary)
         os.rename(temporary, view)
 
     try:
@@ -70,29 +71,6 @@ def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-
-
-def remove(store: ObjectStore, inodes: Container[int]) -> None:
-    """Remove the views that are files with these inode numbers.
-
-    Who has one open keeps it; who opens it later gets a new one.
-    """
-    pending = [store.file(DIRECTORY)]
-    while pending:
-        with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                elif entry.inode() in inodes:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(entry.path)
-
-
-def clear(store: ObjectStore) -> None:
-    """Remove all views. Nobody loses what is open, nor where he is: names say what they are."""
-    import shutil
-
-    shutil.rmtree(store.file(DIRECTORY), ignore_errors=True)
 
 
 def _link(store: ObjectStore, body: Callable[[], str], view: bytes) -> None:

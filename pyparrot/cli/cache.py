@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from collections import Counter
@@ -17,8 +16,9 @@ from pyparrot.errors import PyparrotError, printable
 if TYPE_CHECKING:
     from pyparrot.cache import ObjectStore
     from pyparrot.cache.ledger import Record
+    from pyparrot.cache.names import ObjectName
     from pyparrot.progress import Progress
-    from pyparrot.sources.cvmfs.prefetch import Outcome
+    from pyparrot.sources.cvmfs.prefetch import FetchSummary
 
 _EPILOG = """\
 The cache is ~/.cache/pyparrot ($XDG_CACHE_HOME/pyparrot), unless CVMFS_CACHE_DIR or --cache name
@@ -31,16 +31,6 @@ examples:
 """
 
 _SHOWN_FAILURES = 20
-
-_KINDS = {
-    "": "files",
-    "W": "chunked files",
-    "C": "catalogs",
-    "H": "tag databases",
-    "X": "certificates",
-    "M": "descriptions",
-}
-_NAME = re.compile(r"[0-9a-f]{40}(?:-rmd160|-shake128)?([A-Z]?)(\..*)?")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,14 +45,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _open(arguments: argparse.Namespace) -> ObjectStore:
     """The cache that all repositories share, as it is configured."""
-    from pyparrot.cache import ObjectStore, default_directory
+    from pyparrot.cache import ObjectStore
+    from pyparrot.cache.directory import choose_directory, configured_quota
     from pyparrot.config import load, parse_options
 
     # What is configured for any repository, by a name that is none's.
     configuration = load("any.invalid", parse_options(arguments.options))
-    quota = max(0, configuration.number("CVMFS_QUOTA_LIMIT", 4000)) << 20
-    directory = arguments.cache or configuration.get("CVMFS_CACHE_DIR") or default_directory()
-    return ObjectStore(directory, quota)
+    directory = choose_directory(arguments.cache, configuration.get("CVMFS_CACHE_DIR"))
+    return ObjectStore(directory, configured_quota(configuration))
+
+
+def _know_all_kinds() -> None:
+    """Import all modules that put objects into a cache: they say what these are."""
+    import pyparrot.libc.copies
+    import pyparrot.sources.cvmfs.recheck
+    import pyparrot.sources.directory  # noqa: F401
 
 
 def _configure_store(parser: argparse.ArgumentParser) -> None:
@@ -84,11 +81,10 @@ examples:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from pyparrot.sources.cvmfs.pins import pins
-
     with _open(arguments) as store:
-        records, pinned = store.records(), pins(store)
-    counts = Counter(_kind(record.name) for record in records)
+        records, pinned = store.records(), store.pins.all()
+    _know_all_kinds()
+    counts = Counter(_kind_of(record.name) for record in records)
     sizes = {
         "bytes": sum(record.size for record in records),
         "quota": store.quota,
@@ -120,11 +116,8 @@ def _info(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _kind(name: str) -> str:
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return "other"
-    return "indexes" if match[2] else _KINDS.get(match[1], "other")
+def _kind_of(name: ObjectName) -> str:
+    return "other" if name.kind is None else name.kind.plural
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +136,8 @@ def _list(arguments: argparse.Namespace) -> int:
     with _open(arguments) as store:
         records = store.records()
     if arguments.json:
-        _repository_options.write_json([{**r._asdict(), "kind": _kind(r.name)} for r in records])
+        _know_all_kinds()
+        _repository_options.write_json([{**r._asdict(), "kind": _kind_of(r.name)} for r in records])
         return 0
     width = max((len(str(record.size)) for record in records), default=0)
     for record in records:
@@ -177,22 +171,22 @@ examples:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from pyparrot.cache.verify import verify
     from pyparrot.progress import Progress
-    from pyparrot.sources.cvmfs import pins
-    from pyparrot.sources.cvmfs.recheck import recheck
 
+    _know_all_kinds()
     with _open(arguments) as store, Progress("verifying", "objects", arguments.quiet) as progress:
-        report = recheck(store, progress)
-        pins.settle(store)
-    for name in report.corrupt:
+        found = verify(store, progress)
+        store.pins.settle()
+    for name in found.corrupt:
         print(f"{name}: corrupt, removed")
     if not arguments.quiet:
-        dropped = f", {len(report.doubtful)} dropped as nothing vouches for them"
+        dropped = f", {len(found.doubtful)} dropped as nothing vouches for them"
         print(
-            f"{store.directory}: {report.objects} objects, {size_text(report.bytes)}:"
-            f" {len(report.corrupt)} corrupt{dropped if report.doubtful else ''}"
+            f"{store.directory}: {found.objects} objects, {size_text(found.bytes)}:"
+            f" {len(found.corrupt)} corrupt{dropped if found.doubtful else ''}"
         )
-    return 1 if report.corrupt else 0
+    return 1 if found.corrupt else 0
 
 
 def _configure_clear(parser: argparse.ArgumentParser) -> None:
@@ -208,13 +202,11 @@ examples:
 
 
 def _clear(arguments: argparse.Namespace) -> int:
-    from pyparrot.sources.cvmfs import pins
-
     with _open(arguments) as store:
         if arguments.all:
-            pins.forget(store)
+            store.pins.release_all()
         else:
-            pins.settle(store)
+            store.pins.settle()
         count, size = store.clear(arguments.all)
     print(f"{store.directory}: removed {count} objects, {size_text(size)}")
     return 0
@@ -261,7 +253,8 @@ def _pin(arguments: argparse.Namespace) -> int:
 
 
 def _get(
-    arguments: argparse.Namespace, get: Callable[[_repository_options.Target, Progress], Outcome]
+    arguments: argparse.Namespace,
+    get: Callable[[_repository_options.Target, Progress], FetchSummary],
 ) -> int:
     from pyparrot.progress import Progress
 
@@ -283,7 +276,7 @@ def _get(
         return repositories.status
 
 
-def _summary(target: _repository_options.Target, outcome: Outcome, seconds: float) -> str:
+def _summary(target: _repository_options.Target, outcome: FetchSummary, seconds: float) -> str:
     size = size_text
     return (
         f"{printable(target.shown)}: {outcome.files} files:"
@@ -291,7 +284,7 @@ def _summary(target: _repository_options.Target, outcome: Outcome, seconds: floa
     )
 
 
-def _report_failures(target: _repository_options.Target, outcome: Outcome) -> None:
+def _report_failures(target: _repository_options.Target, outcome: FetchSummary) -> None:
     mountpoint = b"/cvmfs/" + os.fsencode(target.repository.name)
     for path, error in outcome.failures[:_SHOWN_FAILURES]:
         print(
@@ -314,12 +307,13 @@ example:
 
 
 def _unpin(arguments: argparse.Namespace) -> int:
-    from pyparrot.sources.cvmfs.pins import unpin
+    from pyparrot.sources.cvmfs.pins import pinned_path
 
     status = 0
     with _open(arguments) as store:
         for path in arguments.paths:
-            if not unpin(store, *_repository_options.split(os.fsencode(path))):
+            repository, inside = _repository_options.split(os.fsencode(path))
+            if not store.pins.release(repository, pinned_path(inside)):
                 failure = PyparrotError(path, "not pinned", "pyparrot cache info lists the pins")
                 print(f"pyparrot: {failure}", file=sys.stderr)
                 status = _repository_options.EXIT_SOME_FAILED

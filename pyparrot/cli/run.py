@@ -65,6 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    from pyparrot.cache.directory import quota_bytes
     from pyparrot.cli import _repository_options
     from pyparrot.run.session import Options
     from pyparrot.run.session import run as run_session
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         parameters={**_parameters(arguments.options), **parameters},
         wanted=_repository_options.wanted_revision(arguments),
         cache=arguments.cache,
-        quota=None if arguments.quota is None else arguments.quota << 20,
+        quota=None if arguments.quota is None else quota_bytes(arguments.quota),
         environment=_variables(arguments.env),
         verbosity=arguments.verbose,
         log=arguments.log,

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pyparrot.cache.names import (
+    CHECKSUM,
+    HEXADECIMAL,
+    Kind,
+    ObjectName,
+    checksum,
+    register,
+)
 from pyparrot.core import ffi, lib
 from pyparrot.libc.elf import build_id
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
     from pyparrot.core import Array, PpSubstitution
+
+_COPY = register(Kind("C libraries", "S", (HEXADECIMAL, HEXADECIMAL, CHECKSUM), hash=HEXADECIMAL))
+"""Its hash is the build id, its fields the library's size, and which shim is in the copy."""
 
 _HEAD = 65536  # bytes of a library in which its build id is looked for
 
@@ -48,9 +58,10 @@ class LibcCopies:
                 return
             self._seen.add(key)
         build = build_id(os.pread(descriptor, _HEAD, 0)) or self._digest(descriptor)
-        name = f"{build}P.{status.st_size:x}.{self._version}"
+        which = (build, f"{status.st_size:x}", self._version)
         # It does not count: or every run that does nothing else would have to open the ledger.
-        path = self._store.find(name, counts=False) or self._make(descriptor, name)
+        path = self._store.find_first(_COPY.beginning(*which), counts=False)
+        path = path or self._make(descriptor, *which)
         with self._lock:
             self._enter(key, path)
 
@@ -88,20 +99,15 @@ class LibcCopies:
         with open(f"/proc/self/fd/{descriptor}", "rb") as file:
             return hashlib.sha1(file.read()).hexdigest()
 
-    def _make(self, descriptor: int, name: str) -> str | None:
+    def _make(self, descriptor: int, *which: str) -> str | None:
         from pyparrot.libc.copy import make_copy
 
-        def make() -> str | None:
-            output = self._store.temporary_file()
-            try:
-                if not make_copy(f"/proc/self/fd/{descriptor}", self._shim, output):
-                    return None
-                with open(output, "rb") as file:
-                    # After a crash no program may find half of it.
-                    os.fsync(file.fileno())
-                return self._store.add(name, output)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(output)
+        def make(output: str) -> ObjectName | None:
+            if not make_copy(f"/proc/self/fd/{descriptor}", self._shim, output):
+                return None
+            with open(output, "rb") as file:
+                # After a crash no program may find half of it.
+                os.fsync(file.fileno())
+                return _COPY.name(*which, checksum(zlib.crc32(file.read())))
 
-        return self._store.with_space(make)
+        return self._store.make(make)

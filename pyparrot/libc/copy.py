@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pyparrot.libc.arch import Arch, Site, arch_of
+from pyparrot.libc.arch import arch_of
+from pyparrot.libc.arch.base import Arch, Site
 from pyparrot.libc.elf import (
     DYNAMIC,
     EH_FRAME,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from pyparrot.libc.arch import Arch
+from pyparrot.libc.arch.base import Arch
 from pyparrot.libc.image import TABLE, TABLE_ENTRY, TABLE_FORMAT, Image
 
 

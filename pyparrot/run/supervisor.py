@@ -15,7 +15,9 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from pyparrot.cache import views
-from pyparrot.cache.store import DEFAULT_QUOTA, MARK, ObjectStore, default_directory
+from pyparrot.cache.directory import DEFAULT_QUOTA, choose_directory, configured_quota
+from pyparrot.cache.intact import MARK
+from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.run import engines, fds
 from pyparrot.run.engines.base import Engine, Session, Unavailable
@@ -48,7 +50,7 @@ class Supervisor:
         self._naming = threading.RLock()  # many may mount at once
         self._opened: list[RemoteRepository] = []
         self._log = self._open_log()
-        directory = options.cache or self._parameter("CVMFS_CACHE_DIR") or default_directory()
+        directory = choose_directory(options.cache, self._parameter("CVMFS_CACHE_DIR"))
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
         self._shim = self._make_shim() if options.shim else None
@@ -135,7 +137,7 @@ class Supervisor:
         from pyparrot.sources.cvmfs.remote import RemoteRepository
 
         if self._options.quota is None:
-            self._store.quota = configuration.number("CVMFS_QUOTA_LIMIT", 4000, minimum=0) << 20
+            self._store.quota = configured_quota(configuration)
         environment = {**os.environ, **self._options.environment}
         repository = RemoteRepository(
             configuration,

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, BinaryIO
 
+from pyparrot.cache.names import CHECKSUM, Kind, ObjectName, checksum, register
+from pyparrot.single_flight import SingleFlight
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.names import Listed, Listing, index_listing
-from pyparrot.transport import SingleFlight
 from pyparrot.tree.base import Repository
 from pyparrot.tree.index import ROOT_HASH, Index, Node
 from pyparrot.tree.snapshot import NeedCatalog, Snapshot
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
+
+
+_COPY = register(Kind("copies of local files", "L", (CHECKSUM,)))
+"""Its hash is one over what tells a file, as it was at some time, from all others."""
+
+_PIECE = 1 << 20
 
 
 class LocalDirectory(Repository):
@@ -57,21 +64,25 @@ class LocalDirectory(Repository):
         hasher = Algorithm.SHA1.hasher()
         for part in (source, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
             hasher.update(b"%s\0" % (part if isinstance(part, bytes) else b"%d" % part))
-        key = f"{Algorithm.SHA1.finish(hasher)}L"
+        identity = Algorithm.SHA1.finish(hasher)
 
-        def copy() -> str:
-            found = self._store.find(key)
+        def copy(output: BinaryIO) -> ObjectName:
+            crc = 0
+            with open(source, "rb") as stream:
+                while piece := stream.read(_PIECE):
+                    crc = zlib.crc32(piece, crc)
+                    output.write(piece)
+            return _COPY.name(identity, checksum(crc))
+
+        def find_or_copy() -> str:
+            found = self._store.find_first(_COPY.beginning(identity))
             if found is not None:
                 return found
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), os.fsdecode(source))
-            with self._store.writing() as output:
-                with open(source, "rb") as stream:
-                    shutil.copyfileobj(stream, output, 1 << 20)
-                output.flush()
-                return self._store.add(key, output.name)
+            return self._store.write(copy)
 
-        return self._flights.run(key, lambda: self._store.with_space(copy))
+        return self._flights.run(str(identity), find_or_copy)
 
     def close(self) -> None:
         """Bring the cache's ledger up to date."""

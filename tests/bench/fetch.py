@@ -26,9 +26,10 @@ from typing import NamedTuple
 
 from report import Row, timed
 
+from pyparrot.parallel import THREADS
 from pyparrot.progress import Progress
 from pyparrot.repository import open_repository
-from pyparrot.sources.cvmfs.prefetch import THREADS, prefetch
+from pyparrot.sources.cvmfs.prefetch import prefetch
 from pyparrot.sources.cvmfs.remote import RemoteRepository
 
 FQRN = "bench.example.org"

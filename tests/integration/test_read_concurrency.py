@@ -22,7 +22,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 FQRN = "sw.example.org"
 SMALL_FILES = 60
@@ -158,7 +158,7 @@ def bad_objects(task: Task) -> list[str]:
         else:
             good = content == task.objects.get(name)
         if not good:
-            bad.append(name)
+            bad.append(str(name))
     return bad
 
 
@@ -177,6 +177,7 @@ from support import run_publish  # noqa: E402
 from support.faulty_server import FaultyServer, Handler  # noqa: E402
 
 from pyparrot.cache import ObjectStore  # noqa: E402
+from pyparrot.cache.names import ObjectName  # noqa: E402
 from pyparrot.publish.settings import settings_file  # noqa: E402
 from pyparrot.repository import open_repository  # noqa: E402
 
@@ -319,12 +320,16 @@ def test_a_cache_whose_maker_was_killed(made: int, tmp_path: Path) -> None:
     for name in ("objects", "indexes", "manifests", "ledger", "txn")[:made]:
         if (tmp_path / "model" / name).is_dir():
             (cache / name).mkdir(mode=0o700)
-    with ObjectStore(str(cache)) as store, store.writing() as file:
+    name = ObjectName("ab" * 20)
+
+    def fill(file: BinaryIO) -> ObjectName:
         file.write(b"content")
-        file.flush()
-        store.add("ab" * 20, file.name)
+        return name
+
     with ObjectStore(str(cache)) as store:
-        assert store.find("ab" * 20)
+        store.write(fill)
+    with ObjectStore(str(cache)) as store:
+        assert store.find(name)
 
 
 def test_many_make_a_cache_at_once(tmp_path: Path) -> None:

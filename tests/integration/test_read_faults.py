@@ -237,8 +237,8 @@ def assert_nothing_bad(cache: Path, site: Site, files: Mapping[str, bytes] | Non
             assert_genuine(Path(store.path(name)).read_bytes(), name, site, files)
         assert sorted(record.name for record in store.records()) == sorted(names)
     assert os.listdir(cache / "txn") == []
-    for name in os.listdir(cache / "manifests"):
-        raw = (cache / "manifests" / name).read_bytes()
+    for fqrn in os.listdir(cache / "manifests"):
+        raw = (cache / "manifests" / fqrn).read_bytes()
         assert raw in (site.read(MANIFEST), site.first_manifest, files.get(MANIFEST))
 
 

@@ -7,11 +7,13 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from pyparrot.cache import ObjectStore
 from pyparrot.cache.ledger import Ledger
+from pyparrot.cache.names import ObjectName
 from pyparrot.errors import PyparrotError
 
 
@@ -21,10 +23,11 @@ def store(tmp_path: Path) -> ObjectStore:
 
 
 def put(store: ObjectStore, name: str, content: bytes = b"content") -> str:
-    with store.writing() as file:
+    def fill(file: BinaryIO) -> ObjectName:
         file.write(content)
-        file.flush()
-        return store.add(name, file.name)
+        return ObjectName(name)
+
+    return store.write(fill)
 
 
 def names(store: ObjectStore) -> list[str]:
@@ -36,17 +39,21 @@ def pinned(store: ObjectStore) -> list[str]:
 
 
 def test_object_appears_whole(store: ObjectStore) -> None:
-    assert store.find("aabb") is None
+    assert store.find(ObjectName("aabb")) is None
     path = put(store, "aabb", b"text")
-    assert store.find("aabb") == path == store.path("aabb")
+    assert store.find(ObjectName("aabb")) == path == store.path(ObjectName("aabb"))
     assert Path(path).read_bytes() == b"text"
     assert os.stat(path).st_mode & 0o777 == 0o500
     assert store.name(path) == "aabb"
 
 
 def test_what_is_not_added_leaves_nothing(store: ObjectStore) -> None:
-    with store.writing() as file:
+    def fill(file: BinaryIO) -> ObjectName:
         file.write(b"half")
+        raise OSError(errno.EIO, "the other half does not come")
+
+    with pytest.raises(OSError, match="does not come"):
+        store.write(fill)
     assert os.listdir(os.path.join(store.directory, "txn")) == []
     assert names(store) == []
 
@@ -69,7 +76,7 @@ def test_least_recently_used_goes_first(tmp_path: Path) -> None:
         store.flush()
         # 1200 bytes where 1000 may be: half of the quota is made free.
         assert names(store) == ["aa04"]
-        assert store.ledger.size <= 500
+        assert store._usage.ledger.size <= 500
 
 
 def test_use_counts(tmp_path: Path) -> None:
@@ -78,7 +85,7 @@ def test_use_counts(tmp_path: Path) -> None:
             put(store, name, bytes(100))
             store.flush()
             time.sleep(0.01)
-        assert store.find("aa01") is not None
+        assert store.find(ObjectName("aa01")) is not None
         store.flush()
         store.evict(200)
         assert names(store) == ["aa01"]
@@ -87,7 +94,7 @@ def test_use_counts(tmp_path: Path) -> None:
 def test_pinned_objects_stay(tmp_path: Path) -> None:
     with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
         put(store, "aa01", bytes(300))
-        store.pin(["aa01", "never there"])
+        store.pin([ObjectName("aa01"), ObjectName("never there")])
         assert pinned(store) == ["aa01"]
         for number in range(2, 8):
             put(store, f"aa0{number}", bytes(300))
@@ -97,7 +104,7 @@ def test_pinned_objects_stay(tmp_path: Path) -> None:
         assert names(store) == ["aa01"]
         put(store, "aa01", bytes(300))  # somebody else has fetched it, too
         assert pinned(store) == ["aa01"]
-        store.pin(["aa01"], False)
+        store.pin([ObjectName("aa01")], False)
         assert pinned(store) == []
         store.evict(10_000)
         assert names(store) == []
@@ -106,20 +113,20 @@ def test_pinned_objects_stay(tmp_path: Path) -> None:
 def test_clear_keeps_pins_and_open_files(store: ObjectStore) -> None:
     put(store, "aa01", b"pinned")
     path = put(store, "aa02", b"open")
-    store.pin(["aa01"])
+    store.pin([ObjectName("aa01")])
     with open(path, "rb") as file:
         assert store.clear() == (1, 4)
         assert file.read() == b"open"
     assert names(store) == ["aa01"]
-    assert store.find("aa02") is None
+    assert store.find(ObjectName("aa02")) is None
     assert store.clear(everything=True) == (1, 6)
     assert names(store) == []
-    assert store.find("aa01") is None
+    assert store.find(ObjectName("aa01")) is None
 
 
 def test_clear_takes_what_the_ledger_has_missed(store: ObjectStore) -> None:
     """A process that was killed has told the ledger nothing."""
-    path = Path(store.path("bb01"))
+    path = Path(store.path(ObjectName("bb01")))
     path.parent.mkdir()
     path.write_bytes(b"lost")
     assert store.clear() == (1, 4)
@@ -129,9 +136,9 @@ def test_clear_takes_what_the_ledger_has_missed(store: ObjectStore) -> None:
 def test_reconcile(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "aa01")
     gone = put(store, "aa02")
-    store.pin(["aa01"])
+    store.pin([ObjectName("aa01")])
     os.unlink(gone)
-    lost = Path(store.path("bb01"))
+    lost = Path(store.path(ObjectName("bb01")))
     lost.parent.mkdir()
     lost.write_bytes(b"lost")
     stale = Path(store.directory, "txn", "1.2.3")
@@ -146,7 +153,7 @@ def test_reconcile(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_processes_share_a_cache(tmp_path: Path) -> None:
     first, second = (ObjectStore(str(tmp_path / "cache")) for _ in range(2))
     put(first, "aa01")
-    assert second.find("aa01") is not None
+    assert second.find(ObjectName("aa01")) is not None
     put(second, "aa01")
     first.close()
     second.close()
@@ -173,8 +180,8 @@ def test_full_disk_makes_room_once(store: ObjectStore) -> None:
 def test_discard(store: ObjectStore) -> None:
     path = put(store, "aa01")
     store.flush()
-    store.discard("aa01")
-    store.discard("aa01")
+    store.discard(ObjectName("aa01"))
+    store.discard(ObjectName("aa01"))
     assert not os.path.exists(path)
     assert names(store) == []
 
@@ -206,16 +213,16 @@ def test_what_was_written_to_is_gone(store: ObjectStore) -> None:
     path = Path(put(store, "aa01", b"text"))
     path.chmod(0o600)
     path.write_bytes(b"test")
-    assert store.find("aa01") is None
+    assert store.find(ObjectName("aa01")) is None
     assert not path.exists()
     assert names(store) == []
 
 
 def test_a_wrong_size_is_as_bad_as_none(store: ObjectStore) -> None:
     put(store, "aa01", b"text")
-    assert store.find("aa01", 4) is not None
-    assert store.find("aa01", 5) is None
-    assert store.find("aa01") is None
+    assert store.find(ObjectName("aa01"), 4) is not None
+    assert store.find(ObjectName("aa01"), 5) is None
+    assert store.find(ObjectName("aa01")) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
@@ -229,7 +236,7 @@ def test_a_damaged_ledger_is_made_anew(damage: bytes, tmp_path: Path) -> None:
         for number in range(2, 8):
             put(store, f"aa0{number}", bytes(300))
             store.flush()
-        assert store.find("aa07")
+        assert store.find(ObjectName("aa07"))
         assert sum(status.st_size for _, status in store.files()) <= 1000
         assert names(store) == sorted(name for name, _ in store.files())
 
@@ -248,10 +255,10 @@ def test_a_ledger_that_can_t_be_written(
         for name in ("add", "use", "remove", "records", "pin"):
             patch.setattr(Ledger, name, refuse)
         put(store, "aa02", bytes(100))
-        assert store.find("aa01")
+        assert store.find(ObjectName("aa01"))
         store.flush()
         assert store.evict_half()
-        store.discard("aa02")
+        store.discard(ObjectName("aa02"))
     put(store, "aa03", bytes(100))
     store.reconcile()
     assert names(store) == sorted(name for name, _ in store.files())
@@ -278,7 +285,7 @@ def test_eviction_takes_what_the_ledger_has_missed(tmp_path: Path) -> None:
     """Killed processes have told the ledger nothing, but the disk is full of what they added."""
     lost = ObjectStore(str(tmp_path / "cache"))
     put(lost, "aa01", bytes(900))
-    lost._added.clear()  # as if it had been killed
+    lost._usage._added.clear()  # as if it had been killed
     with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
         assert store.evict_half()
         assert list(store.files()) == []
@@ -291,10 +298,10 @@ def test_the_quota_counts_at_once(tmp_path: Path) -> None:
             assert sum(status.st_size for _, status in store.files()) <= 1800
         # What alone is more than all may stay until something else comes.
         put(store, "bb00", bytes(5000))
-        assert store.find("bb00")
+        assert store.find(ObjectName("bb00"))
         put(store, "bb01", bytes(100))
         store.flush()
-        assert store.find("bb00") is None
+        assert store.find(ObjectName("bb00")) is None
 
 
 def test_a_small_file_on_a_full_disk(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
-from pyparrot.sources.cvmfs.objects import ObjectSink
+from pyparrot.sources.cvmfs.object_sink import ObjectSink
 from pyparrot.transport import Corrupt
 
 CONTENT = b"".join(b"line %d\n" % number for number in range(5000))

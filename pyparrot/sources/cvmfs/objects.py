@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
-import zlib
-from typing import TYPE_CHECKING, Protocol
+from typing import BinaryIO, Callable
 
+from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
+from pyparrot.single_flight import SingleFlight
 from pyparrot.sources.cvmfs.catalog import Chunk
 from pyparrot.sources.cvmfs.compression import Compression
-from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
-from pyparrot.transport import Corrupt, SingleFlight, Transport, TransportError
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.object_names import chunked_name, stored_name
+from pyparrot.sources.cvmfs.object_sink import ObjectSink
+from pyparrot.transport import Transport, TransportError
 from pyparrot.tree.index import Node
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 METADATA_LIMIT = 1 << 30
 """The most that a catalog, history or metainfo object may unpack to, in bytes."""
@@ -27,89 +27,8 @@ METADATA_LIMIT = 1 << 30
 _CERTIFICATE_LIMIT = 1 << 20
 _CHUNKS_AT_ONCE = 8
 
-_INFLATE_PIECE = 1 << 20
 _PACKED_EXTRA = 1 << 16
 """What a packed object may have beyond its content: zlib adds at most 5 bytes in 16 kB."""
-
-
-class Target(Protocol):
-    """The part of a binary file that an `ObjectSink` uses."""
-
-    def seek(self, position: int, /) -> int:
-        """Go to a position."""
-
-    def truncate(self) -> int:
-        """Drop what is behind the position."""
-
-    def write(self, data: bytes, /) -> int:
-        """Write all of *data*."""
-
-    def flush(self) -> None:
-        """Let others see it."""
-
-
-class ObjectSink:
-    """Unpacks an object into *file*, and knows at the end whether it is the one of that *name*.
-
-    *limit* is the most that it may unpack to, in bytes; *exact* tells whether it must be as much.
-    """
-
-    def __init__(
-        self,
-        file: Target,
-        name: ContentHash,
-        compression: Compression,
-        limit: int,
-        exact: bool,
-    ) -> None:
-        self._file = file
-        self._name = name
-        self._compression = compression
-        self._limit = limit
-        self._exact = exact
-        self._size = 0
-        self.reset()
-
-    def reset(self) -> None:
-        """Start anew."""
-        if self._size:  # a new file would get a dozen system calls for nothing
-            self._file.seek(0)
-            self._file.truncate()
-        self._hasher = self._name.algorithm.hasher()
-        self._stream = zlib.decompressobj() if self._compression is Compression.ZLIB else None
-        self._size = 0
-
-    def write(self, data: bytes) -> None:
-        """Take the next packed bytes."""
-        self._hasher.update(data)
-        if self._stream is None:
-            self._put(data)
-            return
-        while data:
-            if self._stream.eof:
-                raise Corrupt("bytes behind the end of the zlib stream")
-            try:
-                content = self._stream.decompress(data, _INFLATE_PIECE)
-            except zlib.error:
-                raise Corrupt("not a zlib stream") from None
-            self._put(content)
-            data = self._stream.unconsumed_tail or self._stream.unused_data
-
-    def _put(self, content: bytes) -> None:
-        self._size += len(content)
-        if self._size > self._limit:
-            raise Corrupt(f"it unpacks to more than {self._limit} bytes")
-        self._file.write(content)
-
-    def finish(self) -> None:
-        """Check what came."""
-        if self._name.algorithm.finish(self._hasher) != self._name:
-            raise Corrupt("its content does not have the hash in its name")
-        if self._stream is not None and not self._stream.eof:
-            raise Corrupt("the zlib stream is cut off")
-        if self._exact and self._size != self._limit:
-            raise Corrupt(f"it unpacks to {self._size} bytes, not {self._limit}")
-        self._file.flush()
 
 
 class Objects:
@@ -125,7 +44,7 @@ class Objects:
         self._store = store
         self._transport = transport
         self._external = external
-        self._flights: SingleFlight[str, str] = SingleFlight()
+        self._flights: SingleFlight[ObjectName, str] = SingleFlight()
 
     def metadata(self, name: ContentHash, kind: Kind) -> str:
         """The path of an unpacked catalog, history, certificate or metainfo object."""
@@ -144,8 +63,7 @@ class Objects:
 
     def cached(self, node: Node) -> bool:
         """Whether a file's content is there already."""
-        key = _chunked_name(node) if node.chunks else _body_name(node)
-        return self._store.find(key, node.size) is not None
+        return self._store.find(_name_of(node), node.size) is not None
 
     def _object(
         self,
@@ -156,25 +74,26 @@ class Objects:
         exact: bool,
         external_path: bytes | None = None,
     ) -> str:
-        key = str(name) + kind.value
+        key = stored_name(name, kind)
 
-        def fetch() -> str:
-            with self._store.writing() as file:
-                sink = ObjectSink(file, name, compression, limit, exact)
-                self._fetch(sink, name, kind, limit, external_path, None)
-                return self._store.add(key, file.name)
+        def fetch(file: BinaryIO) -> ObjectName:
+            sink = ObjectSink(file, name, compression, limit, exact)
+            self._fetch(sink, name, kind, limit, external_path, None)
+            return key
 
         return self._get(key, limit if exact else None, fetch)
 
-    def _get(self, key: str, size: int | None, fetch: Callable[[], str]) -> str:
+    def _get(
+        self, key: ObjectName, size: int | None, fetch: Callable[[BinaryIO], ObjectName]
+    ) -> str:
         found = self._store.find(key, size)
         if found is not None:
             return found
 
         def fetch_if_missing() -> str:
             with self._store.alone(key):
-                # Somebody may have got it since the first look.
-                return self._store.find(key, size) or self._store.with_space(fetch)
+                # Another process may have got it since the first look.
+                return self._store.find(key, size) or self._store.write(fetch)
 
         try:
             return self._flights.run(key, fetch_if_missing)
@@ -202,13 +121,12 @@ class Objects:
 
     def _chunked(self, node: Node, path: bytes, is_external: bool) -> str:
         """A chunked file is put together when it is first opened, its chunks side by side."""
-        key = _chunked_name(node)
+        key = _name_of(node)
 
-        def fetch() -> str:
-            with self._store.writing() as file:
-                file.truncate(node.size)
-                self._fetch_chunks(file.fileno(), node, path if is_external else None)
-                return self._store.add(key, file.name)
+        def fetch(file: BinaryIO) -> ObjectName:
+            file.truncate(node.size)
+            self._fetch_chunks(file.fileno(), node, path if is_external else None)
+            return key
 
         return self._get(key, node.size, fetch)
 
@@ -233,20 +151,11 @@ class Objects:
                 raise
 
 
-def _body_name(node: Node) -> str:
-    return str(ContentHash(node.digest, node.algorithm)) + Kind.BODY.value
-
-
-def _chunked_name(node: Node) -> str:
-    """The name of a whole chunked file: a hash over its chunks, told apart by a letter."""
-    hasher = Algorithm.SHA1.hasher()
-    for chunk in node.chunks:
-        hasher.update(b"%d %d %d %d " % (chunk.offset, chunk.size, *_storage(node)) + chunk.digest)
-    return str(Algorithm.SHA1.finish(hasher)) + "W"
-
-
-def _storage(node: Node) -> tuple[int, int]:
-    return int(node.algorithm), int(node.compression)
+def _name_of(node: Node) -> ObjectName:
+    """The name of a file's content in the store."""
+    if node.chunks:
+        return chunked_name(node.chunks, node.algorithm, node.compression)
+    return stored_name(ContentHash(node.digest, node.algorithm), Kind.BODY)
 
 
 def _check_chunks(node: Node) -> None:

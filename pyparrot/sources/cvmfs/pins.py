@@ -1,69 +1,53 @@
-"""Pins: paths whose files, and the catalogs that lead there, stay in the cache.
-
-A pin holds what a path was at one revision. What it holds is written down (``pins/`` in the cache's
-directory), because a later revision would not tell any more; so a pin can be taken back without
-the repository, and what two pins have in common stays until both are gone. The ledger's flags,
-which protect from eviction, follow from these records.
-"""
+"""Pins paths of repositories: fetches what is needed to read them, and holds it in the cache."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import json
 import os
 import posixpath
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from pyparrot.cache.names import ObjectName
+from pyparrot.cache.pins import Pin
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.sources.cvmfs.prefetch import Outcome, prefetch, walk
+from pyparrot.sources.cvmfs.prefetch import FetchSummary, prefetch, readable_entries
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
     from pyparrot.sources.cvmfs.remote import RemoteRepository
 
-_DIRECTORY = "pins"
 _BATCH = 64
 
 
-class Pin(NamedTuple):
-    """What is pinned: a path in a repository, at a revision, and the names of its objects."""
-
-    repository: str
-    path: str
-    revision: int
-    objects: tuple[str, ...]
-
-
-def pin(repository: RemoteRepository, path: bytes, progress: Progress) -> Outcome:
+def pin(repository: RemoteRepository, path: bytes, progress: Progress) -> FetchSummary:
     """Fetch a path's files and pin them, with the catalogs that are needed to get there.
 
     Pinning a path again replaces what was pinned before. What could not be fetched is not pinned.
     """
     store = repository.store
-    objects: list[str] = []
+    objects: list[ObjectName] = []
 
-    def got(name: str) -> None:
+    def got(name: ObjectName) -> None:
         # Flagged as they come: later ones must not push out the first.
         objects.append(name)
         if len(objects) % _BATCH == 0:
             store.pin(objects[-_BATCH:])
 
-    outcome = prefetch(repository, [path], progress, got)
-    if outcome.failures and not objects:
-        return outcome
+    summary = prefetch(repository, [path], progress, got)
+    if summary.failures and not objects:
+        return summary
     for prefix in sorted(_catalogs(repository, path)):
         objects += store.names(prefix)
     revision = repository.lookup("/").catalog.revision
-    record = Pin(repository.name, _normal(path), revision, tuple(objects))
-    with _locked(store):
-        store.write_file(_file(record.repository, record.path), _encode(record))
-        _settle(store)
+    record = Pin(repository.name, pinned_path(path), revision, tuple(objects))
+    store.pins.hold(record)
     _check(store, record)
-    return outcome
+    return summary
+
+
+def pinned_path(path: bytes) -> str:
+    """What a path in a repository is called in the pin that holds it."""
+    return posixpath.normpath("/" + os.fsdecode(path).lstrip("/"))
 
 
 def _check(store: ObjectStore, record: Pin) -> None:
@@ -76,89 +60,14 @@ def _check(store: ObjectStore, record: Pin) -> None:
         )
 
 
-def unpin(store: ObjectStore, fqrn: str, path: bytes) -> bool:
-    """Take a pin back; False if there is none of this path."""
-    with _locked(store):
-        try:
-            os.unlink(store.file(_file(fqrn, _normal(path))))
-        except FileNotFoundError:
-            return False
-        _settle(store)
-    return True
+def _catalogs(repository: RemoteRepository, path: bytes) -> set[ObjectName]:
+    """The names of all catalogs on the way to *path* and below it.
 
-
-def pins(store: ObjectStore) -> list[Pin]:
-    """All pins, by repository and path."""
-    try:
-        names = os.listdir(store.file(_DIRECTORY))
-    except FileNotFoundError:
-        return []
-    found = []
-    for name in names:
-        if not name.endswith(".json"):
-            continue
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-            with open(store.file(_DIRECTORY, name), encoding="ascii") as file:
-                record = json.load(file)
-            found.append(Pin(**{**record, "objects": tuple(record["objects"])}))
-    return sorted(found)
-
-
-def settle(store: ObjectStore) -> None:
-    """Make the ledger's flags agree with the pins, such as after a crash or a lost ledger."""
-    with _locked(store):
-        _settle(store)
-
-
-def forget(store: ObjectStore) -> None:
-    """Take all pins back."""
-    with _locked(store):
-        for found in pins(store):
-            os.unlink(store.file(_file(found.repository, found.path)))
-        _settle(store)
-
-
-def pinned(store: ObjectStore) -> set[str]:
-    """The names of all objects that pins hold."""
-    return {name for found in pins(store) for name in found.objects}
-
-
-def _settle(store: ObjectStore) -> None:
-    wanted = pinned(store)
-    flagged = {record.name for record in store.records() if record.pinned}
-    store.pin(flagged - wanted, False)
-    store.pin(wanted - flagged, True)
-
-
-@contextlib.contextmanager
-def _locked(store: ObjectStore) -> Iterator[None]:
-    """One process at a time changes pins; the lock ends with its process."""
-    os.makedirs(store.file(_DIRECTORY), mode=0o700, exist_ok=True)
-    with open(store.file(_DIRECTORY, "lock"), "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _file(fqrn: str, path: str) -> str:
-    key = hashlib.sha1(f"{fqrn}{path}".encode("utf-8", "surrogateescape"), usedforsecurity=False)
-    return os.path.join(_DIRECTORY, key.hexdigest() + ".json")
-
-
-def _encode(record: Pin) -> bytes:
-    return json.dumps(record._asdict()).encode("ascii")
-
-
-def _normal(path: bytes) -> str:
-    return posixpath.normpath("/" + os.fsdecode(path).lstrip("/"))
-
-
-def _catalogs(repository: RemoteRepository, path: bytes) -> set[str]:
-    """What the names of all catalogs on the way to *path* and below it begin with.
-
-    The catalog itself has such a name, and so have the index files made of it.
+    The names of the index files that were made of a catalog begin with its name.
     """
     from pyparrot.core import lib
-    from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+    from pyparrot.sources.cvmfs.hashes import ContentHash
+    from pyparrot.sources.cvmfs.object_names import CATALOG
 
     real = repository.lookup(path).path
     on_the_way = {repository.lookup("/").catalog.catalog}
@@ -169,7 +78,7 @@ def _catalogs(repository: RemoteRepository, path: bytes) -> set[str]:
             # A symlink on the way may lead through another catalog than its target is in.
             found = repository.lookup(prefix or b"/", follow_symlinks=False)
             on_the_way.add(found.catalog.catalog)
-    for _, node in walk(repository, path, lambda *_: None):
+    for _, node in readable_entries(repository, path, lambda *_: None):
         if node.flags & lib.PP_NESTED:
             on_the_way.add(ContentHash(node.digest, node.algorithm))
-    return {f"{name}{Kind.CATALOG.value}" for name in on_the_way}
+    return {CATALOG.name(name) for name in on_the_way}

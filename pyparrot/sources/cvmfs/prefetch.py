@@ -6,15 +6,12 @@ and the others go on.
 
 from __future__ import annotations
 
-import itertools
 import stat
-import threading
-import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
+from pyparrot.cache.names import ObjectName
+from pyparrot.parallel import THREADS, Gate, in_parallel
 from pyparrot.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,59 +19,11 @@ if TYPE_CHECKING:
     from pyparrot.tree.base import Listed
     from pyparrot.tree.index import Node
 
-THREADS = 16
-"""Files under way at once: as many as a transport has connections would help little more."""
-
-_AHEAD = 8
-"""Items waiting for each thread: keeps all busy, bounds memory."""
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 Failed = Callable[[bytes, OSError], object]
 """Is told which path failed, and why."""
 
-Got = Callable[[str], object]
+Got = Callable[[ObjectName], object]
 """Is told the name in the store of each content that is there."""
-
-
-class Gate:
-    """Lets as many threads work as gain something by it.
-
-    Python computes in one thread at a time. Threads that wait for a server are worth having; those
-    that wait for each other only cost hand-overs. How long a file takes beside how long it computes
-    tells which they are.
-    """
-
-    _FIRST = 2
-    _SHARE = 0.75  # below 1: threads that wait for each other shall become fewer
-    _MEMORY = 0.9
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._limit = float(min(self._FIRST, most))
-        self._inside = 0
-        self._changed = threading.Condition()
-        self._wall = self._computing = 0.0
-
-    def run(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
-        """Run *function* on *item* when it is time."""
-        with self._changed:
-            while self._inside >= int(self._limit):
-                self._changed.wait()
-            self._inside += 1
-        wall, computing = time.perf_counter(), time.thread_time()
-        try:
-            return function(item)
-        finally:
-            wall, computing = time.perf_counter() - wall, time.thread_time() - computing
-            with self._changed:
-                self._inside -= 1
-                self._wall = self._MEMORY * self._wall + wall
-                self._computing = self._MEMORY * self._computing + computing
-                fitting = 1 + self._SHARE * self._wall / max(self._computing, 1e-6)
-                self._limit = min(self._most, max(self._FIRST, fitting, self._limit - 1))
-                self._changed.notify(max(1, int(self._limit) - self._inside))
 
 
 class Amount(NamedTuple):
@@ -84,7 +33,7 @@ class Amount(NamedTuple):
     bytes: int
 
 
-class Outcome(NamedTuple):
+class FetchSummary(NamedTuple):
     """What a prefetch did; bytes are those of the files' content."""
 
     files: int
@@ -93,31 +42,7 @@ class Outcome(NamedTuple):
     failures: tuple[tuple[bytes, OSError], ...]
 
 
-def in_parallel(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int = THREADS
-) -> Iterator[tuple[_Item, Future[_Result]]]:
-    """Run *function* on all *items*; each item comes back in its turn, with a future that is done.
-
-    *items* are taken only as needed. Whoever stops early, or is interrupted, waits for nothing:
-    what has not begun never will.
-    """
-    pool = ThreadPoolExecutor(threads, "parallel")
-    source = iter(items)
-    under_way: deque[tuple[_Item, Future[_Result]]] = deque()
-    try:
-        while True:
-            for item in itertools.islice(source, threads * _AHEAD - len(under_way)):
-                under_way.append((item, pool.submit(function, item)))
-            if not under_way:
-                return
-            item, future = under_way.popleft()
-            future.exception()  # wait, but raise nothing here
-            yield item, future
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def walk(repository: RemoteRepository, top: bytes, failed: Failed) -> Iterator[Listed]:
+def readable_entries(repository: RemoteRepository, top: bytes, failed: Failed) -> Iterator[Listed]:
     """As `Repository.walk`, but a directory that can't be read is told to *failed*, and the walk
     goes on; a symlink at the top is followed."""
     from pyparrot.tree.base import Listed
@@ -152,7 +77,7 @@ def prefetch(
     tops: Iterable[bytes],
     progress: Progress,
     got: Got = lambda _: None,
-) -> Outcome:
+) -> FetchSummary:
     """Fetch all files at and below *tops*; *progress* counts files, *got* is told of each."""
     tops = list(tops)
     failures: list[tuple[bytes, OSError]] = []
@@ -177,7 +102,7 @@ def prefetch(
             fetched += 0 if was_there else listed.node.size
             there += listed.node.size if was_there else 0
         progress.advance()
-    return Outcome(files, fetched, there, tuple(failures))
+    return FetchSummary(files, fetched, there, tuple(failures))
 
 
 def _contents(
@@ -186,7 +111,7 @@ def _contents(
     """The regular files at and below *tops*, each content once."""
     seen: set[object] = set()
     for top in tops:
-        for listed in walk(repository, top, failed):
+        for listed in readable_entries(repository, top, failed):
             content = _content(listed.node)
             if stat.S_ISREG(listed.node.mode) and content not in seen:
                 seen.add(content)

@@ -1,4 +1,4 @@
-"""Checks what is in the cache: is every object still what its name says?
+"""Checks objects of repositories in the cache: is each still what its name says?
 
 An object's name is the hash of the bytes that the server has, but the cache holds what these unpack
 to. So what does not have the hash itself is packed again: zlib at its default level gives the same
@@ -7,9 +7,8 @@ space and no network.
 
 Two kinds are pyparrot's own, and only a catalog can vouch for them: an index file is right if the
 catalog makes the same one again; a file put together from chunks if some catalog lists chunks that
-give its name, and each piece has its chunk's hash. Where that catalog is not in the cache, nobody
-knows: such objects are dropped, for a byte that nothing vouches for must not be in the cache, and
-to fetch it again is cheaper than to be wrong.
+give its name, and each piece has its chunk's hash. Where that catalog is not in the cache, nothing
+vouches for them.
 """
 
 from __future__ import annotations
@@ -17,170 +16,64 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import os
-import re
 from collections.abc import Iterator
-from typing import Callable, NamedTuple, Union
+from typing import NamedTuple
 
+from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
-from pyparrot.progress import Progress
+from pyparrot.cache.verify import Check, Checker, register
 from pyparrot.sources.cvmfs.catalog import CHUNKED, Catalog, Chunk, PathHash
 from pyparrot.sources.cvmfs.compression import Compression, Packer
 from pyparrot.sources.cvmfs.database import BROKEN
-from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
-from pyparrot.sources.cvmfs.objects import _chunked_name
-from pyparrot.sources.cvmfs.prefetch import in_parallel
-from pyparrot.sources.cvmfs.remote import _INDEX_FORMAT
-from pyparrot.tree.index import Node, build
+from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
+from pyparrot.sources.cvmfs.object_names import (
+    CATALOG,
+    CHUNKED_FILE,
+    FILE,
+    INDEX,
+    INDEX_FORMAT,
+    NAMED_BY_CONTENT,
+    chunked_name,
+)
+from pyparrot.tree.index import build
 
 _PIECE = 1 << 20
-_WHOLE = "W"
-_NAME = re.compile(r"([0-9a-f]{40}(?:-rmd160|-shake128)?)([A-Z]?)(?:\.([0-9a-f]{16})\.([0-9]+))?")
-
-
-class Report(NamedTuple):
-    """How much was looked at, what was corrupt, and what nothing vouches for; both are gone."""
-
-    objects: int
-    bytes: int
-    corrupt: tuple[str, ...]
-    doubtful: tuple[str, ...]
-
-
-class _Name(NamedTuple):
-    """The name of an object in the cache, taken apart; *root* is that of an index file."""
-
-    hash: ContentHash
-    kind: str
-    root: int | None
-    format: int
-
-
-def recheck(store: ObjectStore, progress: Progress) -> Report:
-    """Check all objects in *store*, and remove those that are not right."""
-    store.reconcile()
-    sizes = {name: status.st_size for name, status in store.files()}
-    progress.expect(len(sizes))
-    verdicts = _Verdicts(store, progress)
-    names = {name: _parse(name) for name in sizes}
-    named_by_hash = [n for n, parsed in names.items() if parsed and _has_own_hash(parsed)]
-    # Catalogs are among them, and have to be known to be right before they vouch for others.
-    verdicts.judge(named_by_hash, lambda name: _is_right(store.path(name), names[name]))
-    whole = [n for n, parsed in names.items() if parsed and parsed.kind == _WHOLE]
-    files = dict(_chunked_files(store, verdicts.catalogs(names))) if whole else {}
-    verdicts.judge(whole, lambda name: _is_put_together(store.path(name), files.get(name)))
-    indexes = [n for n, parsed in names.items() if parsed and parsed.root is not None]
-    verdicts.judge(indexes, lambda name: _is_index(store, name, names[name]), threads=1)
-    verdicts.judge([n for n, parsed in names.items() if parsed is None], lambda _: None)
-    return Report(
-        len(sizes), sum(sizes.values()), tuple(verdicts.corrupt), tuple(verdicts.doubtful)
-    )
-
-
-_Verdict = Callable[[str], Union[bool, None]]
-"""Right, wrong, or None: nothing vouches for it."""
-
-
-class _Verdicts:
-    def __init__(self, store: ObjectStore, progress: Progress) -> None:
-        self.corrupt: list[str] = []
-        self.doubtful: list[str] = []
-        self._store = store
-        self._progress = progress
-
-    def judge(self, names: list[str], verdict: _Verdict, threads: int | None = None) -> None:
-        """Ask *verdict* about each name: right, wrong, or None if nobody knows."""
-        count = threads or len(os.sched_getaffinity(0))
-        for name, future in in_parallel(verdict, sorted(names), count):
-            with contextlib.suppress(FileNotFoundError):  # evicted meanwhile: nothing is wrong
-                found = future.result()
-                if not found:
-                    (self.doubtful if found is None else self.corrupt).append(name)
-                    self._store.discard(name)
-            self._progress.advance()
-
-    def catalogs(self, names: dict[str, _Name | None]) -> list[str]:
-        """The catalogs that were found right."""
-        gone = {*self.corrupt, *self.doubtful}
-        return [
-            name
-            for name, parsed in names.items()
-            if parsed and _is_catalog(parsed) and name not in gone
-        ]
-
-
-def _parse(name: str) -> _Name | None:
-    match = _NAME.fullmatch(name)
-    if match is None or not _known_kind(match[2], match[3] is not None):
-        return None
-    root = int(match[3], 16) if match[3] else None
-    return _Name(ContentHash.parse(match[1]), match[2], root, int(match[4] or 0))
-
-
-def _known_kind(letter: str, is_index: bool) -> bool:
-    if is_index:
-        return letter == Kind.CATALOG.value
-    return letter == _WHOLE or letter in (kind.value for kind in Kind if kind is not Kind.CHUNK)
-
-
-def _has_own_hash(name: _Name) -> bool:
-    return name.root is None and name.kind != _WHOLE
-
-
-def _is_catalog(name: _Name) -> bool:
-    return _has_own_hash(name) and name.kind == Kind.CATALOG.value
-
-
-# Verdicts
-
-
-def _is_right(path: str, name: _Name | None) -> bool:
-    assert name is not None
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        # Only bodies may be stored as they are.
-        if name.kind == Kind.BODY.value and _has_hash(file.fileno(), 0, size, name.hash, _PLAIN):
-            return True
-        return _has_hash(file.fileno(), 0, size, name.hash, _PACKED)
-
-
-def _is_put_together(path: str, chunked: Node | None) -> bool | None:
-    if chunked is None:
-        return None
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size != chunked.size:
-            return False
-        return all(
-            _has_hash(
-                file.fileno(),
-                chunk.offset,
-                chunk.size,
-                ContentHash(chunk.digest, chunked.algorithm),
-                chunked.compression,
-            )
-            for chunk in chunked.chunks
-        )
-
-
-def _is_index(store: ObjectStore, name: str, parsed: _Name | None) -> bool | None:
-    """Whether an index file is what its catalog gives."""
-    assert parsed is not None
-    assert parsed.root is not None
-    source = store.path(f"{parsed.hash}{parsed.kind}")
-    if parsed.format != _INDEX_FORMAT or not os.path.exists(source):
-        return None
-    again = store.temporary_file()
-    try:
-        with contextlib.closing(Catalog.open(source)) as catalog:
-            build(catalog, parsed.hash, catalog.mountpoint, parsed.root, again)
-        return filecmp.cmp(store.path(name), again, shallow=False)
-    except BROKEN:
-        return None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(again)
-
-
 _PLAIN, _PACKED = Compression.NONE, Compression.ZLIB
+
+
+class _ChunkedFile(NamedTuple):
+    """What a catalog says of a chunked file."""
+
+    size: int
+    chunks: tuple[Chunk, ...]
+    algorithm: Algorithm
+    compression: Compression
+
+
+def _hash_of(name: ObjectName) -> ContentHash | None:
+    """The hash in a name; None if its algorithm is unknown."""
+    parts = name.parts
+    with contextlib.suppress(ValueError):
+        return ContentHash.parse(parts.hash if parts else "")
+    return None
+
+
+# What is named by its content
+
+
+def _check_content(store: ObjectStore) -> Check:
+    def check(name: ObjectName) -> bool | None:
+        content_hash = _hash_of(name)
+        if content_hash is None:
+            return None
+        with open(store.path(name), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # Only bodies may be stored as they are.
+            if name.kind == FILE and _has_hash(file.fileno(), 0, size, content_hash, _PLAIN):
+                return True
+            return _has_hash(file.fileno(), 0, size, content_hash, _PACKED)
+
+    return check
 
 
 def _has_hash(
@@ -199,12 +92,38 @@ def _has_hash(
     return name.algorithm.finish(hasher) == name
 
 
-# What catalogs vouch for
+# Chunked files
 
 
-def _chunked_files(store: ObjectStore, catalogs: list[str]) -> Iterator[tuple[str, Node]]:
-    """The chunked files that *catalogs* list, by the name of the whole file in the cache."""
-    for name in catalogs:
+def _check_chunked(store: ObjectStore) -> Check:
+    files = dict(_chunked_files(store))
+
+    def check(name: ObjectName) -> bool | None:
+        chunked = files.get(name)
+        return None if chunked is None else _is_put_together(store.path(name), chunked)
+
+    return check
+
+
+def _is_put_together(path: str, chunked: _ChunkedFile) -> bool:
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size != chunked.size:
+            return False
+        return all(
+            _has_hash(
+                file.fileno(),
+                chunk.offset,
+                chunk.size,
+                ContentHash(chunk.digest, chunked.algorithm),
+                chunked.compression,
+            )
+            for chunk in chunked.chunks
+        )
+
+
+def _chunked_files(store: ObjectStore) -> Iterator[tuple[ObjectName, _ChunkedFile]]:
+    """The chunked files that the catalogs in the cache list."""
+    for name in [name for name, _ in store.files() if name.kind == CATALOG]:
         try:
             with contextlib.closing(Catalog.open(store.path(name))) as catalog:
                 yield from _chunked_files_of(catalog)
@@ -212,7 +131,7 @@ def _chunked_files(store: ObjectStore, catalogs: list[str]) -> Iterator[tuple[st
             continue  # evicted meanwhile, or of a kind that was never read: it vouches for nothing
 
 
-def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[str, Node]]:
+def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[ObjectName, _ChunkedFile]]:
     chunks: dict[PathHash, list[Chunk]] = {}
     for key, chunk in catalog.all_chunks():
         chunks.setdefault(key, []).append(chunk)
@@ -221,10 +140,38 @@ def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[str, Node]]:
     for row in catalog.rows():
         flags, size = row[5], row[7]
         if flags & CHUNKED and row[:2] in chunks:
-            node = _node(flags, size, tuple(chunks[row[:2]]))
-            yield _chunked_name(node), node
+            algorithm, compression = Algorithm(flags >> 8 & 7), Compression(flags >> 11 & 7)
+            file = _ChunkedFile(size, tuple(chunks[row[:2]]), algorithm, compression)
+            yield chunked_name(file.chunks, algorithm, compression), file
 
 
-def _node(flags: int, size: int, chunks: tuple[Chunk, ...]) -> Node:
-    algorithm, compression = Algorithm(flags >> 8 & 7), Compression(flags >> 11 & 7)
-    return Node(b"", 0, 0, size, 0, 0, 0, 0, 0, algorithm, compression, b"", b"", chunks, b"")
+# Index files
+
+
+def _check_index(store: ObjectStore) -> Check:
+    def check(name: ObjectName) -> bool | None:
+        """Whether an index file is what its catalog gives."""
+        parts, catalog_hash = name.parts, _hash_of(name)
+        if parts is None or catalog_hash is None:
+            return None
+        root_hash, index_format = parts.fields
+        source = store.path(CATALOG.name(catalog_hash))
+        if int(index_format) != INDEX_FORMAT or not os.path.exists(source):
+            return None
+        again = store.temporary_file()
+        try:
+            with contextlib.closing(Catalog.open(source)) as catalog:
+                build(catalog, catalog_hash, catalog.mountpoint, int(root_hash, 16), again)
+            return filecmp.cmp(store.path(name), again, shallow=False)
+        except BROKEN:
+            return None
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(again)
+
+    return check
+
+
+register(Checker(NAMED_BY_CONTENT, _check_content))
+register(Checker((CHUNKED_FILE,), _check_chunked, rest_on_others=True))
+register(Checker((INDEX,), _check_index, rest_on_others=True, alone=True))

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
+from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.sources.cvmfs import history, trust_cache
@@ -22,6 +23,7 @@ from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.history import Tag
 from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.object_names import index_name
 from pyparrot.sources.cvmfs.objects import Objects
 from pyparrot.transport import (
     Corrupt,
@@ -47,7 +49,6 @@ _Check = Callable[[bytes], None]
 _LETTER_LIMIT = 1 << 20
 _LONGEST = 24 * 3600
 """The most that a parameter in seconds may be."""
-_INDEX_FORMAT = 1
 _EXTERNAL = 8
 _MOUNT_DIRECTORY = b"/cvmfs/"
 
@@ -133,41 +134,38 @@ class RemoteRepository(Repository):
         self.objects.cached(node)
 
     def _index(self, name: ContentHash, root_hash: int, path: bytes) -> Index:
-        key = f"{name}C.{root_hash:016x}.{_INDEX_FORMAT}"
+        key = index_name(name, root_hash)
 
         def make() -> Index:
             with self.store.alone(key):
                 # Others may have made it meanwhile.
-                return self._find_index(key, path) or self.store.with_space(
-                    lambda: self._build(key, name, root_hash, path)
-                )
+                return self._find_index(key, path) or self._build(key, name, root_hash, path)
 
         return self._find_index(key, path) or self._flights.run(key, make)
 
-    def _find_index(self, key: str, path: bytes) -> Index | None:
+    def _find_index(self, key: ObjectName, path: bytes) -> Index | None:
         found = self.store.find(key)
         if found is not None:
             with contextlib.suppress(BadCatalogError, OSError):
                 return Index(found, path)
         return None
 
-    def _build(self, key: str, name: ContentHash, root_hash: int, path: bytes) -> Index:
-        file = self.objects.metadata(name, Kind.CATALOG)
-        output = self.store.temporary_file()
-        try:
+    def _build(self, key: ObjectName, name: ContentHash, root_hash: int, path: bytes) -> Index:
+        def make(output: str) -> ObjectName:
+            file = self.objects.metadata(name, Kind.CATALOG)
             with contextlib.closing(Catalog.open(file)) as catalog:
                 # It speaks of its own revision's paths, which are others below a bind mountpoint.
                 root = catalog.mountpoint
                 if not path.endswith(root):
                     raise BadCatalogError(f"catalog {name}: it is the one of {printable(root)}")
                 build(catalog, name, root, root_hash, output)
-            return Index(self.store.add(key, output), path)
+            return key
+
+        try:
+            return Index(self.store.make(make), path)
         except BROKEN as error:
             where = os.fsdecode(path) or "/"
             raise OSError(errno.EIO, f"{self.name}: bad catalog at {where}: {error}") from None
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(output)
 
     # Which revision
 

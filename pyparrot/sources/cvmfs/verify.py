@@ -12,13 +12,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.errors import PyparrotError, printable
+from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, EXTERNAL, NESTED_ROOT, Catalog, Entry
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
-from pyparrot.sources.cvmfs.objects import METADATA_LIMIT, ObjectSink
-from pyparrot.sources.cvmfs.prefetch import in_parallel
+from pyparrot.sources.cvmfs.object_names import stored_name
+from pyparrot.sources.cvmfs.object_sink import Nowhere, ObjectSink
+from pyparrot.sources.cvmfs.objects import METADATA_LIMIT
 
 if TYPE_CHECKING:
     from pyparrot.sources.cvmfs.remote import RemoteRepository
@@ -136,7 +138,7 @@ class _Verifier:
             except BROKEN as error:
                 self._fault(place.shown, f"bad catalog {place.name}: {error}")
             finally:
-                self._repository.store.discard(f"{place.name}{Kind.CATALOG.value}")
+                self._repository.store.discard(stored_name(place.name, Kind.CATALOG))
 
     def _check_catalog(self, catalog: Catalog, place: _Place) -> Iterator[_Object]:
         if catalog.mountpoint != place.root:
@@ -201,29 +203,13 @@ class _Verifier:
 
     def _fetch(self, stored: _Object) -> None:
         repository = self._repository
-        sink = ObjectSink(_Nowhere(), stored.name, stored.compression, stored.size, True)
+        sink = ObjectSink(Nowhere(), stored.name, stored.compression, stored.size, True)
         limit = min(METADATA_LIMIT << 10, stored.size + stored.size // 1000 + _PACKED_EXTRA)
         if not stored.external:
             repository.transport.fetch(stored.name.path(stored.kind), sink, limit=limit)
         else:
             assert repository.external is not None
             repository.external.fetch(stored.path, sink, limit=limit, part=stored.part)
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, data: bytes, /) -> int:
-        return len(data)
-
-    def seek(self, position: int, /) -> int:
-        return position
-
-    def truncate(self) -> int:
-        return 0
-
-    def flush(self) -> None:
-        """Nothing is kept."""
 
 
 def _below(catalog: Catalog, place: _Place) -> list[_Place]:

@@ -1,4 +1,4 @@
-"""x86-64: see `pyparrot.libc.arch.Arch`."""
+"""x86-64: see `pyparrot.libc.arch.base.Arch`."""
 
 from pyparrot.libc.arch.x86_64.sites import COMPARISONS, find_sites
 from pyparrot.libc.arch.x86_64.stubs import STUB_SIZE, jump, stub

@@ -19,7 +19,7 @@ import capstone
 from capstone import x86
 
 from pyparrot.core import lib
-from pyparrot.libc.arch import ANY_NUMBER, Site
+from pyparrot.libc.arch.base import ANY_NUMBER, Site
 from pyparrot.libc.elf import EXECUTE
 from pyparrot.libc.image import Function, Image
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pyparrot.libc.arch import Site
+from pyparrot.libc.arch.base import Site
 
 STUB_SIZE = 64
 """Bytes from one stub to the next; each begins at a multiple of it."""

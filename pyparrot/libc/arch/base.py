@@ -1,0 +1,58 @@
+"""What each CPU offers, and the terms that it speaks in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pyparrot.libc.image import Image
+
+ANY_NUMBER = -1
+"""The number of the site in the function `syscall`."""
+
+
+class Site(NamedTuple):
+    """A system call in a library that may be replaced by a jump.
+
+    *address* is that of its first byte, *length* how many bytes may be replaced, *entry* the index
+    of the shim's entry for it (`Arch.ENTRIES`), *number* that of the system call.
+    """
+
+    address: int
+    length: int
+    entry: int
+    number: int
+
+
+class Arch(Protocol):
+    """A CPU; the packages below this one are such objects."""
+
+    PAGE_SIZE: int
+    """Bytes: what is loaded begins at multiples of it."""
+
+    STUB_SIZE: int
+    """Bytes from one stub to the next; each begins at a multiple of it."""
+
+    ENTRIES: tuple[bytes, ...]
+    """The symbols of the shim's entries, to which stubs jump."""
+
+    FRAME_RULES: bytes
+    """The content of a common information entry (DWARF): at first the caller's stack pointer is
+    that of the stub, addresses are signed 32 bits relative to where they stand, and augmentation
+    data have a length."""
+
+    def find_sites(self, library: Image) -> list[Site]:
+        """The sites of *library* that may be replaced, in ascending order.
+
+        The calls are those that the filter traps and those that the shim has to know of.
+        `ValueError` if the library is broken.
+        """
+
+    def jump(self, site: Site, stub: int) -> bytes:
+        """What takes the place of *site*: a jump to the address *stub*."""
+
+    def stub(self, site: Site, address: int, entry: int) -> bytes:
+        """The code at *address* that *site* jumps to: on to the shim's *entry* (an address)."""
+
+    def return_rule(self, distance: int) -> bytes:
+        """Call frame instructions (DWARF): a stub returns *distance* bytes behind its beginning."""
