@@ -23,7 +23,9 @@ from pyparrot.libc.elf import HEADER, SEGMENT
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
 
-_COPY = register(Kind("C libraries", "S", (HEXADECIMAL, HEXADECIMAL, CHECKSUM), hash=HEXADECIMAL))
+_COPY = register(
+    Kind("copies of C libraries", "S", (HEXADECIMAL, HEXADECIMAL, CHECKSUM), hash=HEXADECIMAL)
+)
 """Its hash is the build id, its fields the library's size, and which shim is in the copy."""
 
 _HEAD = 65536

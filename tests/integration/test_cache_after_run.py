@@ -45,7 +45,7 @@ def test_a_healthy_cache(shim: str) -> None:
         assert (ran.status, ran.out, ran.err) == (0, "remote\nlocal\n", "")
         kinds = json.loads(cache("info", "--json", made=made))["kinds"]
         assert kinds["copies of local files"] == kinds["files"] == kinds["indexes"] == 1
-        assert ("C libraries" in kinds) == (shim != "off")
+        assert ("copies of C libraries" in kinds) == (shim != "off")
         assert "other" not in kinds
         before = objects(made)
         assert cache("verify", made=made).endswith(": 0 corrupt\n")

@@ -31,8 +31,8 @@ KINDS = {
     f"{HASH}C.0123456789abcdef.1": "indexes",
     f"{HASH}-shake128C.0123456789abcdef.12": "indexes",
     f"{HASH}L.01234567": "copies of local files",
-    f"{HASH}S.1d2c38.89abcdef1234.01234567": "C libraries",
-    "0123456789abcdefS.1d2c38.89abcdef1234.01234567": "C libraries",
+    f"{HASH}S.1d2c38.89abcdef1234.01234567": "copies of C libraries",
+    "0123456789abcdefS.1d2c38.89abcdef1234.01234567": "copies of C libraries",
 }
 
 

@@ -81,7 +81,7 @@ def test_each_is_counted_as_what_it_is(store: ObjectStore, tmp_path: Path) -> No
     for copy in COPIES:
         copy(store, tmp_path)
     store.flush()
-    kinds = {"C libraries": 1, "copies of local files": 1}
+    kinds = {"copies of C libraries": 1, "copies of local files": 1}
     assert cache("info", "--json", store=store)["kinds"] == kinds
     listed = cache("list", "--json", store=store)
     assert sorted(each["kind"] for each in listed) == sorted(kinds)
