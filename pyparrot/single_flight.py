@@ -1,4 +1,4 @@
-"""One execution for all who want the same at the same time."""
+"""One execution for all threads that want the same at the same time."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class _Flight(Generic[V]):
 class SingleFlight(Generic[K, V]):
     """Runs one function a key at a time; callers that come meanwhile join. Thread-safe.
 
-    Nothing is kept: who comes after the end starts anew. Those who join wait up to *patience*
-    seconds.
+    Results are not kept: a caller that comes after the end runs the function again. A caller that
+    joins waits up to *patience* seconds.
     """
 
     def __init__(self, patience: float = 3600.0) -> None:
@@ -35,10 +35,10 @@ class SingleFlight(Generic[K, V]):
         self._flights: dict[K, _Flight[V]] = {}
 
     def run(self, key: K, function: Callable[[], V]) -> V:
-        """The result of *function*, or the exception that it raised, from whoever ran it.
+        """The result of *function*, or the exception that it raised, whichever thread ran it.
 
-        If the one who runs it is interrupted (an exception that is no `Exception`), one of those
-        who wait takes over. `PyparrotError` if the wait takes too long.
+        If that thread is interrupted (an exception that is no `Exception`), one of those that wait
+        takes over. `PyparrotError` if the wait takes too long.
         """
         while True:
             with self._lock:

@@ -1,9 +1,9 @@
 """What a complete file in the cache looks like, and whether it still does.
 
-Objects, and views with content of their own, are marked when they are complete: nobody may write to
-them, and their time of modification is one that no other file has. A file that was written to since
-has lost the mark. (What changes on the disk itself, only `cache verify` finds.) The C side checks
-the same mark of views: `MARK` is handed to it.
+Objects, and views with content of their own, are marked when they are complete: they can't be
+opened for writing, and their time of modification is one that no other file has. A file that was
+written to since has lost the mark. (What changes on the disk itself, only `cache verify` finds.)
+The C side checks the same mark of views: `MARK` is handed to it.
 """
 
 from __future__ import annotations

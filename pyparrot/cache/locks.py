@@ -1,9 +1,10 @@
 """Locks between processes that end with their owner, however it ends.
 
-All are in one file, a byte of it for each purpose: open file description locks, as in fcntl(2),
-which belong to a `Locks`, not to a process or thread. They keep processes from doing the same work,
-and tell what dead ones have left. What is right does not depend on them: where the file system has
-no locks, or somebody holds one for too long, all goes on without.
+All locks are in one file, a byte of it for each purpose: open file description locks, as in
+fcntl(2), which belong to a `Locks`, not to a process or thread. They keep processes from doing the
+same work twice, and tell which unfinished files belong to dead processes. Correctness does not
+depend on them: where the file system has no locks, or one is held for too long, work goes on
+without them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LONGEST_PAUSE = 0.05
 
 @functools.cache
 def _machine() -> str:
-    """A word for this machine since it was started."""
+    """What this machine is called since it was started: another name after each start."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read(8)
@@ -46,7 +47,7 @@ class Locks:
 
     @property
     def token(self) -> str:
-        """A word that `is_alive` for as long as this `Locks` or a fork of its process is there."""
+        """A text that `is_alive` for as long as this `Locks` or a fork of its process is there."""
         with self._guard:
             if not self._token:
                 number = int.from_bytes(os.urandom(8), "little") % _BYTES
@@ -71,7 +72,7 @@ class Locks:
 
     @contextlib.contextmanager
     def hold(self, name: str, seconds: float) -> Iterator[None]:
-        """Keep others from what *name* stands for; waits up to *seconds* until nobody else does."""
+        """Hold the lock of that *name*; waits for it up to *seconds*, then goes on without it."""
         import hashlib
 
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") % _BYTES

@@ -3,7 +3,7 @@
 A name is ``HASH[-ALGORITHM][LETTER][.FIELD...]``: a hash in hexadecimal (with the identifier of its
 algorithm, as in CernVM-FS), a letter for the kind of object, and what else tells two objects apart.
 The letter and the number of fields say which kind it is. Kinds are registered by the modules that
-make such objects; a name of a kind that nobody has registered is still a name: such objects can be
+make such objects; a name of a kind that is not registered is still a name: such objects can be
 listed, counted and removed.
 """
 

@@ -45,7 +45,7 @@ _FLUSH_PART = 16
 """The ledger is told at the latest when this part of the quota was added."""
 
 _LONGEST_WORK = 60.0
-"""Seconds after which nobody waits any longer for another process to get an object."""
+"""The most seconds to wait for another process that is getting the same object."""
 
 _LONGEST_SQUEEZE = 20.0
 """Seconds for which room is looked for on a full disk."""
@@ -151,7 +151,7 @@ class ObjectStore:
 
         *fill* writes it to a new file, complete and verified, and gives its name; it is called
         again if room had to be made on a full disk. The file is gone if it fails. It is closed
-        before it gets its name: a program can't be run while anybody has it open for writing.
+        before it gets its name: a program that is open for writing anywhere can't be run.
         """
 
         def add() -> str:

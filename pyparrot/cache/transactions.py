@@ -1,4 +1,4 @@
-"""Files that are being written: where they are, whose they are, what dead processes have left."""
+"""Files that are being written: where they are, which process owns them, what dead ones left."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import BinaryIO
 from pyparrot.cache.locks import Locks
 
 STALE_SECONDS = 24 * 3600
-"""How long a file may stay of whose owner nothing is known."""
+"""How long a file may stay if nothing is known of its owner."""
 
 
 class Transactions:
-    """The unfinished files in *directory*. Their names begin with the token of who writes them."""
+    """The unfinished files in *directory*. Their names begin with their owner's token."""
 
     def __init__(self, directory: str, locks: Locks) -> None:
         self._directory = directory
@@ -33,7 +33,7 @@ class Transactions:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[BinaryIO]:
-        """A new file; if it is still under its name at the end, it goes."""
+        """A new file; if it still has its name at the end, it is removed."""
         path = self.new_name()
         try:
             with self._open_new(path) as file:
@@ -45,12 +45,12 @@ class Transactions:
     def _open_new(self, path: str) -> BinaryIO:
         try:
             return open(path, "xb+")
-        except FileNotFoundError:  # somebody has removed the whole cache
+        except FileNotFoundError:  # the whole cache was removed
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             return open(path, "xb+")
 
     def others(self) -> bool:
-        """Whether anybody but this thread is writing."""
+        """Whether any other thread or process is writing."""
         owner = self._owner()
         return any(not name.startswith(owner) for name in self._names())
 

@@ -79,7 +79,8 @@ class Usage:
     def flush(self) -> int | None:
         """Tell the ledger what was used and added.
 
-        Gives the bytes of all objects if something was added; None if not, or if nobody knows.
+        Gives the bytes of all objects if something was added; None if not, or if the ledger can't
+        tell.
         """
         with self._lock:
             added, self._added, self._added_bytes = self._added, {}, 0

@@ -56,7 +56,7 @@ def _open(arguments: argparse.Namespace) -> ObjectStore:
 
 
 def _know_all_kinds() -> None:
-    """Import all modules that put objects into a cache: they say what these are."""
+    """Import all modules that put objects into a cache: they register what kinds there are."""
     import pyparrot.libc.copies
     import pyparrot.sources.cvmfs.recheck
     import pyparrot.sources.directory  # noqa: F401
@@ -158,7 +158,8 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
     parser.epilog = """\
 Every object is hashed again; what does not have the content that its name says is removed, and
 fetched again when it is next needed. What only a catalog can tell (index files, files that were put
-together from chunks) goes, too, if its catalog is not in the cache.
+together from chunks) goes, too, if its catalog is not in the cache. Copies of local files and of C
+libraries have a checksum in their names.
 
 Exit status: 0 if nothing was corrupt, 1 if something was (a line for each on standard output).
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
     from pyparrot.core import Array, PpSubstitution
 
-_COPY = register(Kind("C libraries", "S", (HEXADECIMAL, HEXADECIMAL, CHECKSUM), hash=HEXADECIMAL))
+_COPY = register(
+    Kind("copies of C libraries", "S", (HEXADECIMAL, HEXADECIMAL, CHECKSUM), hash=HEXADECIMAL)
+)
 """Its hash is the build id, its fields the library's size, and which shim is in the copy."""
 
 _HEAD = 65536  # bytes of a library in which its build id is looked for

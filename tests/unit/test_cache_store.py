@@ -66,6 +66,44 @@ def test_names_by_prefix(store: ObjectStore) -> None:
     assert store.names("cc") == []
 
 
+def test_the_first_by_prefix_that_is_intact(store: ObjectStore) -> None:
+    put(store, "aabbT.1.x")
+    second = put(store, "aabbT.1.y")
+    put(store, "aabbT.11.a")
+    Path(store.path(ObjectName("aabbT.1.x"))).touch()
+    assert store.find_first("aabbT.1.") == second
+    assert store.names("aabbT.1.") == ["aabbT.1.y"]
+    assert store.find_first("aabbT.2.") is None
+    assert store.find_first("ccT.2.") is None
+
+
+def test_a_file_is_made_or_not(store: ObjectStore) -> None:
+    def make(path: str) -> ObjectName:
+        Path(path).write_bytes(b"made")
+        return ObjectName("aa01")
+
+    def make_none(path: str) -> None:
+        Path(path).write_bytes(b"half")
+
+    assert store.make(make) == store.find(ObjectName("aa01"))
+    assert store.make(make_none) is None
+    assert os.listdir(store.file("txn")) == []
+
+
+def test_an_object_is_written_again_when_there_is_room(store: ObjectStore) -> None:
+    put(store, "bb01", bytes(100))
+    full = [OSError(errno.ENOSPC, "full")]
+
+    def fill(file: BinaryIO) -> ObjectName:
+        file.write(b"content")
+        if full:
+            raise full.pop()
+        return ObjectName("aa01")
+
+    assert Path(store.write(fill)).read_bytes() == b"content"
+    assert names(store) == ["aa01"]
+
+
 def test_least_recently_used_goes_first(tmp_path: Path) -> None:
     with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
         for name in ("aa01", "aa02", "aa03"):

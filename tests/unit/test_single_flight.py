@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pyparrot.errors import PyparrotError
-from pyparrot.transport import SingleFlight
+from pyparrot.single_flight import SingleFlight
 
 LIMIT = 20.0
 

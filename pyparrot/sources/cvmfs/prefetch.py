@@ -1,4 +1,4 @@
-"""Fetches many files at once, before somebody needs them.
+"""Fetches many files at once, before they are needed.
 
 Files are independent of each other, so a few threads fetch side by side; what fails is collected,
 and the others go on.

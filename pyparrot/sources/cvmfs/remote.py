@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError, printable
+from pyparrot.single_flight import SingleFlight
 from pyparrot.sources.cvmfs import history, trust_cache
 from pyparrot.sources.cvmfs import manifest as manifests
 from pyparrot.sources.cvmfs import whitelist as whitelists
@@ -29,7 +30,6 @@ from pyparrot.transport import (
     Corrupt,
     Policy,
     ProxyGroups,
-    SingleFlight,
     Transport,
     TransportError,
     parse_servers,
