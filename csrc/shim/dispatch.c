@@ -174,9 +174,9 @@ static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry
     if (!took_slow_path && (((value == -ENOENT || value == -ENOTDIR) && may_cross_symlink(entry)) ||
                             is_of_view(entry, value))) {
         const struct pp_result result = pp_slow_path(entry, PP_NOTHING_TO_LEARN);
-        if (result.verdict == PP_LEFT)
+        if (result.verdict == PP_DEFERRED)
             return leave(entry, result.value == 1);
-        if (result.verdict == PP_DONE)
+        if (result.verdict == PP_ANSWERED)
             return result.value;
     }
     COUNT(ran);
@@ -199,7 +199,7 @@ static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
 {
     int took_slow_path = 0;
 
-    for (int tries = 0; result.verdict == PP_UNKNOWN && tries < TRIES; tries++) {
+    for (int tries = 0; result.verdict == PP_UNDECIDED && tries < TRIES; tries++) {
         result = pp_slow_path(entry, result.learn);
         took_slow_path = result.learn == PP_NOTHING_TO_LEARN;
         if (took_slow_path)
@@ -207,7 +207,7 @@ static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
         result = look(entry);
     }
     switch (result.verdict) {
-    case PP_DONE:
+    case PP_ANSWERED:
         COUNT(answered);
         return result.value;
     case PP_NATIVE:
@@ -223,7 +223,7 @@ static __attribute__((noinline)) int64_t run_changing(const struct pp_entry *ent
 {
     if (!crosses_magic_link(entry))
         return run_native(entry, 0);
-    return go_on(entry, (struct pp_result){0, PP_UNKNOWN, PP_NOTHING_TO_LEARN});
+    return go_on(entry, (struct pp_result){0, PP_UNDECIDED, PP_NOTHING_TO_LEARN});
 }
 
 static inline __attribute__((always_inline)) int64_t decide(const struct pp_entry *entry)
@@ -232,7 +232,7 @@ static inline __attribute__((always_inline)) int64_t decide(const struct pp_entr
 
     if (result.verdict == PP_NATIVE)
         return may_change(entry) ? run_changing(entry) : run_native(entry, 0);
-    if (result.verdict != PP_DONE)
+    if (result.verdict != PP_ANSWERED)
         return go_on(entry, result);
     COUNT(answered);
     return result.value;

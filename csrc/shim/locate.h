@@ -90,8 +90,8 @@ static inline enum pp_verdict pp_otherwise(enum pp_way way, struct pp_fast_resul
 {
     fast->value = -ENOENT;
     if (way == PP_WAY_ABSENT)
-        return PP_DONE;
-    return way == PP_WAY_REAL ? PP_NATIVE : PP_UNKNOWN;
+        return PP_ANSWERED;
+    return way == PP_WAY_REAL ? PP_NATIVE : PP_UNDECIDED;
 }
 
 /* A symlink at the end that is to be followed takes a walk. */

@@ -46,11 +46,11 @@
 
 /* What the first look at a call says. */
 enum pp_verdict {
-    PP_DONE,    /* it returns `value` */
-    PP_NATIVE,  /* it is not about anything virtual */
-    PP_UNKNOWN, /* it takes the whole decision core to say */
-    PP_LEFT,    /* the supervisor has to do it */
-    PP_EXECUTE, /* the program in the desk's call.file is to be run */
+    PP_ANSWERED,  /* it returns `value` */
+    PP_NATIVE,    /* it is not about anything virtual */
+    PP_UNDECIDED, /* it takes the whole decision core to say */
+    PP_DEFERRED,  /* the supervisor has to do it */
+    PP_EXECUTE,   /* the program in the desk's call.file is to be run */
 };
 
 /* Where a path leads, or what a descriptor is. */
@@ -175,7 +175,7 @@ int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, s
 
 /* think.c: the whole decision core. `learn` is what the first look has left. If the result's is
  * anything else but PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again.
- * With PP_LEFT, the value is 1 if the call is about something virtual. */
+ * With PP_DEFERRED, the value is 1 if the call is about something virtual. */
 struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learn);
 
 /* tables.c: bring the tables up to date; -1 if somebody else is at it. */

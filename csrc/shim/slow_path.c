@@ -99,15 +99,15 @@ static enum pp_verdict open_view(struct pp_call_context *context)
     const uint32_t type = pp_type_of(walk->record);
 
     if (type != PP_TYPE_DIRECTORY && type != PP_TYPE_REGULAR)
-        return PP_LEFT; /* it might wait */
+        return PP_DEFERRED; /* it might wait */
     context->value = pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)call->file,
                              (uint64_t)call->open_flags, 0, 0);
     if (context->value == -ENOENT)
-        return PP_LEFT;
+        return PP_DEFERRED;
     pp_touch(pp_shim.shared, &location.found, PP_TOUCH_OPENED);
     return context->value >= 0 && pp_verify_view(context->value, &location, (void *)call->buffer)
-               ? PP_LEFT
-               : PP_DONE;
+               ? PP_DEFERRED
+               : PP_ANSWERED;
 }
 
 static enum pp_verdict change(struct pp_call_context *context)
@@ -116,9 +116,9 @@ static enum pp_verdict change(struct pp_call_context *context)
 
     if (pp_spec_of(call->number)->operation != PP_OP_CHDIR || !call->asking ||
         call->asking->need != PP_NEEDS_VIEW)
-        return PP_LEFT;
+        return PP_DEFERRED;
     context->value = pp_gate(__NR_chdir, (uint64_t)call->changes[0].data, 0, 0, 0, 0);
-    return context->value == -ENOENT || context->value == -ENOTDIR ? PP_LEFT : PP_DONE;
+    return context->value == -ENOENT || context->value == -ENOTDIR ? PP_DEFERRED : PP_ANSWERED;
 }
 
 /* Whether a program can be run from its view as it is: it has the very name that it was started by,
@@ -143,7 +143,7 @@ static int64_t run(void *argument)
     struct pp_call_context *context = argument;
     struct pp_call *call = &context->call;
 
-    context->verdict = PP_LEFT;
+    context->verdict = PP_DEFERRED;
     if (pp_tables_update())
         return 0;
     if (context->learn != PP_NOTHING_TO_LEARN && learn(context, context->learn))
@@ -159,7 +159,7 @@ static int64_t run(void *argument)
             return 0;
         case PP_RETURN:
             context->value = call->value;
-            context->verdict = PP_DONE;
+            context->verdict = PP_ANSWERED;
             if (call->places[0].where == PP_VIRTUAL && context->value >= 0) {
                 const struct pp_walk *walk = &call->places[0].walk;
                 pp_touch(pp_shim.shared, &(struct pp_found){walk->index, walk->record, walk->hash},
@@ -173,7 +173,7 @@ static int64_t run(void *argument)
             context->verdict = change(context);
             return 0;
         case PP_EXEC:
-            context->verdict = is_simple(call) ? PP_EXECUTE : PP_LEFT;
+            context->verdict = is_simple(call) ? PP_EXECUTE : PP_DEFERRED;
             return 0;
         case PP_ASK:
             if (supply(call->asking))
@@ -209,7 +209,7 @@ static __attribute__((noinline)) int64_t execute(struct pp_call_context *context
 
 static struct pp_result leave(int is_virtual)
 {
-    return (struct pp_result){is_virtual, PP_LEFT, PP_NOTHING_TO_LEARN};
+    return (struct pp_result){is_virtual, PP_DEFERRED, PP_NOTHING_TO_LEARN};
 }
 
 struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learned)
@@ -236,12 +236,12 @@ struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learned)
     context->call.places[0].where = PP_REAL;
     pp_on_stack(context->stack + PP_STACK_SIZE, run, context);
     struct pp_result result = {context->value, (int32_t)context->verdict, context->learn};
-    if (context->verdict == PP_LEFT)
+    if (context->verdict == PP_DEFERRED)
         result.value = context->call.places[0].where == PP_VIRTUAL;
     set_mask(&before, NULL);
     if (context->verdict == PP_EXECUTE) {
         result.value = execute(context, entry);
-        result.verdict = result.value == -ENOENT ? PP_LEFT : PP_DONE;
+        result.verdict = result.value == -ENOENT ? PP_DEFERRED : PP_ANSWERED;
     }
     pp_release(context->busy);
     return result;
