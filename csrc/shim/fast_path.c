@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The first look at a call, on the program's own stack: what can be answered with a look-up or two,
- * and what has nothing to do with us. The rest takes the decision core (slow_path.c).
+ * The fast path, on the program's own stack: calls that can be answered with a look-up or two, and
+ * calls that have nothing to do with anything virtual. All others take the decision core
+ * (slow_path.c).
  *
- * Stack is scarce (shim.h). So the file that a call starts from is found first, and its status has
- * gone from the stack when the path is looked up; and what is called last is called in place of its
- * caller.
+ * Stack is scarce (shim.h). So the file that a call starts from is found first, in a function of
+ * its own whose frame is gone when the path is looked up; and each function is called last by its
+ * caller, so that the compiler makes it a jump.
  */
 #include <asm/unistd.h> /* for the calls that the shim itself makes */
 #include <linux/fcntl.h>
@@ -13,7 +14,7 @@
 #include "core/kernel_structs.h"
 #include "shim/locate.h"
 
-/* What a descriptor is; 0 if that has to be learnt first. */
+/* What a descriptor is; 0 if that has to be found out first. */
 static __attribute__((noinline)) int describe(int descriptor, struct pp_location *location)
 {
     struct stat status;
@@ -159,7 +160,7 @@ static __attribute__((noinline)) enum pp_verdict fast_getdents(const struct pp_s
     return PP_ANSWERED;
 }
 
-/* The kernel's answer is the view's path: it is made the one that programs see, in its place. */
+/* The kernel gives the view's path, which is replaced in place by the path that programs see. */
 static __attribute__((noinline)) enum pp_verdict fast_getcwd(uint64_t output, uint64_t capacity,
                                                              struct pp_fast_result *fast)
 {
@@ -204,7 +205,7 @@ static __attribute__((noinline)) enum pp_verdict fast_second_path(const struct p
     return pp_locate(path, &fast->location) == PP_WAY_REAL ? PP_NATIVE : PP_UNDECIDED;
 }
 
-/* What can only be told not to be ours. */
+/* All that can be told of other operations is that they are about nothing virtual. */
 static __attribute__((noinline)) enum pp_verdict fast_other(const struct pp_spec *spec,
                                                             const uint64_t *args,
                                                             struct pp_fast_result *fast)
@@ -216,7 +217,7 @@ static __attribute__((noinline)) enum pp_verdict fast_other(const struct pp_spec
     return spec->second_path != PP_NONE ? fast_second_path(spec, args, fast) : PP_NATIVE;
 }
 
-/* Sockets are ours only if they have a path. */
+/* A socket's address matters only if it is a path. */
 static enum pp_verdict fast_socket(uint64_t address, uint32_t size)
 {
     const uint16_t *family = (const uint16_t *)address;
@@ -228,7 +229,7 @@ static enum pp_verdict fast_socket(uint64_t address, uint32_t size)
     return PP_DEFERRED;
 }
 
-/* Only what lies in a repository by its absolute path is worth a thought. */
+/* Only a program in a repository by its absolute path is worth the slow path. */
 static enum pp_verdict fast_exec(uint64_t path)
 {
     size_t end;
@@ -239,7 +240,7 @@ static enum pp_verdict fast_exec(uint64_t path)
                : PP_DEFERRED;
 }
 
-/* What the call starts from, if it is not an absolute path; 0 if that has to be learnt first. */
+/* What the call starts from, if it has no absolute path; 0 if that has to be found out first. */
 static int find_start(const struct pp_spec *spec, const uint64_t *args, struct pp_fast_result *fast)
 {
     const uint64_t path = spec->path == PP_NONE ? 0 : args[spec->path];
@@ -272,7 +273,7 @@ enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result
     const uint32_t generation = __atomic_load_n(&pp_shim.generation, __ATOMIC_ACQUIRE);
     if (!generation || generation != __atomic_load_n(&pp_shim.state->generation, __ATOMIC_RELAXED))
         return PP_UNDECIDED;
-    switch (spec->operation) { /* those that do not begin with a look at where they start */
+    switch (spec->operation) { /* operations for which it does not matter where a path starts */
     case PP_OP_STAT:
         if (pp_flags_in(spec, args) & ~(uint32_t)PP_STAT_FLAGS)
             return PP_UNDECIDED;
@@ -285,7 +286,7 @@ enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result
     case PP_OP_CONNECT:
         fast->value = 0;
         return fast_socket(args[spec->input], (uint32_t)args[spec->size]);
-    case PP_OP_EXEC: /* a real program is the supervisor's: it has more to look at than we save */
+    case PP_OP_EXEC: /* a real program is the supervisor's: that saves no time here */
         fast->value = 0;
         return spec->descriptor == PP_NONE ? fast_exec(args[spec->path]) : PP_DEFERRED;
     case PP_OP_WATCH:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The whole brain, on a stack of ours, with the program's signals held back meanwhile.
+ * The slow path: the whole decision core, on a stack of the shim's own, with the program's signals
+ * blocked meanwhile.
  */
 #include <asm/signal.h>
 #include <asm/unistd.h> /* for the calls that the shim itself makes */
@@ -10,11 +11,11 @@
 #include "shim/shim.h"
 
 #define LOADER "/ld-linux"
-#define TRIES 64 /* a path leads through no more catalogs that have to be put at hand */
+#define TRIES 64 /* no path leads through more catalogs that have to be mapped first */
 
 static struct pp_call_context contexts[PP_CALL_CONTEXTS];
 
-/* Put at hand what the decision core asks for, if the shared state has it. */
+/* Map what the decision core asks for, if the shared state names it. */
 static int supply(const struct pp_place *place)
 {
     switch (place->need) {
@@ -27,7 +28,7 @@ static int supply(const struct pp_place *place)
     }
 }
 
-/* Learning what a descriptor, or the working directory, is */
+/* Finding out what a descriptor, or the working directory, is */
 
 /* Whether real paths from a directory on may lead to what only the decision core understands:
  * through /proc, or to a mount point in it. */
@@ -52,7 +53,7 @@ static int is_one(const struct stat *status)
     return type == PP_TYPE_DIRECTORY || (type == PP_TYPE_REGULAR && status->st_nlink <= 2);
 }
 
-/* Whether it is known from now on. */
+/* Find out what a descriptor is, and keep it (identity.c). Whether it is known from now on. */
 static int learn(struct pp_call_context *context, int descriptor)
 {
     struct pp_place *place = &context->call.places[0];
@@ -188,8 +189,9 @@ static void set_mask(const uint64_t *mask, uint64_t *before)
     pp_gate(__NR_rt_sigprocmask, SIG_SETMASK, (uint64_t)mask, (uint64_t)before, sizeof *mask, 0);
 }
 
-/* Run the program in call.file. The desk has its name, and is not needed any more once it runs: of
- * a vfork child that has succeeded the kernel itself says so, to the parent. */
+/* Run the program in call.file. The context holds its name, and is free again once it runs. A vfork
+ * child that has succeeded can't free it: the kernel does, in the parent's memory, when the child
+ * gives up that memory (set_tid_address). */
 static __attribute__((noinline)) int64_t execute(struct pp_call_context *context,
                                                  const struct pp_entry *entry)
 {
@@ -207,20 +209,20 @@ static __attribute__((noinline)) int64_t execute(struct pp_call_context *context
     return value;
 }
 
-static struct pp_result leave(int is_virtual)
+static struct pp_result defer(int is_virtual)
 {
     return (struct pp_result){is_virtual, PP_DEFERRED, PP_NOTHING_TO_LEARN};
 }
 
 struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learned)
 {
-    /* What a bad pointer of the program's leads to is the program's. */
+    /* A fault by a bad pointer of the program's is to reach the program's handler. */
     const uint64_t held = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1));
     uint64_t before;
 
     const int which = pp_take(pp_shim.wiped->contexts, PP_CALL_CONTEXTS);
     if (which < 0)
-        return leave(0);
+        return defer(0);
     struct pp_call_context *context = &contexts[which];
     set_mask(&held, &before);
     pp_own_task_operations(&context->operations);

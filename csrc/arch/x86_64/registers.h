@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What is x86-64's own about a stopped task: where a system call has its number, arguments, result.
+ * A stopped task's registers: where a system call has its number, its arguments and its result.
  */
 #ifndef PYPARROT_REGISTERS_H
 #define PYPARROT_REGISTERS_H
