@@ -32,7 +32,8 @@ class BuildWithShim(build_ext):
         """Build both."""
         super().run()
         top = os.path.dirname(self.get_ext_fullpath("pyparrot"))
-        sources = [*glob("csrc/core/*.c"), *glob("csrc/shim/*.c"), *glob("csrc/arch/x86_64/*.S")]
+        folders = ("csrc/core", "csrc/shim", f"csrc/arch/{os.uname().machine}")
+        sources = [source for folder in folders for source in glob(f"{folder}/*.[cS]")]
         target = os.path.join(top, SHIM)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         compiler = os.environ.get("CC", "cc").split()

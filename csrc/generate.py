@@ -105,7 +105,8 @@ def header(calls: list[Call]) -> str:
 def _header(calls: list[Call]) -> Iterator[str]:
     operations = list(dict.fromkeys(call.operation for call in calls))
     decided = dict.fromkeys(call.operation for call in calls if call.handling == "decide")
-    yield "/* clang-format off. Made of syscalls.tbl by generate.py; changes are lost. */"
+    yield "/* Made of syscalls.tbl by generate.py; changes are lost. */"
+    yield "/* clang-format off */"
     yield "#ifndef PYPARROT_GENERATED_SYSCALLS_H"
     yield "#define PYPARROT_GENERATED_SYSCALLS_H"
     yield ""

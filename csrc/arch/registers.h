@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What a CPU has of its own about a stopped task, for the CPU at hand. Each defines struct
- * pp_registers' accessors with the same names: nothing outside of arch/ knows a register.
+ * A stopped task's registers, for the CPU at hand. Each CPU defines the same functions on
+ * pp_registers: nothing outside of arch/ knows a register or an instruction.
  */
 #ifndef PYPARROT_ARCH_REGISTERS_H
 #define PYPARROT_ARCH_REGISTERS_H

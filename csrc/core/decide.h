@@ -125,7 +125,7 @@ struct pp_spec {
 } __attribute__((aligned(16)));
 
 /* The argument that lets a call pass the filter. A call that has such an argument of its own can't
- * be made past the filter: nobody but the program makes it. */
+ * be made past the filter: only the program makes it. */
 #define PP_COOKIE_ARGUMENT 5
 
 /* What a system call is; NULL if it is not in the table. */

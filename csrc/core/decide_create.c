@@ -6,7 +6,7 @@
 #include "core/deciders.h"
 #include "core/name.h"
 
-/* What mknod thinks of the type before it looks at the path. */
+/* What mknod finds wrong with the type before it looks at the path. */
 static int64_t refuse_type(uint32_t mode)
 {
     switch (mode & PP_TYPE_MASK) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * execve: which file the kernel shall really run. The rules are those of decide.h.
+ * execve: which file the kernel is to run. The rules are those of decide.h.
  *
  * Scripts are taken apart as the kernel's load_script does, because script and interpreter may each
  * be virtual or real. A program whose ELF interpreter is virtual runs from a copy that names the
@@ -148,7 +148,7 @@ static void name_program(struct pp_call *call, const struct pp_spec *spec)
     __builtin_memcpy(given, call->buffer, length + 1);
 }
 
-/* Whether a file may be run at all, as far as that is ours to say. */
+/* Why a virtual file can't be run: -errno, or 0. */
 static int64_t refusal(const struct pp_place *place)
 {
     if (place->where != PP_VIRTUAL)
@@ -165,14 +165,110 @@ static int is_settled(const struct pp_place *place)
     return place->where == PP_FAILED || place->where == PP_MISSING;
 }
 
+/* The other of the two places: a script and its interpreter take turns. */
+static struct pp_place *other_place(struct pp_call *call, const struct pp_place *place)
+{
+    return place == &call->places[0] ? &call->places[1] : &call->places[0];
+}
+
+/* Write the file's name for the engine into `file`: a view's, or the real one; 0, or -errno. */
+static int64_t name_file(struct pp_call *call, const struct pp_place *place)
+{
+    if (place->where == PP_VIRTUAL) {
+        const int64_t length = pp_view_path(call, place, call->file, sizeof call->file);
+        return length < 0 ? length : 0;
+    }
+    __builtin_memcpy(call->file, place->path, pp_length(place->path) + 1);
+    return 0;
+}
+
+/* The program in `file`, of which `head` was read, is no script. `action` is what to do if nothing
+ * is to be changed because of its ELF interpreter. */
+static enum pp_action run_binary(struct pp_call *call, struct pp_place *place, const char *head,
+                                 size_t size, enum pp_action action)
+{
+    struct pp_place *loader = other_place(call, place);
+    char *path = call->program.loader;
+
+    if (find_interpreter(call, call->file, place->where != PP_VIRTUAL, head, size, path))
+        return action;
+    pp_resolve(loader, call->space, call->task, PP_CWD, path, 0);
+    if (is_settled(loader))
+        return pp_settle(call, loader, PP_NONE);
+    if (loader->where == PP_VIRTUAL)
+        return use_copy(call, place, loader, PP_EXEC);
+    call->exec.loader = path;
+    return action;
+}
+
+/* The program is a script: put its first line before the words, and go on with the interpreter's
+ * place. 0, or -1 if the call is settled by `*action`, which was what to do if nothing is changed.
+ */
+static int enter_script(struct pp_call *call, struct pp_place **place, char *head, size_t size,
+                        unsigned depth, enum pp_action *action)
+{
+    struct pp_exec *exec = &call->exec;
+    char *interpreter, *argument;
+
+    const int error =
+        depth < PP_SCRIPTS_MAX ? parse_script(head, size, &interpreter, &argument) : -ELOOP;
+    if (error) {
+        if (*action == PP_EXEC)
+            *action = pp_return(call, error);
+        return -1;
+    }
+    if ((depth == 0 && put_first(exec, exec->shown, pp_length(exec->shown))) ||
+        (argument && put_first(exec, argument, pp_length(argument))) ||
+        put_first(exec, interpreter, pp_length(interpreter))) {
+        *action = pp_return(call, -ENAMETOOLONG);
+        return -1;
+    }
+    *place = other_place(call, *place);
+    pp_resolve(*place, call->space, call->task, PP_CWD, interpreter, 0);
+    if (is_settled(*place)) {
+        *action = pp_settle(call, *place, PP_NONE);
+        return -1;
+    }
+    if ((*place)->where != PP_REAL)
+        *action = PP_EXEC;
+    return 0;
+}
+
+/* Follow scripts to the program that the kernel is to run. */
+static enum pp_action find_program(struct pp_call *call)
+{
+    struct pp_place *place = &call->places[0];
+    /* As long as all is real the kernel can do it by itself. */
+    enum pp_action action = place->where != PP_REAL ? PP_EXEC : PP_RUN;
+    char head[PP_SHEBANG_MAX + 1];
+
+    for (unsigned depth = 0;; depth++) {
+        const int real = place->where != PP_VIRTUAL;
+        int64_t error = refusal(place);
+        if (!error)
+            error = name_file(call, place);
+        if (error)
+            return pp_return(call, error);
+        const int64_t size = call->task->operations->read_file(call->task, call->file, real, 0,
+                                                               head, PP_SHEBANG_MAX);
+        if (size == -ENOENT && !real)
+            return pp_ask(call, place, PP_NEEDS_VIEW);
+        if (size == -EACCES && real) /* it takes no right to read to run something */
+            return action;
+        if (size < 0)
+            return action == PP_RUN ? PP_RUN : pp_return(call, size == -EISDIR ? -EACCES : size);
+        if (size < 2 || head[0] != '#' || head[1] != '!')
+            return run_binary(call, place, head, (size_t)size, action);
+        head[size] = 0;
+        if (enter_script(call, &place, head, (size_t)size, depth, &action))
+            return action;
+    }
+}
+
 enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action;
-    struct pp_place *place = &call->places[0];
-    struct pp_exec *exec = &call->exec;
-    const struct pp_task_operations *task = call->task->operations;
-    char head[PP_SHEBANG_MAX + 1];
-    char *interpreter, *argument;
+    const struct pp_place *place = &call->places[0];
 
     if (pp_has_other_flags(call, spec, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
         return PP_RUN;
@@ -181,55 +277,9 @@ enum pp_action pp_decide_exec(struct pp_call *call, const struct pp_spec *spec)
     if (place->path[0] != '/' && place->where != PP_VIRTUAL)
         return PP_RUN; /* no path at all, or no way to know */
     call->change_count = 0;
-    exec->words = exec->size = 0;
-    exec->loader = NULL;
+    call->exec.words = call->exec.size = 0;
+    call->exec.loader = NULL;
     name_program(call, spec);
-    exec->shown = call->given[0];
-    int ours = place->where != PP_REAL;
-
-    for (unsigned scripts = 0;; scripts++) {
-        const int real = place->where != PP_VIRTUAL;
-        int64_t error = refusal(place);
-        if (error)
-            return pp_return(call, error);
-        if (real)
-            __builtin_memcpy(call->file, place->path, pp_length(place->path) + 1);
-        else if (pp_view_path(call, place, call->file, sizeof call->file) < 0)
-            return pp_return(call, -ENAMETOOLONG);
-        const int64_t size = task->read_file(call->task, call->file, real, 0, head, PP_SHEBANG_MAX);
-        if (size == -ENOENT && !real)
-            return pp_ask(call, place, PP_NEEDS_VIEW);
-        if (size == -EACCES && real) /* it takes no right to read to run something */
-            return ours ? PP_EXEC : PP_RUN;
-        if (size < 0)
-            return ours ? pp_return(call, size == -EISDIR ? -EACCES : size) : PP_RUN;
-        if (size < 2 || head[0] != '#' || head[1] != '!') {
-            struct pp_place *loader =
-                place == &call->places[0] ? &call->places[1] : &call->places[0];
-            char *path = call->program.loader;
-            if (!find_interpreter(call, call->file, real, head, (size_t)size, path)) {
-                pp_resolve(loader, call->space, call->task, PP_CWD, path, 0);
-                if (is_settled(loader))
-                    return pp_settle(call, loader, PP_NONE);
-                if (loader->where == PP_VIRTUAL)
-                    return use_copy(call, place, loader, PP_EXEC);
-                exec->loader = path;
-            }
-            return ours ? PP_EXEC : PP_RUN;
-        }
-        head[size] = 0;
-        error = scripts < PP_SCRIPTS_MAX ? parse_script(head, (size_t)size, &interpreter, &argument)
-                                         : -ELOOP;
-        if (error)
-            return ours ? pp_return(call, error) : PP_RUN;
-        if ((scripts == 0 && put_first(exec, exec->shown, pp_length(exec->shown))) ||
-            (argument && put_first(exec, argument, pp_length(argument))) ||
-            put_first(exec, interpreter, pp_length(interpreter)))
-            return pp_return(call, -ENAMETOOLONG);
-        place = place == &call->places[0] ? &call->places[1] : &call->places[0];
-        pp_resolve(place, call->space, call->task, PP_CWD, interpreter, 0);
-        if (is_settled(place))
-            return pp_settle(call, place, PP_NONE);
-        ours |= place->where != PP_REAL;
-    }
+    call->exec.shown = call->given[0];
+    return find_program(call);
 }

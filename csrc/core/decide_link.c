@@ -7,7 +7,7 @@
 #include "core/deciders.h"
 #include "core/name.h"
 
-/* What link says of a new name in a real directory, if the file is virtual. */
+/* What link finds wrong with a new name in a real directory, if the file is virtual. */
 static int64_t refuse_real_link(struct pp_call *call, const struct pp_name *entry)
 {
     const int64_t error = pp_missing_directory(call, 1, entry);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Calls that would change something. Nothing virtual can be changed, but the errors have an order:
- * what the kernel finds before it comes to EROFS on a read-only file system is found here, too.
- * The rules are those of decide.h.
+ * chmod, chown, utime, setxattr, truncate: calls that would change a file. Nothing virtual can be
+ * changed, but the errors have an order: those that the kernel finds before EROFS on a read-only
+ * file system are found here, too. The rules are those of decide.h.
  */
 #include <linux/fcntl.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * open and its family. The rules are those of decide.h. What is opened is a view, so that the
- * descriptor knows for ever which file it is.
+ * open, openat2, creat. The rules are those of decide.h. A view is opened, whose name says for as
+ * long as the descriptor exists which file it is.
  */
 #include <linux/fcntl.h>
 #include <linux/openat2.h>
@@ -28,7 +28,7 @@ static int is_invalid(uint32_t flags)
     return flags & O_CREAT && flags & O_DIRECTORY;
 }
 
-/* What is not there, or is no directory: with O_CREAT it matters whether it could be made. */
+/* The error for a path that leads to nothing: with O_CREAT it matters whether it could be made. */
 static int64_t refuse_missing(const struct pp_place *place, uint32_t flags, int slash,
                               int64_t error)
 {
@@ -99,7 +99,7 @@ static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, u
         return pp_return(call, length);
     call->asking = place;
     place->need = PP_NEEDS_VIEW;
-    if (flags & O_PATH) { /* nobody can give such a descriptor away: the task opens it itself */
+    if (flags & O_PATH) { /* such a descriptor can't be passed to the task, which opens it itself */
         call->changes[call->change_count++] =
             (struct pp_change){spec->path, (uint32_t)length + 1, call->file};
         return PP_CHANGE;

@@ -34,7 +34,7 @@ static int read_socket_path(struct pp_call *call, const struct pp_spec *spec)
     return 0;
 }
 
-/* An address with a path that leads through something virtual to something real. */
+/* Let the call run with the real path that its address leads to through something virtual. */
 static enum pp_action change_address(struct pp_call *call, const struct pp_spec *spec)
 {
     const struct pp_change *change = &call->changes[0];
@@ -73,7 +73,7 @@ enum pp_action pp_decide_connect(struct pp_call *call, const struct pp_spec *spe
     if (pp_resolve_path(call, 0, PP_CWD, spec->input, 0, &action))
         return action == PP_CHANGE ? change_address(call, spec) : action;
     const uint32_t type = pp_type(&call->places[0]);
-    /* Connecting is writing; and nobody listens in a repository. */
+    /* To connect is to write, and no socket in a repository has a listener. */
     const int is_refused = type == PP_TYPE_REGULAR || type == PP_TYPE_DIRECTORY;
     return pp_return(call, is_refused ? -EROFS : -ECONNREFUSED);
 }

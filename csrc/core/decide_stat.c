@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Calls that look at something and answer from its record. The rules are those of decide.h.
+ * stat, statx, access, readlink, statfs: calls that are answered from a record. The rules are those
+ * of decide.h.
  */
 #include <linux/fcntl.h>
 
@@ -12,7 +13,7 @@ enum pp_action pp_decide_stat(struct pp_call *call, const struct pp_spec *spec)
     enum pp_action action = PP_RUN;
     struct stat status;
 
-    /* The kernel does not look at other flags if there is no path, so that it is an fstat. */
+    /* With an empty path it is an fstat: the kernel ignores other flags then. */
     if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) && pp_flags(call, spec) & AT_EMPTY_PATH &&
         (!call->args[spec->path] || (!pp_read_path(call, 0, spec->path) && !call->given[0][0])))
         call->args[spec->flags] &= PP_STAT_FLAGS;

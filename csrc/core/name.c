@@ -52,7 +52,7 @@ int pp_find_directory(struct pp_call *call, int which, int descriptor, int path_
         return -1;
     split(given, entry);
     if (entry->name_length == 0)
-        return -1; /* it is "/", which the kernel knows what to say of */
+        return -1; /* it is "/": the kernel has its own errors for that */
     const char first = given[entry->name];
     given[entry->name] = 0;
     pp_resolve(place, call->space, call->task, descriptor, given[0] ? given : ".", 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * How the decision core looks at the task that made a system call. Each engine has its own way to
- * do it; the decision core neither knows nor cares. Every operation gives -errno if it fails.
+ * do it, and so has the shim. Every operation returns -errno if it fails.
  */
 #ifndef PYPARROT_TASK_H
 #define PYPARROT_TASK_H
@@ -22,7 +22,7 @@ struct pp_task_operations {
     /* Copy a text with its NUL; its length, -EFAULT, or -ENAMETOOLONG if it exceeds `capacity`. */
     int64_t (*read_text)(struct pp_task *task, uint64_t address, char *buffer, size_t capacity);
 
-    /* What /proc tells of a descriptor or of PP_CWD: the path's length, without a NUL at the end.
+    /* The path that /proc has for a descriptor or for PP_CWD, without a NUL at the end: its length.
      */
     int64_t (*link)(struct pp_task *task, int descriptor, char *buffer, size_t capacity);
 
@@ -34,12 +34,12 @@ struct pp_task_operations {
      * path exists. */
     int (*has_no_symlinks)(struct pp_task *task, const char *path, int follow);
 
-    /* Read from a file: the bytes that there were, or -errno. A `real` path is the task's own. */
+    /* Read from a file: how many bytes there were, or -errno. A `real` path is meant as the task
+     * sees it; any other one is of the cache. */
     int64_t (*read_file)(struct pp_task *task, const char *path, int real, uint64_t offset,
                          void *buffer, size_t size);
 
-    /* Move a directory's own offset, which is the cursor of its listing. With -1 it is only told.
-     */
+    /* Move a directory's own offset, which is the cursor of its listing; with -1 only return it. */
     int64_t (*seek)(struct pp_task *task, int descriptor, int64_t position);
 
     /* Seconds of CLOCK_MONOTONIC. */

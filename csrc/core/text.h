@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The little of <string.h> that is needed where there is no libc.
+ * What the core needs of <string.h>: it has to do without a libc.
  */
 #ifndef PYPARROT_TEXT_H
 #define PYPARROT_TEXT_H
@@ -15,7 +15,7 @@ static inline size_t pp_length(const char *text)
     return length;
 }
 
-/* Whether two texts are the same, both of which are so long. */
+/* Whether the first `length` bytes of two texts are the same; both have so many. */
 static inline int pp_is_same(const char *a, const char *b, size_t length)
 {
     unsigned long x, y;

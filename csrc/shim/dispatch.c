@@ -19,7 +19,7 @@
 
 struct pp_shim pp_shim;
 
-/* The call as the program makes it. What is looked at is trapped, and the supervisor does it. */
+/* Make the call as the program does: if it is trapped, the supervisor does it. */
 static int64_t make(const struct pp_entry *entry)
 {
     const uint64_t *args = entry->args;
@@ -37,10 +37,9 @@ static void count(size_t offset)
 
 #define COUNT(name) count(offsetof(struct pp_shared_usage, name))
 
-/* Leave the call to the supervisor. If it is about something virtual it never waits for the
- * program, and so it is not interrupted in the program's eyes, whatever handler has run meanwhile.
- */
-static int64_t leave(const struct pp_entry *entry, int is_virtual)
+/* Leave the call to the supervisor. One about something virtual never waits for the program, so no
+ * signal may interrupt it as the program sees it, whatever handler has run meanwhile. */
+static int64_t defer(const struct pp_entry *entry, int is_virtual)
 {
     int64_t value;
     do
@@ -50,8 +49,8 @@ static int64_t leave(const struct pp_entry *entry, int is_virtual)
     return value;
 }
 
-/* From the moment on when the program has a filter of its own, only its own calls are made: what it
- * allows is made for them. */
+/* As soon as the program has a filter of its own, no calls but the program's are made: the filter
+ * allows what those need. */
 static int64_t watch_filter(const struct pp_entry *entry, int sets_filter)
 {
     const int before = pp_shim.is_quiet;
@@ -85,7 +84,7 @@ static int64_t run_other(const struct pp_entry *entry, const struct pp_spec *spe
     }
 }
 
-/* Whether a call may change something, if it is let run. */
+/* Whether a call may change something if it is run. */
 static int may_change(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
@@ -112,14 +111,14 @@ static __attribute__((noinline)) int64_t try_path(uint64_t descriptor, uint64_t 
     return value;
 }
 
-/* Whether a path may lead through a link in /proc; who can't say says so. */
+/* Whether a path leads through a link in /proc; if that can't be found out, it may. */
 static int is_magic(int start, uint64_t path)
 {
     const int64_t value = try_path((uint64_t)start, path, RESOLVE_NO_MAGICLINKS);
     return value == -ELOOP || value == -ENOSYS || value == -EPERM || value == -EMFILE;
 }
 
-/* Whether a call's real paths may lead through /proc to a view, which nobody may change: by a
+/* Whether a call's real paths may lead through /proc to a view, which must not be changed: by a
  * symlink of the program's own to a descriptor, or to its working directory. */
 static __attribute__((noinline)) int crosses_magic_link(const struct pp_entry *entry)
 {
@@ -175,17 +174,17 @@ static __attribute__((noinline)) int64_t run_native(const struct pp_entry *entry
     if (!took_slow_path && (((value == -ENOENT || value == -ENOTDIR) && may_cross_symlink(entry)) ||
                             is_of_view(entry, value))) {
         const struct pp_result result = pp_slow_path(entry, PP_NOTHING_TO_LEARN);
-        if (result.verdict == PP_LEFT)
-            return leave(entry, result.value == 1);
-        if (result.verdict == PP_DONE)
+        if (result.verdict == PP_DEFERRED)
+            return defer(entry, result.value == 1);
+        if (result.verdict == PP_ANSWERED)
             return result.value;
     }
     COUNT(ran);
     return value;
 }
 
-/* What was seen stands in registers only, so that its stack is free again. */
-static __attribute__((noinline)) struct pp_result look(const struct pp_entry *entry)
+/* The fast path's result in registers, so that its stack is free again. */
+static __attribute__((noinline)) struct pp_result take_fast_path(const struct pp_entry *entry)
 {
     struct pp_fast_result fast;
     const enum pp_verdict verdict = pp_fast_path(entry, &fast);
@@ -194,28 +193,28 @@ static __attribute__((noinline)) struct pp_result look(const struct pp_entry *en
 
 static int64_t run_changing(const struct pp_entry *entry);
 
-/* What the first look has not settled. */
+/* What the fast path has not settled. */
 static __attribute__((noinline)) int64_t go_on(const struct pp_entry *entry,
                                                struct pp_result result)
 {
     int took_slow_path = 0;
 
-    for (int tries = 0; result.verdict == PP_UNKNOWN && tries < TRIES; tries++) {
+    for (int tries = 0; result.verdict == PP_UNDECIDED && tries < TRIES; tries++) {
         result = pp_slow_path(entry, result.learn);
         took_slow_path = result.learn == PP_NOTHING_TO_LEARN;
         if (took_slow_path)
             break;
-        result = look(entry);
+        result = take_fast_path(entry);
     }
     switch (result.verdict) {
-    case PP_DONE:
+    case PP_ANSWERED:
         COUNT(answered);
         return result.value;
     case PP_NATIVE:
         return !took_slow_path && may_change(entry) ? run_changing(entry)
                                                     : run_native(entry, took_slow_path);
     default:
-        return leave(entry, result.value == 1);
+        return defer(entry, result.value == 1);
     }
 }
 
@@ -224,16 +223,16 @@ static __attribute__((noinline)) int64_t run_changing(const struct pp_entry *ent
 {
     if (!crosses_magic_link(entry))
         return run_native(entry, 0);
-    return go_on(entry, (struct pp_result){0, PP_UNKNOWN, PP_NOTHING_TO_LEARN});
+    return go_on(entry, (struct pp_result){0, PP_UNDECIDED, PP_NOTHING_TO_LEARN});
 }
 
 static inline __attribute__((always_inline)) int64_t decide(const struct pp_entry *entry)
 {
-    const struct pp_result result = look(entry);
+    const struct pp_result result = take_fast_path(entry);
 
     if (result.verdict == PP_NATIVE)
         return may_change(entry) ? run_changing(entry) : run_native(entry, 0);
-    if (result.verdict != PP_DONE)
+    if (result.verdict != PP_ANSWERED)
         return go_on(entry, result);
     COUNT(answered);
     return result.value;

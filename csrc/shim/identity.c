@@ -2,14 +2,14 @@
  *
  * Which virtual file a descriptor or the working directory is.
  *
- * /proc knows, but it takes microseconds to say. So what was found once is kept, by inode and
- * ctime: a view's inode has the ctime of its last link, so it stands for the same path as long as
- * that has not changed. Files that have more than one view are not kept.
+ * /proc tells, but that takes microseconds. So what was found once is kept by inode and ctime: a
+ * view's inode has the ctime of its last link, so it stands for the same path as long as that has
+ * not changed. Files that have more than one view are not kept.
  *
  * Entries are written and read without locks: `version` is odd while one is written, and another
  * one afterwards. A reader that finds it changed has found nothing.
  */
-#include <asm/unistd.h>
+#include <asm/unistd.h> /* for the calls that the shim itself makes */
 
 #include "core/text.h"
 #include "shim/shim.h"

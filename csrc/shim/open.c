@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The first look at open: what is at hand is opened by its view.
+ * The fast path of open: a file that has a view is opened by it.
  */
 #include <asm/unistd.h>
 
@@ -57,10 +57,10 @@ static __attribute__((noinline)) enum pp_verdict open_view(int descriptor, uint6
 {
     const int which = pp_take(pp_shim.wiped->scratches, PP_SCRATCHES);
     if (which < 0)
-        return PP_UNKNOWN;
+        return PP_UNDECIDED;
     struct pp_scratch *scratch = &pp_shim.scratches[which];
     const char *given = (const char *)path;
-    enum pp_verdict verdict = PP_UNKNOWN;
+    enum pp_verdict verdict = PP_UNDECIDED;
 
     if (given[0] != '/' || write_view(scratch, &fast->location, given) >= 0) {
         const int64_t opened = fast->value =
@@ -68,7 +68,7 @@ static __attribute__((noinline)) enum pp_verdict open_view(int descriptor, uint6
                     given[0] == '/' ? (uint64_t)scratch->path : path, flags, 0, 0);
         if (opened >= 0 ? !pp_verify_view(opened, &fast->location, &scratch->status)
                         : opened != -ENOENT && opened != -ELOOP && opened != -ENOTDIR)
-            verdict = PP_DONE;
+            verdict = PP_ANSWERED;
     }
     pp_release(&pp_shim.wiped->scratches[which]);
     return verdict;
@@ -83,13 +83,13 @@ enum pp_verdict pp_fast_open(int descriptor, uint64_t path, uint32_t flags,
     if (way == PP_WAY_REAL)
         return PP_NATIVE;
     if (way == PP_WAY_UNKNOWN || flags & ~(uint32_t)PLAIN_OPEN_FLAGS)
-        return PP_UNKNOWN;
+        return PP_UNDECIDED;
     fast->value = -ENOENT;
     if (way == PP_WAY_ABSENT)
-        return PP_DONE;
+        return PP_ANSWERED;
     const uint32_t type = pp_type_of(location->found.record);
     if (type != PP_TYPE_DIRECTORY && (type != PP_TYPE_REGULAR || flags & O_DIRECTORY))
-        return PP_UNKNOWN;
+        return PP_UNDECIDED;
     pp_touch(pp_shim.shared, &location->found, PP_TOUCH_OPENED);
     return open_view(descriptor, path, flags & ~(uint32_t)O_NOCTTY, fast);
 }

@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The shim: answers system calls inside of the process that makes them.
+ * The shim: it answers system calls inside of the process that makes them.
  *
  * It is a part of the patched copy of libc that the dynamic linker is given
- * (pyparrot/libc/copy.py). Sites in libc jump to it instead of into the kernel. What it knows it
- * answers; what is not virtual it lets run; all else it leaves to the supervisor, by making the
- * call as the program would have made it: the filter traps it. So it may give up anywhere, and
- * nothing depends on it but speed.
+ * (pyparrot/libc/copy.py). Sites in libc jump to it instead of into the kernel. It answers what it
+ * knows, lets calls run that are about nothing virtual, and defers all others to the supervisor by
+ * making the call as the program would have made it: the filter traps it. So it may give up
+ * anywhere, and nothing depends on it but speed.
  *
  * Rules that hold here:
  *  - No libc, no thread-local storage, no vector registers, no descriptor that stays open. No
  *    addresses in data: nobody relocates them.
- *  - A site may be reached anywhere: in signal handlers, between fork and exec, on a stack with 1
- * KiB left, while other threads fork or exit. So there is no lock that anybody waits for: what is
- * busy is not had, and the call is left to the supervisor.
+ *  - A site may be reached anywhere: in signal handlers, between fork and exec, on a stack with
+ *    1 KiB left, while other threads fork or exit. So the shim never waits for a lock: if something
+ *    is busy, the call is deferred to the supervisor.
  *  - On the program's own stack at most 512 bytes are used (the red zone included). What needs more
- *    runs on a stack of ours, with all signals held back: a handler that never returns must
- *    not leave it, and who suspends threads must not find one there.
+ *    runs on a stack of the shim's own, with all signals blocked: a handler that never returns must
+ *    not leave it, and a program that suspends its threads must not find one there.
  *  - Calls that may wait are made on the program's stack, with its own signal mask.
  *  - Descriptors and working directories are known by what they are (a file's inode and ctime),
- * never by their number: other threads, and code that does not come by here, may change them.
+ *    never by their number: other threads, and code that does not come by here, may change them.
  *  - A vfork child runs on its parent's memory, but has its own working directory and descriptors.
  *  - The program's pointers are followed as it gave them. NULL and what can't be an address is left
- * to the kernel, which says EFAULT; any other bad pointer faults, as in the vDSO.
- *  - A call that the shim makes for itself carries the cookie in its sixth argument: the filter
- * lets it pass. Once the program has a filter of its own the shim makes no calls but the program's.
+ *    to the kernel, which says EFAULT; any other bad pointer faults, as in the vDSO.
+ *  - A call that the shim makes for itself carries the cookie in its sixth argument, so that the
+ *    filter lets it pass. Once the program has a filter of its own the shim makes no calls but the
+ *    program's.
+ *  - A program's call is known by its operation (syscalls.tbl). The kernel's numbers (__NR_…) stand
+ *    only where the shim itself makes a call.
  */
 #ifndef PYPARROT_SHIM_H
 #define PYPARROT_SHIM_H
@@ -44,13 +47,13 @@
 #define PP_CWD_MAX 1024u
 #define PP_NOTHING_TO_LEARN INT32_MIN
 
-/* What the first look at a call says. */
+/* What the fast path says of a call, or the slow one. */
 enum pp_verdict {
-    PP_DONE,    /* it returns `value` */
-    PP_NATIVE,  /* it is not about anything virtual */
-    PP_UNKNOWN, /* it takes the whole decision core to say */
-    PP_LEFT,    /* the supervisor has to do it */
-    PP_EXECUTE, /* the program in the desk's call.file is to be run */
+    PP_ANSWERED,  /* it returns `value` */
+    PP_NATIVE,    /* it is not about anything virtual */
+    PP_UNDECIDED, /* only the slow path can tell */
+    PP_DEFERRED,  /* the supervisor has to do it */
+    PP_EXECUTE,   /* the program in the call context's call.file is to be run */
 };
 
 /* Where a path leads, or what a descriptor is. */
@@ -59,7 +62,7 @@ struct pp_location {
     struct pp_found found;
 };
 
-/* Room for a quick call that needs a buffer. */
+/* A buffer for the fast path. */
 struct pp_scratch {
     struct stat status;
     char path[PP_PATH_MAX + 64];
@@ -67,7 +70,7 @@ struct pp_scratch {
 
 /* All that the decision core needs for one call, with a stack of its own. */
 struct pp_call_context {
-    struct pp_task task; /* first: the operations get the desk by it */
+    struct pp_task task; /* first: the operations find the context by it */
     struct pp_task_operations operations;
     int unsure; /* the decision core was not told all that it asked for */
     int32_t *busy;
@@ -86,9 +89,9 @@ struct pp_cwd_epoch {
     uint32_t directories; /* the shared state's */
 };
 
-/* What a fork shall not copy: whoever was busy is not there any more. */
+/* What a fork must not copy: the thread that was busy with it is not in the child. */
 struct pp_wiped {
-    int32_t owner;    /* the process that all this belongs to; 0 until it has said so */
+    int32_t owner;    /* the process that all this belongs to; 0 until one has claimed it */
     int32_t building; /* somebody changes the tables */
     int32_t contexts[PP_CALL_CONTEXTS];
     int32_t scratches[PP_SCRATCHES];
@@ -125,13 +128,13 @@ static inline int64_t pp_gate_entry(const struct pp_entry *entry)
     return pp_gate((int)entry->number, args[0], args[1], args[2], args[3], args[4]);
 }
 
-/* An address that the kernel would take, as far as one can see. */
+/* Whether the kernel would take this for an address of the program's. */
 static inline int pp_is_address(uint64_t address)
 {
-    return address - 4096 < UINT64_C(0x7fffffffe000);
+    return address - 4096 < PP_ADDRESS_END - 4096;
 }
 
-/* Take one of `count` things that may be busy: which, or -1. */
+/* Take one of `count` things that is not busy: its index, or -1 if there is none. */
 static inline int pp_take(int32_t *busy, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
@@ -151,39 +154,38 @@ static inline void pp_release(int32_t *busy)
 /* entry.S comes in here. */
 int64_t pp_dispatch(const struct pp_entry *entry);
 
-/* What a look at a call has brought. Returned in registers: what has a place on the stack keeps it
- * for as long as its function goes on. */
+/* A verdict with what belongs to it. It is returned in registers: a variable on the stack would
+ * keep its place for as long as its function runs. */
 struct pp_result {
     int64_t value;
     int32_t verdict; /* enum pp_verdict */
-    int32_t learn;   /* the descriptor that is to be learnt first; PP_NOTHING_TO_LEARN if none */
+    int32_t learn;   /* the descriptor to be looked up first; PP_NOTHING_TO_LEARN if none */
 };
 
-/* The first look's notes. */
+/* What the fast path finds on its way. */
 struct pp_fast_result {
     int64_t value;
     int32_t learn;
     struct pp_location location;
 };
 
-/* look.c: the first look, on the program's stack. */
+/* fast_path.c: what a look-up or two can tell, on the program's stack. */
 enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result *fast);
 
-/* The view of `spot` was opened: -1 if it is not what it was made as, and closed again. Fills
+/* The view of `location` was opened: -1 if it is not what it was made as, and closed again. Fills
  * `status`. */
 int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status);
 
-/* think.c: the whole decision core. `learn` is what the first look has left. If the result's is
- * anything else but PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again.
- * With PP_LEFT, the value is 1 if the call is about something virtual. */
+/* slow_path.c: the whole decision core. `learn` is what the fast path did not know. If the result's
+ * is anything else but PP_NOTHING_TO_LEARN, that is known now, and the fast path is to be taken
+ * again. With PP_DEFERRED, the value is 1 if the call is about something virtual. */
 struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learn);
 
-/* tables.c: bring the tables up to date; -1 if somebody else is at it. */
+/* tables.c: bring the tables up to date; -1 if another thread is doing it. */
 int pp_tables_update(void);
 /* Map what all shims share. */
 void pp_tables_share(void);
-/* Put at hand what the shared state has: a mount's root catalog, or a nested one; -1 if it has not.
- */
+/* Map what the shared state names: a mount's root catalog, or a nested one; -1 if it names none. */
 int pp_tables_mount(const struct pp_mount *mount);
 int pp_tables_catalog(const struct pp_mount *mount, uint64_t hash);
 
@@ -200,7 +202,7 @@ void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_location *location, 
 int64_t pp_cwd_path(char *output, uint64_t capacity);
 void pp_cwd_forget(void);
 
-/* self.c: how the decision core looks at this very task. */
+/* own_task.c: how the decision core looks at this very task. */
 void pp_own_task_operations(struct pp_task_operations *operations);
 
 /* start.c: whether there is a shared state. It is asked for when it is first needed. */

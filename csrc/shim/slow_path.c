@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The whole brain, on a stack of ours, with the program's signals held back meanwhile.
+ * The slow path: the whole decision core, on a stack of the shim's own, with the program's signals
+ * blocked meanwhile.
  */
 #include <asm/signal.h>
 #include <asm/unistd.h> /* for the calls that the shim itself makes */
@@ -10,11 +11,11 @@
 #include "shim/shim.h"
 
 #define LOADER "/ld-linux"
-#define TRIES 64 /* a path leads through no more catalogs that have to be put at hand */
+#define TRIES 64 /* no path leads through more catalogs that have to be mapped first */
 
 static struct pp_call_context contexts[PP_CALL_CONTEXTS];
 
-/* Put at hand what the decision core asks for, if the shared state has it. */
+/* Map what the decision core asks for, if the shared state names it. */
 static int supply(const struct pp_place *place)
 {
     switch (place->need) {
@@ -27,7 +28,7 @@ static int supply(const struct pp_place *place)
     }
 }
 
-/* Learning what a descriptor, or the working directory, is */
+/* Finding out what a descriptor, or the working directory, is */
 
 /* Whether real paths from a directory on may lead to what only the decision core understands:
  * through /proc, or to a mount point in it. */
@@ -52,7 +53,7 @@ static int is_one(const struct stat *status)
     return type == PP_TYPE_DIRECTORY || (type == PP_TYPE_REGULAR && status->st_nlink <= 2);
 }
 
-/* Whether it is known from now on. */
+/* Find out what a descriptor is, and keep it (identity.c). Whether it is known from now on. */
 static int learn(struct pp_call_context *context, int descriptor)
 {
     struct pp_place *place = &context->call.places[0];
@@ -99,15 +100,15 @@ static enum pp_verdict open_view(struct pp_call_context *context)
     const uint32_t type = pp_type_of(walk->record);
 
     if (type != PP_TYPE_DIRECTORY && type != PP_TYPE_REGULAR)
-        return PP_LEFT; /* it might wait */
+        return PP_DEFERRED; /* it might wait */
     context->value = pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)call->file,
                              (uint64_t)call->open_flags, 0, 0);
     if (context->value == -ENOENT)
-        return PP_LEFT;
+        return PP_DEFERRED;
     pp_touch(pp_shim.shared, &location.found, PP_TOUCH_OPENED);
     return context->value >= 0 && pp_verify_view(context->value, &location, (void *)call->buffer)
-               ? PP_LEFT
-               : PP_DONE;
+               ? PP_DEFERRED
+               : PP_ANSWERED;
 }
 
 static enum pp_verdict change(struct pp_call_context *context)
@@ -116,9 +117,9 @@ static enum pp_verdict change(struct pp_call_context *context)
 
     if (pp_spec_of(call->number)->operation != PP_OP_CHDIR || !call->asking ||
         call->asking->need != PP_NEEDS_VIEW)
-        return PP_LEFT;
+        return PP_DEFERRED;
     context->value = pp_gate(__NR_chdir, (uint64_t)call->changes[0].data, 0, 0, 0, 0);
-    return context->value == -ENOENT || context->value == -ENOTDIR ? PP_LEFT : PP_DONE;
+    return context->value == -ENOENT || context->value == -ENOTDIR ? PP_DEFERRED : PP_ANSWERED;
 }
 
 /* Whether a program can be run from its view as it is: it has the very name that it was started by,
@@ -143,7 +144,7 @@ static int64_t run(void *argument)
     struct pp_call_context *context = argument;
     struct pp_call *call = &context->call;
 
-    context->verdict = PP_LEFT;
+    context->verdict = PP_DEFERRED;
     if (pp_tables_update())
         return 0;
     if (context->learn != PP_NOTHING_TO_LEARN && learn(context, context->learn))
@@ -159,7 +160,7 @@ static int64_t run(void *argument)
             return 0;
         case PP_RETURN:
             context->value = call->value;
-            context->verdict = PP_DONE;
+            context->verdict = PP_ANSWERED;
             if (call->places[0].where == PP_VIRTUAL && context->value >= 0) {
                 const struct pp_walk *walk = &call->places[0].walk;
                 pp_touch(pp_shim.shared, &(struct pp_found){walk->index, walk->record, walk->hash},
@@ -173,7 +174,7 @@ static int64_t run(void *argument)
             context->verdict = change(context);
             return 0;
         case PP_EXEC:
-            context->verdict = is_simple(call) ? PP_EXECUTE : PP_LEFT;
+            context->verdict = is_simple(call) ? PP_EXECUTE : PP_DEFERRED;
             return 0;
         case PP_ASK:
             if (supply(call->asking))
@@ -188,8 +189,9 @@ static void set_mask(const uint64_t *mask, uint64_t *before)
     pp_gate(__NR_rt_sigprocmask, SIG_SETMASK, (uint64_t)mask, (uint64_t)before, sizeof *mask, 0);
 }
 
-/* Run the program in call.file. The desk has its name, and is not needed any more once it runs: of
- * a vfork child that has succeeded the kernel itself says so, to the parent. */
+/* Run the program in call.file. The context holds its name, and is free again once it runs. A vfork
+ * child that has succeeded can't free it: the kernel does, in the parent's memory, when the child
+ * gives up that memory (set_tid_address). */
 static __attribute__((noinline)) int64_t execute(struct pp_call_context *context,
                                                  const struct pp_entry *entry)
 {
@@ -207,20 +209,20 @@ static __attribute__((noinline)) int64_t execute(struct pp_call_context *context
     return value;
 }
 
-static struct pp_result leave(int is_virtual)
+static struct pp_result defer(int is_virtual)
 {
-    return (struct pp_result){is_virtual, PP_LEFT, PP_NOTHING_TO_LEARN};
+    return (struct pp_result){is_virtual, PP_DEFERRED, PP_NOTHING_TO_LEARN};
 }
 
 struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learned)
 {
-    /* What a bad pointer of the program's leads to is the program's. */
+    /* A fault by a bad pointer of the program's is to reach the program's handler. */
     const uint64_t held = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1));
     uint64_t before;
 
     const int which = pp_take(pp_shim.wiped->contexts, PP_CALL_CONTEXTS);
     if (which < 0)
-        return leave(0);
+        return defer(0);
     struct pp_call_context *context = &contexts[which];
     set_mask(&held, &before);
     pp_own_task_operations(&context->operations);
@@ -236,12 +238,12 @@ struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learned)
     context->call.places[0].where = PP_REAL;
     pp_on_stack(context->stack + PP_STACK_SIZE, run, context);
     struct pp_result result = {context->value, (int32_t)context->verdict, context->learn};
-    if (context->verdict == PP_LEFT)
+    if (context->verdict == PP_DEFERRED)
         result.value = context->call.places[0].where == PP_VIRTUAL;
     set_mask(&before, NULL);
     if (context->verdict == PP_EXECUTE) {
         result.value = execute(context, entry);
-        result.verdict = result.value == -ENOENT ? PP_LEFT : PP_DONE;
+        result.verdict = result.value == -ENOENT ? PP_DEFERRED : PP_ANSWERED;
     }
     pp_release(context->busy);
     return result;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * System calls without a libc.
+ * System calls without a libc, and what the shim's way in leaves behind.
  */
 #ifndef PYPARROT_GATE_H
 #define PYPARROT_GATE_H
@@ -20,6 +20,9 @@ static inline int64_t pp_system_call(int64_t number, uint64_t a, uint64_t b, uin
                      : "rcx", "r11", "memory");
     return result;
 }
+
+/* The end of the addresses that a program can have. */
+#define PP_ADDRESS_END UINT64_C(0x7ffffffff000)
 
 /* What a patched site leaves on the stack: see entry.S. */
 struct pp_entry {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What is x86-64's own about a stopped task: where a system call has its number, arguments, result.
+ * A stopped task's registers: where a system call has its number, its arguments and its result.
  */
 #ifndef PYPARROT_REGISTERS_H
 #define PYPARROT_REGISTERS_H
@@ -10,10 +10,9 @@
 #include <sys/user.h>
 
 #define PP_AUDIT_ARCH AUDIT_ARCH_X86_64
-#define PP_FOREIGN_NUMBERS 0x40000000u /* the x32 calls begin here */
-#define PP_SYSCALL_SIZE 2              /* bytes of the instruction … */
-#define PP_SYSCALL_CODE 0x050f         /* … which are these, as a little-endian word */
-#define PP_NO_SYSCALL UINT64_MAX       /* as orig_rax: there is no call to restart */
+#define PP_SYSCALL_SIZE 2        /* bytes of the instruction … */
+#define PP_SYSCALL_CODE 0x050f   /* … which are these, as a little-endian word */
+#define PP_NO_SYSCALL UINT64_MAX /* as orig_rax: there is no call to restart */
 
 typedef struct user_regs_struct pp_registers;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The functions that a compiler takes for granted.
+ * The functions that a compiler calls by itself: the shim has no libc.
  */
 #include <stddef.h>
 
@@ -12,7 +12,7 @@ HIDDEN void *memset(void *at, int value, size_t size);
 HIDDEN int memcmp(const void *a, const void *b, size_t size);
 
 /* Most copies are of a few words, for which the string instructions take too long to begin. The
- * words are marked as volatile: or the compiler would see what this is, and call it. */
+ * words are marked as volatile: otherwise the compiler would recognize a memcpy, and call it. */
 #define WORDS_MAX 256u
 
 static void copy_up(char *to, const char *from, size_t size)
