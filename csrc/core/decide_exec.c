@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * execve: which file the kernel shall really run. The rules are those of decide.h.
+ * execve: which file the kernel is really to run. The rules are those of decide.h.
  *
  * Scripts are taken apart as the kernel's load_script does, because script and interpreter may each
  * be virtual or real. A program whose ELF interpreter is virtual runs from a copy that names the

@@ -57,13 +57,15 @@ struct pp_engine_operations {
     int (*run_program)(struct pp_worker *worker);
 };
 
+/* cffi: begin */
+
 /* What becomes of a call that a hook has seen. */
 enum pp_hook_result {
     PP_HOOK_PASSED, /* it is a call like any other */
     PP_HOOK_ENDED,  /* the hook has ended it */
 };
 
-/* Somebody who sees calls beside the decision core. A hook may leave an event in the worker
+/* What sees calls beside the decision core. A hook may leave an event in the worker
  * (pp_worker_tell): Python gets it, and then the call goes on behind the hook. */
 struct pp_hook {
     /* A call has come in, and nothing was decided about it. */
@@ -111,7 +113,7 @@ struct pp_event {
     enum pp_event_kind kind;
     enum pp_need need;
     int library; /* the receiver's to close */
-    pid_t task;
+    int task;
     const char *text; /* stays where it is */
 };
 
@@ -127,5 +129,7 @@ const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);
 
 /* Make the calling process the parent of its descendants' orphans: 0 or -errno. */
 int pp_become_subreaper(void);
+
+/* cffi: end */
 
 #endif

@@ -9,6 +9,8 @@
 
 #include "engine/engine.h"
 
+/* cffi: begin */
+
 struct pp_notify {
     struct pp_engine engine; /* first */
     int listener;
@@ -23,5 +25,7 @@ struct pp_worker *pp_notify_worker_new(struct pp_notify *notify);
 
 /* Try all that the engine will do to a task: 0, or the errno of what `*what` names. */
 int pp_notify_probe(int task, const char **what);
+
+/* cffi: end */
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Where a path leads, as far as a look-up or two can tell: what the parts of the first look share.
+ * Where a path leads, as far as a look-up or two can tell: what the parts of the fast path share.
  */
 #ifndef PYPARROT_LOCATE_H
 #define PYPARROT_LOCATE_H
@@ -14,7 +14,7 @@
 /* Where a path leads. */
 enum pp_way { PP_WAY_FOUND, PP_WAY_ABSENT, PP_WAY_REAL, PP_WAY_UNKNOWN };
 
-/* Whether the kernel may find something at a real path that programs shall see otherwise: through
+/* Whether the kernel may find something at a real path that programs are to see otherwise: through
  * /proc one gets at views, and /dev has links that lead there. */
 static inline int pp_may_lead_to_view(const char *path)
 {
@@ -52,7 +52,7 @@ static inline const struct pp_snapshot *pp_snapshot_of(const struct pp_location 
     return __atomic_load_n(&location->mount->snapshot, __ATOMIC_ACQUIRE);
 }
 
-/* Where a path leads. A relative one starts at `spot`. */
+/* Where a path leads. A relative one starts at `*location`. */
 static inline __attribute__((always_inline)) enum pp_way pp_locate(uint64_t address,
                                                                    struct pp_location *location)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The first look at open: what is at hand is opened by its view.
+ * The fast path of open: what is at hand is opened by its view.
  */
 #include <asm/unistd.h>
 

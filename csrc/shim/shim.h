@@ -44,13 +44,13 @@
 #define PP_CWD_MAX 1024u
 #define PP_NOTHING_TO_LEARN INT32_MIN
 
-/* What the first look at a call says. */
+/* What is to become of a call. */
 enum pp_verdict {
     PP_DONE,    /* it returns `value` */
     PP_NATIVE,  /* it is not about anything virtual */
     PP_UNKNOWN, /* it takes the whole decision core to say */
     PP_LEFT,    /* the supervisor has to do it */
-    PP_EXECUTE, /* the program in the desk's call.file is to be run */
+    PP_EXECUTE, /* the program in the context's call.file is to be run */
 };
 
 /* Where a path leads, or what a descriptor is. */
@@ -67,7 +67,7 @@ struct pp_scratch {
 
 /* All that the decision core needs for one call, with a stack of its own. */
 struct pp_call_context {
-    struct pp_task task; /* first: the operations get the desk by it */
+    struct pp_task task; /* first: the operations get the context by it */
     struct pp_task_operations operations;
     int unsure; /* the decision core was not told all that it asked for */
     int32_t *busy;
@@ -159,22 +159,22 @@ struct pp_result {
     int32_t learn;   /* the descriptor that is to be learnt first; PP_NOTHING_TO_LEARN if none */
 };
 
-/* The first look's notes. */
+/* What the fast path has found. */
 struct pp_fast_result {
     int64_t value;
     int32_t learn;
     struct pp_location location;
 };
 
-/* look.c: the first look, on the program's stack. */
+/* fast_path.c: what can be said on the program's stack. */
 enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result *fast);
 
-/* The view of `spot` was opened: -1 if it is not what it was made as, and closed again. Fills
+/* The view of `location` was opened: -1 if it is not what it was made as, and closed again. Fills
  * `status`. */
 int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status);
 
-/* think.c: the whole decision core. `learn` is what the first look has left. If the result's is
- * anything else but PP_NOTHING_TO_LEARN, that was learnt, and the first look is to be made again.
+/* slow_path.c: the whole decision core. `learn` is what the fast path has left. If the result's is
+ * anything else but PP_NOTHING_TO_LEARN, that was learnt, and the fast path is to be tried again.
  * With PP_LEFT, the value is 1 if the call is about something virtual. */
 struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learn);
 
@@ -200,7 +200,7 @@ void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_location *location, 
 int64_t pp_cwd_path(char *output, uint64_t capacity);
 void pp_cwd_forget(void);
 
-/* self.c: how the decision core looks at this very task. */
+/* own_task.c: how the decision core looks at this very task. */
 void pp_own_task_operations(struct pp_task_operations *operations);
 
 /* start.c: whether there is a shared state. It is asked for when it is first needed. */

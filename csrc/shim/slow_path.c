@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The whole brain, on a stack of ours, with the program's signals held back meanwhile.
+ * The slow path: the whole decision core, on a stack of ours, with the program's signals held back
+ * meanwhile.
  */
 #include <asm/signal.h>
 #include <asm/unistd.h>
@@ -187,8 +188,9 @@ static void set_mask(const uint64_t *mask, uint64_t *before)
     pp_gate(__NR_rt_sigprocmask, SIG_SETMASK, (uint64_t)mask, (uint64_t)before, sizeof *mask, 0);
 }
 
-/* Run the program in call.file. The desk has its name, and is not needed any more once it runs: of
- * a vfork child that has succeeded the kernel itself says so, to the parent. */
+/* Run the program in call.file. The call context holds its name, and is not needed any more once it
+ * runs: for a vfork child that has succeeded the kernel itself releases it in the parent's memory
+ * (set_tid_address). */
 static __attribute__((noinline)) int64_t execute(struct pp_call_context *context,
                                                  const struct pp_entry *entry)
 {
