@@ -16,9 +16,9 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 def test_the_way_of_a_call_and_the_pool_of_mappings(tmp_path: Path) -> None:
     program = tmp_path / "checks"
-    sources = [TOP / "csrc" / name for name in SOURCES]
-    checks = TOP / "tests" / "support" / "engine_checks.c"
-    options = [*FLAGS, *SANITIZERS, f"-I{TOP / 'csrc'}", "-o", program]
+    sources = [str(TOP / "csrc" / name) for name in SOURCES]
+    checks = str(TOP / "tests" / "support" / "engine_checks.c")
+    options = [*FLAGS, *SANITIZERS, f"-I{TOP / 'csrc'}", "-o", str(program)]
     subprocess.run([compiler(), *options, checks, *sources], check=True)
     ran = subprocess.run([program], check=False, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
