@@ -99,14 +99,7 @@ class PpEngine(Struct):
     idle: int
 
 class PpEngineOperations(Struct):
-    receive: Pointer[Any]
-    is_waiting: Pointer[Any]
-    add_file: Pointer[Any]
-    let_run: Pointer[Any]
-    return_value: Pointer[Any]
-    give_file: Pointer[Any]
-    run_changed: Pointer[Any]
-    run_program: Pointer[Any]
+    pass
 
 class PpEvent(Struct):
     kind: int
@@ -505,8 +498,6 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_counters *", "struct pp_counters[]"], init: Any = ...) -> PpCounters: ...
     @overload
     def new(self, cdecl: Literal["struct pp_engine *", "struct pp_engine[]"], init: Any = ...) -> PpEngine: ...
-    @overload
-    def new(self, cdecl: Literal["struct pp_engine_operations *", "struct pp_engine_operations[]"], init: Any = ...) -> PpEngineOperations: ...
     @overload
     def new(self, cdecl: Literal["struct pp_event *", "struct pp_event[]"], init: Any = ...) -> PpEvent: ...
     @overload

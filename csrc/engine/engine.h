@@ -24,8 +24,6 @@
 #include "core/decide.h"
 #include "shim/shared_state.h"
 
-/* cffi: begin */
-
 struct pp_worker;
 struct pp_mapping_pool;
 
@@ -59,13 +57,15 @@ struct pp_engine_operations {
     int (*run_program)(struct pp_worker *worker);
 };
 
+/* cffi: begin */
+
 /* What becomes of a call that a hook has seen. */
 enum pp_hook_result {
     PP_HOOK_PASSED, /* it is a call like any other */
     PP_HOOK_ENDED,  /* the hook has ended it */
 };
 
-/* Somebody who sees calls beside the decision core. A hook may leave an event in the worker
+/* What sees calls beside the decision core. A hook may leave an event in the worker
  * (pp_worker_tell): Python gets it, and then the call goes on behind the hook. */
 struct pp_hook {
     /* A call has come in, and nothing was decided about it. */

@@ -3,7 +3,7 @@
  * What the dynamic linker is given when a program starts: copies of libc that have the shim in
  * them.
  *
- * So every dynamically linked program has it, whatever its environment is and whoever has started
+ * So every dynamically linked program has it, whatever its environment is and whatever has started
  * it, and nothing of it is to be seen among its variables or libraries. glibc's dynamic linker
  * looks for /etc/ld.so.preload before anything else; a call from that linker's own code that opens
  * a libc then gets the copy, once. Every other open, by the program itself too, gets the real file.

@@ -115,7 +115,7 @@ int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags
 
 static int64_t read_link(struct pp_task *task, const char *path, char *buffer, size_t capacity)
 {
-    /* Ours would be the supervisor's. */
+    /* These two depend on the process that reads them: here they would be the supervisor's. */
     if (strcmp(path, "/proc/self") == 0)
         return snprintf(buffer, capacity, "%d", process_of(task_of(task)));
     if (strcmp(path, "/proc/thread-self") == 0)

@@ -166,21 +166,21 @@ class Fetcher:
         depends on it but speed.
         """
 
-        def complain(error: Exception) -> None:
-            self._detail(1, str(error).encode())
-
         try:
             if self._libraries is not None:
-                self._libraries.add_later(descriptor, complain)
+                self._libraries.add_later(descriptor, lambda error: self._mention(str(error)))
                 return
         except RuntimeError as error:  # no thread to be had
-            complain(error)
+            self._mention(str(error))
         os.close(descriptor)
 
     def say_unfit(self, task: int, why: str) -> None:
         """Say that the process *task* runs without the shim."""
+        self._mention(f"process {task} runs without the shim: {why}")
+
+    def _mention(self, text: str) -> None:
         with contextlib.suppress(OSError):  # nobody may be reading any more
-            self._detail(1, f"process {task} runs without the shim: {why}".encode())
+            self._detail(1, text.encode("utf-8", "surrogateescape"))
 
 
 def _line(error: OSError) -> str:

@@ -15,7 +15,7 @@ from support.libraries import CALLS, SHIM, assembled
 from pyparrot.cache import ObjectStore, views
 from pyparrot.cache.names import ObjectName
 from pyparrot.core import ffi
-from pyparrot.libc import elf
+from pyparrot.libc import interpreter
 from pyparrot.libc.copies import LibcCopies
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
@@ -139,6 +139,6 @@ def test_programs_with_another_interpreter(store: ObjectStore, named: list[str])
     views.make_file(
         store,
         os.fsencode(view),
-        lambda name: elf.copy_with_interpreter(b"/bin/true", name, b"/interpreter"),
+        lambda name: interpreter.copy_with_interpreter(b"/bin/true", name, b"/interpreter"),
     )
     assert view in named

@@ -1,17 +1,41 @@
-"""The engine's C, with an engine that is written for the test (``engine_checks.c``), under
-sanitizers."""
+"""The engine's C: what it includes, and how it works with an engine that is written for the test
+(``engine_checks.c``), under sanitizers."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from support.libraries import compiler
 
 TOP = Path(__file__).parents[2]
 SOURCES = ("engine/worker.c", "engine/mapping_pool.c", "task/remote.c", "task/proc.c")
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+ABOVE = {
+    "core": ("task", "engine", "libc", "shim", "python"),
+    "task": ("engine", "libc", "shim", "python"),
+    "engine": ("libc", "python"),
+    "libc": ("python",),
+}
+"""What the C in a folder may not include: that stands above it."""
+
+
+@pytest.mark.parametrize("folder", ABOVE)
+def test_includes_point_down(folder: str) -> None:
+    files = sorted((TOP / "csrc" / folder).glob("*.[ch]"))
+    found = [
+        f"{file.name}: {included}"
+        for file in files
+        for included in re.findall(r'^#include "(.+)"$', file.read_text(), re.MULTILINE)
+        if included.split("/")[0] in ABOVE[folder]
+    ]
+    assert files
+    assert found == []
 
 
 def test_the_way_of_a_call_and_the_pool_of_mappings(tmp_path: Path) -> None:
