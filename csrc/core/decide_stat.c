@@ -201,45 +201,7 @@ enum pp_action pp_decide_statfs(struct pp_call *call, const struct pp_spec *spec
     return pp_answer(call, call->args[spec->result], &status, sizeof status, 0);
 }
 
-/* Extended attributes. The blob is as CernVM-FS's xattr.cc has it: a version, the number of
- * attributes, then for each the lengths of name and value (a byte each), name, value. */
-
-struct attribute {
-    const uint8_t *name, *value;
-    size_t name_length, value_length;
-};
-
-struct attributes {
-    const uint8_t *next, *end;
-    unsigned left;
-};
-
-static struct attributes attributes_of(const struct pp_walk *walk)
-{
-    size_t size;
-    struct attributes attributes = {0};
-    const uint8_t *extra = pp_index_extra(walk->index, walk->record, &size);
-
-    if (!extra || walk->record->xattr_size < 2)
-        return attributes;
-    const uint8_t *blob = extra + size - walk->record->xattr_size;
-    attributes.next = blob + 2;
-    attributes.end = extra + size;
-    attributes.left = blob[1];
-    return attributes;
-}
-
-static int next_attribute(struct attributes *attributes, struct attribute *attribute)
-{
-    const uint8_t *head = attributes->next;
-    if (attributes->left == 0 || attributes->end - head < 2 ||
-        attributes->end - head - 2 < head[0] + head[1])
-        return 0;
-    *attribute = (struct attribute){head + 2, head + 2 + head[0], head[0], head[1]};
-    attributes->next = attribute->value + attribute->value_length;
-    attributes->left--;
-    return 1;
-}
+/* Extended attributes. */
 
 static enum pp_action give_value(struct pp_call *call, uint64_t address, uint64_t capacity,
                                  const void *value, size_t size)
@@ -280,7 +242,7 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
     enum pp_action action = PP_RUN;
     struct pp_place *place = &call->places[0];
     uint64_t address, capacity;
-    struct attribute attribute;
+    struct pp_attribute attribute;
 
     if (pp_has_other_flags(call, spec, PP_LOOK_FLAGS) || pp_look_up(call, spec, &action))
         return action;
@@ -296,7 +258,8 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
         return pp_return(call, -EINVAL);
     if (value_arguments(call, spec, &address, &capacity))
         return pp_return(call, -EINVAL);
-    for (struct attributes all = attributes_of(&place->walk); next_attribute(&all, &attribute);)
+    struct pp_attributes all = pp_index_attributes(place->walk.index, place->walk.record);
+    while (pp_next_attribute(&all, &attribute))
         if (attribute.name_length == (size_t)length &&
             pp_starts_with((const char *)attribute.name, call->text, (size_t)length))
             return give_value(call, address, capacity, attribute.value, attribute.value_length);
@@ -312,7 +275,7 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
 enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action = PP_RUN;
-    struct attribute attribute;
+    struct pp_attribute attribute;
     size_t length = 0;
     const int is_at = spec->flags != PP_NONE;
 
@@ -320,8 +283,9 @@ enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *s
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
-    for (struct attributes all = attributes_of(&call->places[0].walk);
-         next_attribute(&all, &attribute);) {
+    const struct pp_walk *walk = &call->places[0].walk;
+    struct pp_attributes all = pp_index_attributes(walk->index, walk->record);
+    while (pp_next_attribute(&all, &attribute)) {
         if (pp_append(call->buffer, sizeof call->buffer, &length, (const char *)attribute.name,
                       attribute.name_length))
             break;

@@ -12,15 +12,13 @@ ffibuilder.cdef("""
     int syncfs(int fd);
     int pp_become_subreaper(void);
 
-    enum { PP_NESTED, PP_VARIANT, PP_CHUNKED, PP_EXTERNAL, PP_HIDDEN, PP_BODY, PP_BIND, ... };
+    enum { PP_NESTED, PP_VARIANT, PP_HIDDEN, ... };
 
     struct pp_index_header {
         uint64_t root_hash;
         uint64_t entries;
         uint64_t revision;
         uint64_t ttl;
-        uint8_t catalog[20];
-        uint8_t algorithm;
         ...;
     };
     struct pp_record {
@@ -37,19 +35,12 @@ ffibuilder.cdef("""
         uint32_t first_child;
         uint32_t children;
         uint32_t extra;
+        uint32_t handle_size;
         uint32_t xattr_size;
         uint16_t flags;
-        uint16_t storage;
         uint16_t name_length;
         uint16_t target_length;
-        uint8_t digest[20];
         char text[];
-        ...;
-    };
-    struct pp_chunk {
-        uint64_t offset;
-        uint64_t size;
-        uint8_t digest[20];
         ...;
     };
     struct pp_index {
@@ -69,6 +60,7 @@ ffibuilder.cdef("""
                                           const struct pp_record *record);
     const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_record *record,
                                   size_t *size);
+    const uint8_t *pp_index_handle(const struct pp_index *index, size_t *size);
 
     #define PP_HASH_ROOT ...
     #define PP_PATH_MAX ...
@@ -103,14 +95,28 @@ ffibuilder.cdef("""
     size_t pp_expand(const char *target, size_t length, const char *const *environment,
                      char *output, size_t capacity);
 
+    enum {
+        PP_BUILD_OK, PP_BUILD_MEMORY, PP_BUILD_NO_ROOT, PP_BUILD_NAME, PP_BUILD_TARGET,
+        PP_BUILD_TYPE, PP_BUILD_DUPLICATE, PP_BUILD_NUMBER, PP_BUILD_LOOP, PP_BUILD_SIZE, ...
+    };
+    struct pp_row;
+    struct pp_listing {
+        const struct pp_row *rows;
+        uint64_t row_count;
+        const char *texts;
+        uint64_t texts_size;
+        const uint8_t *handle;
+        uint32_t handle_size;
+        int64_t root[2];
+        uint64_t root_hash;
+        uint64_t revision;
+        uint64_t ttl;
+    };
     struct pp_builder;
-    struct pp_builder *pp_builder_new(const void *rows, size_t row_count, const char *texts,
-                                      size_t texts_size, const void *chunks, size_t chunk_count,
-                                      const int64_t root[2], uint64_t root_hash);
+    struct pp_builder *pp_builder_new(const struct pp_listing *listing);
     int pp_builder_plan(struct pp_builder *builder, size_t *bad_row);
     size_t pp_builder_size(const struct pp_builder *builder);
-    int pp_builder_fill(const struct pp_builder *builder, void *output, const uint8_t catalog[20],
-                        uint8_t algorithm, uint64_t revision, uint64_t ttl);
+    int pp_builder_fill(const struct pp_builder *builder, void *output);
     void pp_builder_free(struct pp_builder *builder);
 """)
 

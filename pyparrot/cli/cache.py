@@ -60,7 +60,7 @@ def _open(arguments: argparse.Namespace) -> ObjectStore:
 
     # What is configured for any repository, by a name that is none's.
     configuration = load("any.invalid", parse_options(arguments.options))
-    quota = max(0, configuration.number("CVMFS_QUOTA_LIMIT", 4000)) << 20
+    quota = configuration.quota()
     directory = arguments.cache or configuration.get("CVMFS_CACHE_DIR") or default_directory()
     return ObjectStore(directory, quota)
 

@@ -88,7 +88,7 @@ def _facts(repository: RemoteRepository) -> dict[str, Any]:
     from pyparrot.transport.servers import parse_servers
 
     transport, newest = repository.transport, repository.manifest
-    root = repository.lookup("/").catalog
+    root = repository.lookup("/").holder
     proxy = transport.active_proxy
     opened_newest = newest is not None and newest.catalog == repository.root
     facts: dict[str, Any] = {
@@ -151,7 +151,7 @@ def _check(arguments: argparse.Namespace) -> int:
     ):
         with Progress("checking", "objects", arguments.quiet) as progress:
             report = verify(repository, arguments.catalogs_only, progress)
-        revision = repository.lookup("/").catalog.revision
+        revision = repository.lookup("/").holder.revision
     for fault in report.faults:
         print(fault)
     if report.unchecked:

@@ -95,6 +95,10 @@ class Configuration(NamedTuple):
             raise self._wrong(name, f"more than {maximum}")
         return value
 
+    def quota(self) -> int:
+        """CVMFS_QUOTA_LIMIT in bytes; 0 is no limit, as a negative number says it there."""
+        return max(0, self.number("CVMFS_QUOTA_LIMIT", 4000)) << 20
+
     def list(self, name: str, separator: str) -> tuple[str, ...]:
         """The parts of a value that are not empty."""
         parts = (part.strip() for part in (self.get(name) or "").split(separator))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyparrot.libc.copies import LibcCopies
     from pyparrot.run.mounts import Mount
     from pyparrot.transport import SingleFlight
-    from pyparrot.tree.base import Repository
+    from pyparrot.tree.base import Tree
 
 REFUSED_SECONDS = 60
 """How long a repository that could not be mounted is taken to be none."""
@@ -111,11 +111,11 @@ class Fetcher:
         place = call.asking
         mount, repository = self._mounted(place)
         need = repository.snapshot.needed(place.walk)
-        repository.snapshot.mount(repository.catalog(need))
+        repository.snapshot.mount(repository.fetch_index(need))
         self._table.has_grown(mount)
         self._detail(2, mount.path + need.mountpoint + b": catalog at hand")
 
-    def _mounted(self, place: Any) -> tuple[Mount, Repository]:
+    def _mounted(self, place: Any) -> tuple[Mount, Tree]:
         mount = self._table.find(place.mount)
         assert mount.repository is not None
         return mount, mount.repository
@@ -148,11 +148,13 @@ class Fetcher:
         )
 
     def _attribute(self, call: Any) -> None:
-        from pyparrot.sources import magic_xattrs
+        from pyparrot.sources.capabilities import MagicXattrs
 
         _, repository = self._mounted(call.asking)
         found = repository.snapshot.found(call.asking.walk)
-        value = magic_xattrs.value(repository, found, ffi.string(call.text))
+        value = None
+        if isinstance(repository, MagicXattrs):
+            value = repository.magic_xattr(found, ffi.string(call.text))
         call.asked = 1
         if value is None:
             call.answer = -errno.ENODATA

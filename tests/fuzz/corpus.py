@@ -19,10 +19,11 @@ from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs import xattrs
 from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist
-from pyparrot.tree.index import ROOT_HASH, build
+from pyparrot.tree.index import ROOT_HASH
 
 FOUND = Path(__file__).parent / "seeds"
 NAME = Algorithm.SHA1.of(b"catalog")
@@ -78,7 +79,7 @@ def index() -> bytes:
         with open(file, "wb") as stream:
             stream.write(catalog())
         with closing(Catalog.open(file)) as opened:
-            build(opened, NAME, b"", ROOT_HASH, output)
+            build_index(opened, NAME, b"", ROOT_HASH, output)
         with open(output, "rb") as stream:
             return stream.read()
 

@@ -1,77 +1,42 @@
-"""The extended attributes that CernVM-FS clients make up, such as ``user.fqrn``.
+"""The extended attributes that CernVM-FS clients make up, such as ``user.hash``.
 
-Names and forms are those of the official client's documentation ("Getting information through
-extended attributes"). They can be asked for, and are not listed.
+Those that any source has are in `pyparrot.sources.magic_xattrs`.
 """
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyparrot import __version__
-from pyparrot.core import lib
-from pyparrot.sources.cvmfs.hashes import ContentHash
+from pyparrot.sources import magic_xattrs
+from pyparrot.sources.cvmfs.handles import Body
 
 if TYPE_CHECKING:
-    from pyparrot.tree.base import Repository
+    from pyparrot.sources.cvmfs.remote import RemoteRepository
+    from pyparrot.tree.base import Tree
     from pyparrot.tree.snapshot import Found
 
 
-def value(repository: Repository, found: Found, name: bytes) -> bytes | None:
+def value(repository: RemoteRepository, found: Found, name: bytes) -> bytes | None:
     """The value of the attribute *name* of what was found; None if there is none."""
-    make = _ATTRIBUTES.get(name)
-    text = None if make is None else make(repository, found)
-    return None if text is None else text.encode("utf-8", "surrogateescape")
+    if name == b"user.root_hash":
+        return str(repository.root).encode()
+    return magic_xattrs.value(repository, found, name, _ATTRIBUTES)
 
 
-def _is_regular(found: Found) -> bool:
-    return stat.S_ISREG(found.node.mode)
+def _of_body(make: Callable[[Body], str | None]) -> Callable[[Tree, Found], str | None]:
+    """An attribute that regular files alone have."""
+    return lambda tree, found: make(Body.of(found.node)) if stat.S_ISREG(found.node.mode) else None
 
 
-def _hash(repository: Repository, found: Found) -> str | None:
-    if not (_is_regular(found) and found.node.flags & lib.PP_BODY):
-        return None
-    return str(ContentHash(found.node.digest, found.node.algorithm))
+def _hash(body: Body) -> str | None:
+    return None if body.name is None else str(body.name)
 
 
-def _chunks(repository: Repository, found: Found) -> str | None:
-    return str(len(found.node.chunks) or 1) if _is_regular(found) else None
-
-
-def _compression(repository: Repository, found: Found) -> str | None:
-    return found.node.compression.name.lower() if _is_regular(found) else None
-
-
-def _external(repository: Repository, found: Found) -> str | None:
-    return str(int(bool(found.node.flags & lib.PP_EXTERNAL))) if _is_regular(found) else None
-
-
-def _raw_link(repository: Repository, found: Found) -> str | None:
-    return os.fsdecode(found.node.target) if stat.S_ISLNK(found.node.mode) else None
-
-
-def _root_hash(repository: Repository, found: Found) -> str | None:
-    root = getattr(repository, "root", None)
-    return None if root is None else str(root)
-
-
-def _revision(repository: Repository, found: Found) -> str:
-    return str(repository.snapshot.root.revision)
-
-
-_ATTRIBUTES: dict[bytes, Callable[[Repository, Found], str | None]] = {
-    b"user.fqrn": lambda repository, found: repository.name,
-    b"user.revision": _revision,
-    b"user.root_hash": _root_hash,
-    b"user.version": lambda repository, found: __version__,
-    b"user.pid": lambda repository, found: str(os.getpid()),
-    b"user.hash": _hash,
-    b"user.chunks": _chunks,
-    b"user.compression": _compression,
-    b"user.external_file": _external,
-    b"user.rawlink": _raw_link,
-    b"user.catalog_counters": lambda repository, found: f"entries: {found.catalog.entries}",
+_ATTRIBUTES: magic_xattrs.Attributes = {
+    b"user.hash": _of_body(_hash),
+    b"user.chunks": _of_body(lambda body: str(len(body.chunks) or 1)),
+    b"user.compression": _of_body(lambda body: body.compression.name.lower()),
+    b"user.external_file": _of_body(lambda body: str(int(body.is_external))),
 }

@@ -57,7 +57,7 @@ def pin(repository: RemoteRepository, path: bytes, progress: Progress) -> Outcom
         return outcome
     for prefix in sorted(_catalogs(repository, path)):
         objects += store.names(prefix)
-    revision = repository.lookup("/").catalog.revision
+    revision = repository.lookup("/").holder.revision
     record = Pin(repository.name, _normal(path), revision, tuple(objects))
     with _locked(store):
         store.write_file(_file(record.repository, record.path), _encode(record))
@@ -157,19 +157,20 @@ def _catalogs(repository: RemoteRepository, path: bytes) -> set[str]:
 
     The catalog itself has such a name, and so have the index files made of it.
     """
-    from pyparrot.core import lib
-    from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+    from pyparrot.sources.cvmfs.handles import catalog_name
+    from pyparrot.sources.cvmfs.hashes import Kind
+    from pyparrot.tree.entries import NESTED
 
     real = repository.lookup(path).path
-    on_the_way = {repository.lookup("/").catalog.catalog}
+    on_the_way = {catalog_name(repository.lookup("/").holder.handle)}
     for way in (path.rstrip(b"/"), real):
         parts = way.split(b"/")
         for end in range(1, len(parts) + 1):
             prefix = b"/".join(parts[:end])
             # A symlink on the way may lead through another catalog than its target is in.
             found = repository.lookup(prefix or b"/", follow_symlinks=False)
-            on_the_way.add(found.catalog.catalog)
+            on_the_way.add(catalog_name(found.holder.handle))
     for _, node in walk(repository, path, lambda *_: None):
-        if node.flags & lib.PP_NESTED:
-            on_the_way.add(ContentHash(node.digest, node.algorithm))
+        if node.flags & NESTED:
+            on_the_way.add(catalog_name(node.handle))
     return {f"{name}{Kind.CATALOG.value}" for name in on_the_way}

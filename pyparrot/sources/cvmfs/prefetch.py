@@ -20,13 +20,15 @@ from pyparrot.progress import Progress
 if TYPE_CHECKING:
     from pyparrot.sources.cvmfs.remote import RemoteRepository
     from pyparrot.tree.base import Listed
-    from pyparrot.tree.index import Node
+    from pyparrot.tree.entries import Node
 
 THREADS = 16
 """Files under way at once: as many as a transport has connections would help little more."""
 
 _AHEAD = 8
 """Items waiting for each thread: keeps all busy, bounds memory."""
+
+_SHORT = 64
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -118,7 +120,7 @@ def in_parallel(
 
 
 def walk(repository: RemoteRepository, top: bytes, failed: Failed) -> Iterator[Listed]:
-    """As `Repository.walk`, but a directory that can't be read is told to *failed*, and the walk
+    """As `Tree.walk`, but a directory that can't be read is told to *failed*, and the walk
     goes on; a symlink at the top is followed."""
     from pyparrot.tree.base import Listed
 
@@ -159,7 +161,7 @@ def prefetch(
     files = fetched = there = 0
 
     def fetch(listed: Listed) -> tuple[str, bool]:
-        was_there = repository.objects.cached(listed.node)
+        was_there = repository.is_cached(listed.node)
         return repository.body(listed.node, listed.path), was_there
 
     # The first of two walks learns how much it is: with all nodes in memory one would do.
@@ -195,4 +197,4 @@ def _contents(
 
 def _content(node: Node) -> object:
     """What two files with the same content have in common; small, for there may be millions."""
-    return hash(node.chunks) if node.chunks else node.digest
+    return node.handle if len(node.handle) <= _SHORT else hash(node.handle)

@@ -26,11 +26,11 @@ from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs.catalog import CHUNKED, Catalog, Chunk, PathHash
 from pyparrot.sources.cvmfs.compression import Compression, Packer
 from pyparrot.sources.cvmfs.database import BROKEN
+from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
+from pyparrot.sources.cvmfs.indexing import INDEX_FORMAT, build_index
 from pyparrot.sources.cvmfs.objects import _chunked_name
 from pyparrot.sources.cvmfs.prefetch import in_parallel
-from pyparrot.sources.cvmfs.remote import _INDEX_FORMAT
-from pyparrot.tree.index import Node, build
 
 _PIECE = 1 << 20
 _WHOLE = "W"
@@ -143,7 +143,7 @@ def _is_right(path: str, name: _Name | None) -> bool:
         return _has_hash(file.fileno(), 0, size, name.hash, _PACKED)
 
 
-def _is_put_together(path: str, chunked: Node | None) -> bool | None:
+def _is_put_together(path: str, chunked: Body | None) -> bool | None:
     if chunked is None:
         return None
     with open(path, "rb") as file:
@@ -166,12 +166,12 @@ def _is_index(store: ObjectStore, name: str, parsed: _Name | None) -> bool | Non
     assert parsed is not None
     assert parsed.root is not None
     source = store.path(f"{parsed.hash}{parsed.kind}")
-    if parsed.format != _INDEX_FORMAT or not os.path.exists(source):
+    if parsed.format != INDEX_FORMAT or not os.path.exists(source):
         return None
     again = store.temporary_file()
     try:
         with contextlib.closing(Catalog.open(source)) as catalog:
-            build(catalog, parsed.hash, catalog.mountpoint, parsed.root, again)
+            build_index(catalog, parsed.hash, catalog.mountpoint, parsed.root, again)
         return filecmp.cmp(store.path(name), again, shallow=False)
     except BROKEN:
         return None
@@ -202,7 +202,7 @@ def _has_hash(
 # What catalogs vouch for
 
 
-def _chunked_files(store: ObjectStore, catalogs: list[str]) -> Iterator[tuple[str, Node]]:
+def _chunked_files(store: ObjectStore, catalogs: list[str]) -> Iterator[tuple[str, Body]]:
     """The chunked files that *catalogs* list, by the name of the whole file in the cache."""
     for name in catalogs:
         try:
@@ -212,7 +212,7 @@ def _chunked_files(store: ObjectStore, catalogs: list[str]) -> Iterator[tuple[st
             continue  # evicted meanwhile, or of a kind that was never read: it vouches for nothing
 
 
-def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[str, Node]]:
+def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[str, Body]]:
     chunks: dict[PathHash, list[Chunk]] = {}
     for key, chunk in catalog.all_chunks():
         chunks.setdefault(key, []).append(chunk)
@@ -221,10 +221,10 @@ def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[str, Node]]:
     for row in catalog.rows():
         flags, size = row[5], row[7]
         if flags & CHUNKED and row[:2] in chunks:
-            node = _node(flags, size, tuple(chunks[row[:2]]))
-            yield _chunked_name(node), node
+            body = _body(flags, size, tuple(chunks[row[:2]]))
+            yield _chunked_name(body), body
 
 
-def _node(flags: int, size: int, chunks: tuple[Chunk, ...]) -> Node:
+def _body(flags: int, size: int, chunks: tuple[Chunk, ...]) -> Body:
     algorithm, compression = Algorithm(flags >> 8 & 7), Compression(flags >> 11 & 7)
-    return Node(b"", 0, 0, size, 0, 0, 0, 0, 0, algorithm, compression, b"", b"", chunks, b"")
+    return Body(size, algorithm, compression, None, chunks)

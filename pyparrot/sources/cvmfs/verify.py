@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, EXTERNAL, NESTED_ROOT, Catalog, Entry
+from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
@@ -175,16 +176,14 @@ class _Verifier:
         algorithm, compression = entry.algorithm, entry.compression
         pieces: list[_Object] = []
         if entry.is_chunked:
-            end = 0
-            for offset, size, digest in catalog.chunks(path):
-                if offset != end:
-                    break
-                end += size
-                part = range(offset, end) if external else None
+            chunks = catalog.chunks(path)
+            if not make_up(chunks, entry.size):
+                self._fault(shown, NOT_THE_FILE)
+                chunks = ()
+            for offset, size, digest in chunks:
+                part = range(offset, offset + size) if external else None
                 name = ContentHash(digest, algorithm)
                 pieces.append(_Object(name, Kind.CHUNK, compression, size, shown, external, part))
-            if end != entry.size:
-                self._fault(shown, "its chunks do not make up the file")
         elif entry.digest is None:
             self._fault(shown, "it has no content")
         else:
