@@ -329,6 +329,7 @@ class Supervisor:
 
 def _get_ready() -> None:
     """Import what the first mount needs, while the command is still starting."""
-    import pyparrot.config
-    import pyparrot.sources.cvmfs.remote
     import pyparrot.sources.names  # noqa: F401
+    from pyparrot.sources import registry
+
+    registry.import_kinds_with_names()

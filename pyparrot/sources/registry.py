@@ -84,6 +84,13 @@ def open_by_name(name: str, context: Context) -> Tree:
     raise failure
 
 
+def import_kinds_with_names() -> None:
+    """Import what `open_by_name` needs, so that the first name does not wait for it."""
+    for kind in _KINDS:
+        if kind.has_names:
+            _function(kind.opener)
+
+
 def _function(opener: str) -> Callable[[str, Context], Tree]:
     import importlib
 

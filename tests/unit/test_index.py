@@ -25,7 +25,7 @@ from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.handles import Body, catalog_handle
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
-from pyparrot.tree.entries import HIDDEN, Node, unpack_attributes
+from pyparrot.tree.entries import HIDDEN, Node, pack_attributes, unpack_attributes
 from pyparrot.tree.index import ROOT_HASH, BadIndexError, Index
 from pyparrot.tree.snapshot import Found, Missing, Snapshot
 
@@ -269,6 +269,26 @@ def test_inodes_are_the_same_in_every_build(work: Path) -> None:
     assert len(set(inodes)) == len(inodes)
     assert all(0 < inode < 1 << 63 for inode in inodes)
     assert Path(f"{file}.1").read_bytes() == Path(f"{file}.2").read_bytes()
+
+
+MALFORMED = {
+    "cut off": (b"\1\2\1\1ab\1\1c", {b"a": b"b"}),
+    "bytes behind": (b"\1\1\1\1abx", {b"a": b"b"}),
+    "another version": (b"\2\1\1\1ab", {}),
+    "one byte": (b"\1", {}),
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_attributes_that_are_malformed_are_known_to_be(work: Path, what: str) -> None:
+    """The catalog is good for the rest; what can be read of them is what programs see."""
+    blob, readable = MALFORMED[what]
+    _, snapshot = made(work, {b"/f": FILE._replace(xattr=blob), b"/g": FILE})
+    packed = looked_up(snapshot, b"/f").attributes
+    assert packed.startswith(pack_attributes(readable))
+    with pytest.raises(ValueError, match="ends early"):
+        unpack_attributes(packed)
+    assert looked_up(snapshot, b"/g").attributes == b""
 
 
 def test_an_existing_file_is_not_written_to(work: Path) -> None:
