@@ -91,6 +91,9 @@ class MagicXattrs(Protocol):
 class Describes(Protocol):
     """A tree that knows more of its names than `os.stat` says, in words that go into JSON."""
 
+    def describe(self) -> dict[str, Any]:
+        """What it is as a whole; what can't be had is one of its warnings."""
+
     def describe_content(self, node: Node) -> dict[str, Any]:
         """How the content of the regular file *node* is stored."""
 

@@ -78,6 +78,13 @@ class ManifestFetcher:
         self.check_revision(manifest.revision)
         return raw, manifest
 
+    def check_revision(self, revision: int) -> None:
+        """`PyparrotError` if this revision is blacklisted."""
+        first = self._blacklist.first_revision(self._name)
+        if revision < first:
+            why = f"revision {revision} is blacklisted, as are all below {first}"
+            raise PyparrotError(self._name, why)
+
     def _fetch_checked(self, path: str, check: _Check) -> bytes:
         """Fetch a signed file; what its *check* refuses is asked of the next server, too."""
         sink = _Checked(check)
@@ -115,13 +122,6 @@ class ManifestFetcher:
             raise PyparrotError(self._name, "; ".join(problems) or why, hint)
         self._warnings += problems
         return keys
-
-    def check_revision(self, revision: int) -> None:
-        """`PyparrotError` if this revision is blacklisted."""
-        first = self._blacklist.first_revision(self._name)
-        if revision < first:
-            why = f"revision {revision} is blacklisted, as are all below {first}"
-            raise PyparrotError(self._name, why)
 
 
 def _read_blacklist(configuration: Configuration) -> Blacklist:

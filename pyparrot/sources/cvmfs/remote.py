@@ -188,22 +188,17 @@ class RemoteRepository(Tree):
 
         return magic_xattrs.value(self, found, name)
 
+    def describe(self) -> dict[str, Any]:
+        """As `pyparrot.sources.capabilities.Describes`."""
+        from pyparrot.sources.cvmfs import describe
+
+        return describe.repository(self)
+
     def describe_content(self, node: Node) -> dict[str, Any]:
         """As `pyparrot.sources.capabilities.Describes`."""
-        body = Body.of(node)
-        facts: dict[str, Any] = {
-            "compression": body.compression.name.lower(),
-            "external": body.is_external,
-            "chunks": len(body.chunks) or 1,
-        }
-        if body.name is not None:
-            facts["hash"] = str(body.name)
-        if body.chunks:
-            facts["chunk_list"] = [
-                [str(ContentHash(chunk.digest, body.algorithm)), chunk.offset, chunk.size]
-                for chunk in body.chunks
-            ]
-        return facts
+        from pyparrot.sources.cvmfs import describe
+
+        return describe.content(Body.of(node))
 
     def describe_index(self, index: Index) -> str:
         """The hash of the catalog that *index* was made of."""

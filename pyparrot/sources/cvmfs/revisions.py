@@ -86,6 +86,11 @@ class Revisions:
         except BROKEN as error:
             raise PyparrotError(self._name, f"bad tag database: {error}") from None
 
+    def ttl(self) -> float:
+        """After how many seconds there may be a newer revision than the newest that is known."""
+        assert self.manifest is not None
+        return self._ttl_of(self.manifest)
+
     def _current_manifest(self) -> Manifest:
         """The newest manifest: the known one while its TTL has not passed, else the servers'."""
         origin = trust_cache.Origin.of(self._configuration)
@@ -117,16 +122,11 @@ class Revisions:
     def _is_fresh(self, before: trust_cache.Accepted) -> bool:
         age = time.time() - before.accepted
         # A file from the future would never expire.
-        return 0 <= age < min(before.manifest.ttl or DEFAULT_TTL, self._longest_ttl())
+        return 0 <= age < self._ttl_of(before.manifest)
 
-    def ttl(self) -> float:
-        """After how many seconds there may be a newer revision than the newest that is known."""
-        assert self.manifest is not None
-        return min(self.manifest.ttl or DEFAULT_TTL, self._longest_ttl())
-
-    def _longest_ttl(self) -> float:
+    def _ttl_of(self, manifest: Manifest) -> float:
         minutes = self._configuration.number("CVMFS_MAX_TTL", 0, minimum=0)
-        return minutes * 60 if minutes else float("inf")
+        return min(manifest.ttl or DEFAULT_TTL, minutes * 60 if minutes else float("inf"))
 
 
 def _older(manifest: Manifest, before: Manifest) -> bool:
