@@ -65,7 +65,7 @@ class Transported(Protocol):
 
 @runtime_checkable
 class Signed(Protocol):
-    """A tree whose revision somebody may have signed."""
+    """A tree whose revisions may be signed."""
 
     def is_signed(self) -> bool:
         """Whether this revision was verified by signatures, and not only by a hash."""

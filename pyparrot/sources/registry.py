@@ -51,7 +51,7 @@ class _Kind(NamedTuple):
     """
 
     has_names: bool = False
-    """Whether a text may be the name of a directory in `/cvmfs` that nobody has mounted."""
+    """Whether a text may be a name that is looked up below ``/cvmfs`` and was not mounted yet."""
 
 
 # The first that fits is taken.

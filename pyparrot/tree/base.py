@@ -85,7 +85,7 @@ class Tree(ABC):
         """What *path* names."""
         raw = os.fsencode(path)
         while True:
-            with _damage_is_an_io_error(raw):
+            with damage_is_an_io_error(raw):
                 result = self.snapshot.walk(raw, follow=follow_symlinks)
             if isinstance(result, Found):
                 return result
@@ -100,7 +100,7 @@ class Tree(ABC):
         if not stat.S_ISDIR(found.node.mode):
             raise _failure(errno.ENOTDIR, path)
         while True:
-            with _damage_is_an_io_error(found.path):
+            with damage_is_an_io_error(found.path):
                 entered = self.snapshot.enter(found)
             if isinstance(entered, Found):
                 return entered
@@ -136,7 +136,7 @@ class Tree(ABC):
     def scandir(self, path: Path = "/") -> Iterator[Listed]:
         """What a directory holds."""
         found = self._directory(path)
-        with _damage_is_an_io_error(found.path):
+        with damage_is_an_io_error(found.path):
             for node in found.holder.children(found.record):
                 yield Listed(found.path + b"/" + node.name, node)
 
@@ -210,7 +210,8 @@ def _failure(code: int, path: Path) -> OSError:
 
 
 @contextlib.contextmanager
-def _damage_is_an_io_error(path: bytes) -> Iterator[None]:
+def damage_is_an_io_error(path: bytes) -> Iterator[None]:
+    """Turns `BadIndexError` into `OSError`: EIO about *path*, with the reason."""
     try:
         yield
     except BadIndexError as error:

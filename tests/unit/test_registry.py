@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ from pyparrot.sources.cvmfs.remote import RemoteRepository
 from pyparrot.sources.directory import LocalDirectory
 from pyparrot.sources.names import Names
 from pyparrot.sources.registry import Context, UnknownSourceError, open_by_name, open_source
+from pyparrot.tree.entries import Node
+from pyparrot.tree.snapshot import NeedIndex
 
 FQRN = "sw.example.org"
 URL = "http://127.0.0.1:1/cvmfs/@fqrn@"
@@ -117,6 +120,23 @@ def test_the_quota_is_the_configured_one_unless_it_is_given(
     assert context.store.quota == 12345
     open_source(FQRN, configured._replace(quota_given=False))
     assert context.store.quota == quota == load(FQRN, configured.parameters).quota()
+
+
+@pytest.mark.parametrize("handle", [b"", b"\x07", b"\x80short", b"\0" + bytes(35), b"\x38"])
+def test_a_damaged_handle_is_an_io_error(monkeypatch: pytest.MonkeyPatch, handle: bytes) -> None:
+    repository = RemoteRepository.__new__(RemoteRepository)
+    monkeypatch.setattr(repository, "objects", None, raising=False)
+    node = Node(b"f", 2, 0o100644, 5, 0, 0, 0, 1, 0, b"", handle, b"")
+    for use_it in (
+        lambda: repository.body(node, b"/f"),
+        lambda: repository.is_cached(node),
+        lambda: repository.describe_content(node),
+        lambda: repository.fetch_index(NeedIndex(b"/d", handle, 7)),
+    ):
+        with pytest.raises(OSError, match="damaged index") as caught:
+            use_it()
+        assert caught.value.errno == errno.EIO
+    repository.use(node)
 
 
 def test_capabilities(store: ObjectStore, tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ class Body(NamedTuple):
         try:
             storage = handle[0]
             start = 1 + DIGEST_SIZE if storage & HAS_DIGEST else 1
+            if start > len(handle):
+                raise ValueError("a digest is cut off")
             return cls(
                 node.size,
                 Algorithm(storage & 7),

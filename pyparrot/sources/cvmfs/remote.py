@@ -22,7 +22,7 @@ from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.manifest_fetcher import ManifestFetcher
 from pyparrot.sources.cvmfs.objects import Objects
 from pyparrot.sources.cvmfs.revisions import Revisions, Wanted, configured
-from pyparrot.tree.base import Tree
+from pyparrot.tree.base import Tree, damage_is_an_io_error
 from pyparrot.tree.index import ROOT_HASH, BadIndexError, Index
 from pyparrot.tree.snapshot import Found, NeedIndex, Snapshot
 
@@ -94,19 +94,22 @@ class RemoteRepository(Tree):
 
     def fetch_index(self, need: NeedIndex) -> Index:
         """The index of a nested catalog."""
-        return self._index(catalog_name(need.handle), need.root_hash, need.mountpoint)
+        with damage_is_an_io_error(need.mountpoint):
+            name = catalog_name(need.handle)
+        return self._index(name, need.root_hash, need.mountpoint)
 
     def body(self, node: Node, path: bytes) -> str:
         """The local file with a file's content."""
-        return self.objects.body(Body.of(node), path)
+        return self.objects.body(_body_of(node, path), path)
 
     def use(self, node: Node) -> None:
         """As `pyparrot.sources.capabilities.CountsUse`."""
-        self.is_cached(node)
+        with contextlib.suppress(OSError):
+            self.is_cached(node)
 
     def is_cached(self, node: Node) -> bool:
         """Whether a file's content is in the cache; it counts as used now."""
-        return self.objects.cached(Body.of(node))
+        return self.objects.cached(_body_of(node, node.name))
 
     def _index(self, name: ContentHash, root_hash: int, path: bytes) -> Index:
         key = f"{name}C.{root_hash:016x}.{INDEX_FORMAT}"
@@ -198,7 +201,7 @@ class RemoteRepository(Tree):
         """As `pyparrot.sources.capabilities.Describes`."""
         from pyparrot.sources.cvmfs import describe
 
-        return describe.content(Body.of(node))
+        return describe.content(_body_of(node, node.name))
 
     def describe_index(self, index: Index) -> str:
         """The hash of the catalog that *index* was made of."""
@@ -209,8 +212,13 @@ class RemoteRepository(Tree):
         return str(catalog_name(node.handle))
 
 
+def _body_of(node: Node, path: bytes) -> Body:
+    with damage_is_an_io_error(path):
+        return Body.of(node)
+
+
 def default_mountpoint(fqrn: str) -> bytes:
-    """Where a repository is seen unless somebody wants it elsewhere."""
+    """Where a repository is seen unless the user wants it elsewhere."""
     return _MOUNT_DIRECTORY + fqrn.encode()
 
 
