@@ -96,7 +96,7 @@ def _rows() -> bytes:
     return bytes([len(rows)]) + b"".join(rows) + b"abcdef/gh"
 
 
-def _letter(text: bytes) -> bytes:
+def _signed_text(text: bytes) -> bytes:
     return SignedText(text, Algorithm.SHA1.of(text), b"signature").encode()
 
 
@@ -130,7 +130,7 @@ def _well_formed(name: str) -> list[bytes]:
         "build": _rows(),
         "manifest": _manifest(),
         "whitelist": _whitelist(),
-        "letter": _letter(_manifest()),
+        "signed_text": _signed_text(_manifest()),
         "config": _CONFIG,
         "xattrs": xattrs.pack({b"user.a": b"b", b"user.long": bytes(255)}) or b"",
         "rows": bytes(range(256)),

@@ -95,7 +95,7 @@ def whitelist(data: bytes) -> None:
     parsed.expired(parsed.issued)
 
 
-def letter(data: bytes) -> None:
+def signed_text(data: bytes) -> None:
     try:
         parsed = SignedText.parse(data)
     except ValueError:
@@ -209,7 +209,7 @@ def _work() -> str:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": manifest,
     "whitelist": whitelist,
-    "letter": letter,
+    "signed_text": signed_text,
     "config": config,
     "xattrs": attributes,
     "catalog": catalog,

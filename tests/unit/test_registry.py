@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_the_quota_is_the_configured_one_unless_it_is_given(
 @pytest.mark.parametrize("handle", [b"", b"\x07", b"\x80short", b"\0" + bytes(35), b"\x38"])
 def test_a_damaged_handle_is_an_io_error(monkeypatch: pytest.MonkeyPatch, handle: bytes) -> None:
     repository = RemoteRepository.__new__(RemoteRepository)
-    monkeypatch.setattr(repository, "objects", None, raising=False)
+    monkeypatch.setattr(repository, "objects", Mock(), raising=False)
     node = Node(b"f", 2, 0o100644, 5, 0, 0, 0, 1, 0, b"", handle, b"")
     for use_it in (
         lambda: repository.body(node, b"/f"),

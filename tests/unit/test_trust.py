@@ -76,14 +76,14 @@ def believe(raw: bytes, certificate: signature.Certificate) -> None:
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_a_good_letter(people: People, algorithm: Algorithm) -> None:
+def test_a_good_signed_text(people: People, algorithm: Algorithm) -> None:
     raw = sign_manifest(manifest(), people.signing, algorithm)
     signed = trust_chain.read_signed(raw, WHERE)
     assert trust_chain.read_manifest(signed, FQRN, WHERE) == manifest()
     trust_chain.check_manifest(signed, people.signing.certificate, WHERE)
 
 
-def test_no_bit_of_a_letter_may_change(people: People) -> None:
+def test_no_bit_of_a_signed_text_may_change(people: People) -> None:
     raw = sign_manifest(manifest(), people.signing, Algorithm.SHA1)
     for place in range(len(raw)):
         damaged = raw[:place] + bytes([raw[place] ^ 1 << place % 8]) + raw[place + 1 :]
