@@ -309,11 +309,11 @@ class Supervisor:
             mount = self._table.numbered(number)
             if mount is None or mount.repository is None:
                 continue
+            counting = mount.repository if isinstance(mount.repository, CountsUse) else None
             for touch in self._shim.shared.touches(start, index):
                 node = index.node(touch.record)
-                is_file = touch.is_opened and stat.S_ISREG(node.mode)
-                if is_file and isinstance(mount.repository, CountsUse):
-                    mount.repository.use(node)
+                if counting is not None and touch.is_opened and stat.S_ISREG(node.mode):
+                    counting.use(node)
                 if self._options.touched is not None:
                     used.append((touch.order, mount.path + index.path_of(touch.record)))
         if self._options.touched is not None:
