@@ -35,6 +35,16 @@ _Texts: TypeAlias = Pointer[Pointer[bytes]]
 _Bytes: TypeAlias = Pointer[int] | bytes
 _Integers: TypeAlias = Pointer[int] | Sequence[int]
 
+class PpAttribute(Struct):
+    name: Pointer[int]
+    value: Pointer[int]
+    name_length: int
+    value_length: int
+
+class PpAttributes(Struct):
+    next: Pointer[int]
+    end: Pointer[int]
+
 class PpBuilder(Struct):
     pass
 
@@ -62,12 +72,6 @@ class PpChange(Struct):
     argument: int
     size: int
     data: Pointer[Any]
-
-class PpChunk(Struct):
-    offset: int
-    size: int
-    digest: Array[int]
-    padding: int
 
 class PpCopy(Struct):
     device: int
@@ -148,9 +152,20 @@ class PpIndexHeader(Struct):
     entries: int
     revision: int
     ttl: int
-    catalog: Array[int]
-    algorithm: int
+    handle_size: int
     padding: Array[int]
+
+class PpListing(Struct):
+    rows: PpRow
+    row_count: int
+    texts: Pointer[bytes]
+    texts_size: int
+    handle: Pointer[int]
+    handle_size: int
+    root: Array[int]
+    root_hash: int
+    revision: int
+    ttl: int
 
 class PpMappingPool(Struct):
     pass
@@ -216,37 +231,31 @@ class PpRecord(Struct):
     first_child: int
     children: int
     extra: int
+    handle_size: int
     xattr_size: int
     flags: int
-    storage: int
     name_length: int
     target_length: int
-    digest: Array[int]
-    padding: int
+    padding: Array[int]
     text: Array[bytes]
 
 class PpRow(Struct):
-    path: Array[int]
+    key: Array[int]
     parent: Array[int]
     size: int
     mtime: int
-    text: int
     mtime_ns: int
     mode: int
     uid: int
     gid: int
     nlink: int
     link_group: int
-    flags: int
-    first_chunk: int
-    chunks: int
+    handle_size: int
     xattr_size: int
+    flags: int
     name_length: int
     target_length: int
-    digest: Array[int]
-    has_digest: int
-    algorithm: int
-    padding: Array[int]
+    padding: int
 
 class PpSharedCatalog(Struct):
     next: int
@@ -353,9 +362,7 @@ class PpWorker(Struct):
 class _Lib:
     PP_ASK: Final[int]
     PP_AUTOMOUNT: Final[int]
-    PP_BIND: Final[int]
     PP_BLOCK_SIZE: Final[int]
-    PP_BODY: Final[int]
     PP_BUFFER_SIZE: Final[int]
     PP_BUILD_DUPLICATE: Final[int]
     PP_BUILD_LOOP: Final[int]
@@ -365,11 +372,9 @@ class _Lib:
     PP_BUILD_NUMBER: Final[int]
     PP_BUILD_OK: Final[int]
     PP_BUILD_SIZE: Final[int]
-    PP_BUILD_STORAGE: Final[int]
     PP_BUILD_TARGET: Final[int]
     PP_BUILD_TYPE: Final[int]
     PP_CHANGE: Final[int]
-    PP_CHUNKED: Final[int]
     PP_COPIES_MAX: Final[int]
     PP_DAMAGED: Final[int]
     PP_ERROR: Final[int]
@@ -379,7 +384,6 @@ class _Lib:
     PP_EVENT_NEED: Final[int]
     PP_EVENT_NONE: Final[int]
     PP_EXEC: Final[int]
-    PP_EXTERNAL: Final[int]
     PP_FAILED: Final[int]
     PP_FOUND: Final[int]
     PP_HASH_ROOT: Final[int]
@@ -426,9 +430,9 @@ class _Lib:
     PP_VIRTUAL: Final[int]
     PP_WANT_PATH: Final[int]
     pp_become_subreaper: Callable[[], int]
-    pp_builder_fill: Callable[[PpBuilder, _Address, _Bytes, int, int, int], int]
+    pp_builder_fill: Callable[[PpBuilder, _Address], int]
     pp_builder_free: Callable[[PpBuilder], None]
-    pp_builder_new: Callable[[PpRow, int, _Text, int, PpChunk, int, _Integers, int], PpBuilder]
+    pp_builder_new: Callable[[PpListing], PpBuilder]
     pp_builder_plan: Callable[[PpBuilder, _Integers], int]
     pp_builder_size: Callable[[PpBuilder], int]
     pp_chunk_cut: Callable[[_Bytes, int, int, int, int], int]
@@ -437,7 +441,9 @@ class _Lib:
     pp_filter_install: Callable[[int, int], int]
     pp_find: Callable[[PpSnapshot, PpFound, _Text, int, PpFound], int]
     pp_find_root: Callable[[PpSnapshot, PpFound], None]
+    pp_index_attributes: Callable[[PpIndex, PpRecord], PpAttributes]
     pp_index_extra: Callable[[PpIndex, PpRecord, _Integers], Pointer[int]]
+    pp_index_handle: Callable[[PpIndex, _Integers], Pointer[int]]
     pp_index_next: Callable[[PpIndex, PpRecord], PpRecord]
     pp_index_offset: Callable[[PpIndex, PpRecord], int]
     pp_index_open: Callable[[PpIndex, _Address, int], int]
@@ -449,6 +455,7 @@ class _Lib:
     pp_mapping_pool_new: Callable[[], PpMappingPool]
     pp_mounts_match: Callable[[PpMounts, _Text, _Integers], PpMount]
     pp_mounts_refused: Callable[[PpMounts, int, int], int]
+    pp_next_attribute: Callable[[PpAttributes, PpAttribute], int]
     pp_notify_prepare: Callable[[PpNotify], None]
     pp_notify_probe: Callable[[int, _Texts], int]
     pp_notify_worker_new: Callable[[PpNotify], PpWorker]
@@ -487,11 +494,13 @@ class _Ffi:
     errno: int
     error: type[Exception]
     @overload
+    def new(self, cdecl: Literal["struct pp_attribute *", "struct pp_attribute[]"], init: Any = ...) -> PpAttribute: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_attributes *", "struct pp_attributes[]"], init: Any = ...) -> PpAttributes: ...
+    @overload
     def new(self, cdecl: Literal["struct pp_call *", "struct pp_call[]"], init: Any = ...) -> PpCall: ...
     @overload
     def new(self, cdecl: Literal["struct pp_change *", "struct pp_change[]"], init: Any = ...) -> PpChange: ...
-    @overload
-    def new(self, cdecl: Literal["struct pp_chunk *", "struct pp_chunk[]"], init: Any = ...) -> PpChunk: ...
     @overload
     def new(self, cdecl: Literal["struct pp_copy *", "struct pp_copy[]"], init: Any = ...) -> PpCopy: ...
     @overload
@@ -510,6 +519,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_index *", "struct pp_index[]"], init: Any = ...) -> PpIndex: ...
     @overload
     def new(self, cdecl: Literal["struct pp_index_header *", "struct pp_index_header[]"], init: Any = ...) -> PpIndexHeader: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_listing *", "struct pp_listing[]"], init: Any = ...) -> PpListing: ...
     @overload
     def new(self, cdecl: Literal["struct pp_mount *", "struct pp_mount[]"], init: Any = ...) -> PpMount: ...
     @overload

@@ -1,14 +1,12 @@
-"""What a repository is: formats and how they are read.
+"""The way in for programs: `open_repository`.
 
-`open_repository` is the way in for programs:
+from pyparrot.repository import open_repository
 
-    from pyparrot.repository import open_repository
-
-    with open_repository("sw.example.org", server="http://127.0.0.1:8000/cvmfs/@fqrn@") as sw:
-        for name in sw.listdir("/releases"):
-            print(name, sw.stat(f"/releases/{name}").st_size)
-        with sw.open("/releases/README") as file:
-            print(file.read())
+with open_repository("sw.example.org", server="http://127.0.0.1:8000/cvmfs/@fqrn@") as sw:
+    for name in sw.listdir("/releases"):
+        print(name, sw.stat(f"/releases/{name}").st_size)
+    with sw.open("/releases/README") as file:
+        print(file.read())
 """
 
 from __future__ import annotations
@@ -17,10 +15,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
-    from pyparrot.tree.base import Repository
+    from pyparrot.sources.cvmfs.remote import RemoteRepository
+    from pyparrot.sources.cvmfs.revisions import Wanted
 
-__all__ = ["Repository", "open_repository"]
+__all__ = ["Wanted", "open_repository"]
 
 
 def open_repository(  # noqa: PLR0913 (keywords, all with a default)
@@ -59,8 +57,8 @@ def open_repository(  # noqa: PLR0913 (keywords, all with a default)
 
 
 def __getattr__(name: str) -> object:
-    if name == "Repository":
-        from pyparrot.tree.base import Repository
+    if name == "Wanted":
+        from pyparrot.sources.cvmfs.revisions import Wanted
 
-        return Repository
+        return Wanted
     raise AttributeError(name)

@@ -8,46 +8,6 @@
 
 #define XATTR_ARGS_MAX 4096u /* bytes of a struct xattr_args, which may grow */
 
-/* Extended attributes. The blob is as CernVM-FS's xattr.cc has it: a version, the number of
- * attributes, then for each the lengths of name and value (a byte each), name, value. */
-
-struct attribute {
-    const uint8_t *name, *value;
-    size_t name_length, value_length;
-};
-
-struct attributes {
-    const uint8_t *next, *end;
-    unsigned left;
-};
-
-static struct attributes attributes_of(const struct pp_walk *walk)
-{
-    size_t size;
-    struct attributes attributes = {0};
-    const uint8_t *extra = pp_index_extra(walk->index, walk->record, &size);
-
-    if (!extra || walk->record->xattr_size < 2)
-        return attributes;
-    const uint8_t *blob = extra + size - walk->record->xattr_size;
-    attributes.next = blob + 2;
-    attributes.end = extra + size;
-    attributes.left = blob[1];
-    return attributes;
-}
-
-static int next_attribute(struct attributes *attributes, struct attribute *attribute)
-{
-    const uint8_t *head = attributes->next;
-    if (attributes->left == 0 || attributes->end - head < 2 ||
-        attributes->end - head - 2 < head[0] + head[1])
-        return 0;
-    *attribute = (struct attribute){head + 2, head + 2 + head[0], head[0], head[1]};
-    attributes->next = attribute->value + attribute->value_length;
-    attributes->left--;
-    return 1;
-}
-
 static enum pp_action give_value(struct pp_call *call, uint64_t address, uint64_t capacity,
                                  const void *value, size_t size)
 {
@@ -90,7 +50,7 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
     enum pp_action action = PP_RUN;
     struct pp_place *place = &call->places[0];
     uint64_t address, capacity;
-    struct attribute attribute;
+    struct pp_attribute attribute;
 
     if (read_value_arguments(call, spec, &address, &capacity) ||
         pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
@@ -105,7 +65,8 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
         return pp_return(call, -ERANGE);
     if (pp_equal(call->attribute, "user."))
         return pp_return(call, -EINVAL);
-    for (struct attributes all = attributes_of(&place->walk); next_attribute(&all, &attribute);)
+    struct pp_attributes all = pp_index_attributes(place->walk.index, place->walk.record);
+    while (pp_next_attribute(&all, &attribute))
         if (attribute.name_length == (size_t)length &&
             pp_starts_with((const char *)attribute.name, call->attribute, (size_t)length))
             return give_value(call, address, capacity, attribute.value, attribute.value_length);
@@ -121,15 +82,16 @@ enum pp_action pp_decide_getxattr(struct pp_call *call, const struct pp_spec *sp
 enum pp_action pp_decide_listxattr(struct pp_call *call, const struct pp_spec *spec)
 {
     enum pp_action action = PP_RUN;
-    struct attribute attribute;
+    struct pp_attribute attribute;
     size_t length = 0;
 
     if (pp_has_other_flags(call, spec, PP_STAT_FLAGS) || pp_resolve_call(call, spec, &action))
         return action;
     if (pp_is_path_only(call, spec))
         return pp_return(call, -EBADF);
-    for (struct attributes all = attributes_of(&call->places[0].walk);
-         next_attribute(&all, &attribute);) {
+    const struct pp_walk *walk = &call->places[0].walk;
+    struct pp_attributes all = pp_index_attributes(walk->index, walk->record);
+    while (pp_next_attribute(&all, &attribute)) {
         if (pp_append(call->buffer, sizeof call->buffer, &length, (const char *)attribute.name,
                       attribute.name_length))
             break;

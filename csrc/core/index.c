@@ -2,8 +2,12 @@
 #include "core/index.h"
 
 _Static_assert(sizeof(struct pp_index_header) == 128, "the format has no holes");
-_Static_assert(sizeof(struct pp_record) == 104, "the format has no holes");
-_Static_assert(sizeof(struct pp_chunk) == 40, "the format has no holes");
+_Static_assert(sizeof(struct pp_record) == 88, "the format has no holes");
+_Static_assert(PP_TOUCH_UNIT <= ((sizeof(struct pp_record) + 2 + 7) & ~(size_t)7),
+               "each record has a word of its own in a touch map");
+
+/* An attribute's two lengths. */
+enum { VALUE_LENGTH = 4, NAME_LENGTH = 2, ATTRIBUTE_HEAD = VALUE_LENGTH + NAME_LENGTH };
 
 static int section_fits(uint64_t offset, uint64_t size, uint64_t file_size)
 {
@@ -60,12 +64,46 @@ const struct pp_record *pp_index_touched(const struct pp_index *index, const uin
 const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_record *record,
                               size_t *size)
 {
-    const uint64_t chunks = record->flags & PP_CHUNKED ? record->children : 0;
     const uint64_t start = (uint64_t)record->extra * 8;
 
-    *size = chunks * sizeof(struct pp_chunk) + record->xattr_size;
+    *size = (size_t)record->handle_size + record->xattr_size;
     if (*size == 0 || start > index->header->extras_size ||
         *size > index->header->extras_size - start)
         return NULL;
     return index->extras + start;
+}
+
+const uint8_t *pp_index_handle(const struct pp_index *index, size_t *size)
+{
+    *size = index->header->handle_size;
+    return *size == 0 || *size > index->header->extras_size ? NULL : index->extras;
+}
+
+struct pp_attributes pp_index_attributes(const struct pp_index *index,
+                                         const struct pp_record *record)
+{
+    size_t size;
+    const uint8_t *extra = pp_index_extra(index, record, &size);
+
+    if (!extra)
+        return (struct pp_attributes){0};
+    return (struct pp_attributes){extra + record->handle_size, extra + size};
+}
+
+int pp_next_attribute(struct pp_attributes *attributes, struct pp_attribute *attribute)
+{
+    const uint8_t *head = attributes->next;
+    uint32_t value_length;
+    uint16_t name_length;
+
+    if (attributes->end - head < ATTRIBUTE_HEAD)
+        return 0;
+    __builtin_memcpy(&value_length, head, VALUE_LENGTH);
+    __builtin_memcpy(&name_length, head + VALUE_LENGTH, NAME_LENGTH);
+    const uint8_t *name = head + ATTRIBUTE_HEAD;
+    if (attributes->end - name < (int64_t)value_length + name_length)
+        return 0;
+    *attribute = (struct pp_attribute){name, name + name_length, name_length, value_length};
+    attributes->next = attribute->value + value_length;
+    return 1;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Index files: one immutable file a catalog, mapped read-only by everyone who looks something up.
+ * Index files: what a source lists, in one immutable file that all readers map read-only.
  *
  * Rules that hold here (this is also compiled where there is no libc):
  *  - No allocation, no locks, no system calls, no state: every answer comes from the mapped bytes.
@@ -8,16 +8,24 @@
  *    record is checked to lie in the file before it is used. A damaged file gives wrong answers or
  *    PP_DAMAGED, never an access outside of the mapping.
  *  - All numbers are in the machine's order; a file never leaves its machine.
+ *  - No source's format is known here. What only a source understands is a handle: bytes that are
+ *    stored as they come and given back as they are.
  *
  * A file is: header, hash table, records, extras.
  *
  * A record is a name with all that stat says of it. The records of a directory's entries follow one
  * another, in the order of their names, so a listing is a scan. A record is found by the hash of
- * its path: h(child) = mix(h(parent), hash(name)), from PP_HASH_ROOT for the repository's root.
+ * its path: h(child) = mix(h(parent), hash(name)), from PP_HASH_ROOT for the tree's root.
  * That one look-up is enough however deep the path is, since records exist under their real path
- * alone; the name's bytes and the parent's 64 bit hash are compared. A nested catalog goes on from
- * the hash of its mountpoint, so a path is hashed once for all catalogs that it leads through. The
+ * alone; the name's bytes and the parent's 64 bit hash are compared. A nested index goes on from
+ * the hash of its mountpoint, so a path is hashed once for all indexes that it leads through. The
  * same hash is the inode number: it stays the same in every process and session.
+ *
+ * The extras start with the index's own handle, which says what it was made of. A record's extra is
+ * its handle (of a regular file: its body; of a directory that is PP_NESTED: the index that is
+ * mounted there) and behind it its extended attributes: for each a uint32_t with the value's
+ * length, a uint16_t with the name's, the name, the value; nothing is aligned, and a name has no
+ * NUL at its end. Attributes that their source could not read whole end with one that is cut off.
  */
 #ifndef PYPARROT_INDEX_H
 #define PYPARROT_INDEX_H
@@ -26,7 +34,7 @@
 #include <stdint.h>
 
 #define PP_INDEX_MAGIC UINT64_C(0x3158444e49505950) /* "PYPINDX1", read as a little-endian word */
-#define PP_INDEX_VERSION 1u
+#define PP_INDEX_VERSION 2u
 
 /* cffi: begin */
 
@@ -37,13 +45,9 @@
 
 /* What a record is, beyond its mode. */
 enum {
-    PP_NESTED = 1,   /* its content stands in the catalog that `digest` names */
-    PP_VARIANT = 2,  /* a symlink with $(NAME) in its target */
-    PP_CHUNKED = 4,  /* the body is in the chunks that `extra` leads to */
-    PP_EXTERNAL = 8, /* the body comes from an external server */
-    PP_HIDDEN = 16,  /* can be looked up, is not listed */
-    PP_BODY = 32,    /* `digest` names the body */
-    PP_BIND = 64,    /* nested, and a root catalog: its own paths start at its root */
+    PP_NESTED = 1,  /* a directory: its content stands in the index that its handle names */
+    PP_VARIANT = 2, /* a symlink with $(NAME) in its target */
+    PP_HIDDEN = 4,  /* can be looked up, is not listed */
 };
 
 struct pp_index_header {
@@ -51,7 +55,7 @@ struct pp_index_header {
     uint32_t version;
     uint32_t header_size;
     uint64_t file_size;
-    uint64_t root_hash;    /* of the catalog's own root directory */
+    uint64_t root_hash;    /* of the path of the index's own root directory */
     uint64_t table_offset; /* of struct pp_slot[table_mask + 1] */
     uint64_t table_mask;
     uint64_t records_offset;
@@ -60,10 +64,9 @@ struct pp_index_header {
     uint64_t extras_size;
     uint64_t entries; /* number of records, the root's among them */
     uint64_t revision;
-    uint64_t ttl;        /* seconds; 0 if the catalog does not say */
-    uint8_t catalog[20]; /* the catalog's hash … */
-    uint8_t algorithm;   /* … and its algorithm, as a catalog's flags number them */
-    uint8_t padding[3];
+    uint64_t ttl;         /* seconds; 0 if the source does not say */
+    uint32_t handle_size; /* bytes of the index's own handle, with which the extras start */
+    uint8_t padding[20];
 };
 
 /* A place in the hash table. `record` is 0 where it is free: the root's record is not in the table.
@@ -85,23 +88,15 @@ struct pp_record {
     uint32_t nlink;
     uint32_t parent;      /* offset of the parent's record, as in struct pp_slot */
     uint32_t first_child; /* of a directory: offset of the first child's record … */
-    uint32_t children;    /* … and their number. Of a chunked file: number of chunks */
-    uint32_t extra;       /* offset into the extras, in units of 8 bytes: attributes or chunks */
-    uint32_t xattr_size;  /* bytes of the attributes' blob; it is behind the chunks */
+    uint32_t children;    /* … and their number */
+    uint32_t extra;       /* offset into the extras, in units of 8 bytes */
+    uint32_t handle_size; /* bytes of the handle, which is the extra's first part … */
+    uint32_t xattr_size;  /* … and of the extended attributes behind it */
     uint16_t flags;       /* PP_… */
-    uint16_t storage;     /* algorithm | compression << 3, as a catalog's flags number them */
     uint16_t name_length;
     uint16_t target_length; /* of a symlink */
-    uint8_t digest[20];
-    uint32_t padding;
+    uint16_t padding[3];
     char text[]; /* name, NUL, target, NUL, then zeros up to a multiple of 8 */
-};
-
-struct pp_chunk {
-    uint64_t offset;
-    uint64_t size;
-    uint8_t digest[20];
-    uint32_t padding;
 };
 
 /* An open index file. */
@@ -173,9 +168,30 @@ const struct pp_record *pp_index_next(const struct pp_index *index, const struct
 const struct pp_record *pp_index_touched(const struct pp_index *index, const uint32_t *words,
                                          uint64_t offset, uint32_t *word);
 
-/* The chunks of a record's body and behind them its attributes' blob; NULL if there is neither. */
+/* A record's handle and behind it its extended attributes; NULL if there is neither. */
 const uint8_t *pp_index_extra(const struct pp_index *index, const struct pp_record *record,
                               size_t *size);
+
+/* The index's own handle; NULL if it has none. */
+const uint8_t *pp_index_handle(const struct pp_index *index, size_t *size);
+
+/* An extended attribute; nothing ends with a NUL. */
+struct pp_attribute {
+    const uint8_t *name, *value;
+    size_t name_length, value_length;
+};
+
+/* Where one is in a record's extended attributes. */
+struct pp_attributes {
+    const uint8_t *next, *end;
+};
+
+/* A record's extended attributes, from the first on. */
+struct pp_attributes pp_index_attributes(const struct pp_index *index,
+                                         const struct pp_record *record);
+
+/* Take the next attribute: 1, or 0 if there is no other that is whole. */
+int pp_next_attribute(struct pp_attributes *attributes, struct pp_attribute *attribute);
 
 /* The space that a record takes, in units of 8 bytes. */
 static inline uint32_t pp_record_units(const struct pp_record *record)
@@ -190,8 +206,8 @@ static inline uint32_t pp_index_offset(const struct pp_index *index, const struc
     return (uint32_t)(((const uint8_t *)record - index->records) / 8);
 }
 
-/* Its word in a touch map: one for each record, since none is smaller than this. */
-#define PP_TOUCH_UNIT 112u
+/* Its word in a touch map: one for each record, since none is smaller than this (in bytes). */
+#define PP_TOUCH_UNIT 96u
 
 static inline uint64_t pp_touch_word(const struct pp_index *index, const struct pp_record *record)
 {

@@ -5,24 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-_Static_assert(sizeof(struct pp_row) == 128, "Python packs rows of this size");
-
-/* A catalog's own flags, as far as they matter here. */
-enum {
-    DIRECTORY = 1,
-    NESTED_MOUNTPOINT = 2,
-    SYMLINK = 8,
-    SPECIAL = 16,
-    CHUNKED = 64,
-    EXTERNAL = 128,
-    HASH_SHIFT = 8,
-    COMPRESSION_SHIFT = 11,
-    BIND_MOUNTPOINT = 0x4000,
-    HIDDEN = 0x8000,
-};
-
-/* The highest of the algorithms that catalogs may name. */
-enum { LAST_HASH = 2, LAST_COMPRESSION = 1 };
+_Static_assert(sizeof(struct pp_row) == 88, "Python packs rows of this size");
 
 #define UNPLACED UINT32_MAX
 #define NANOSECONDS 1000000000u
@@ -31,6 +14,7 @@ enum { LAST_HASH = 2, LAST_COMPRESSION = 1 };
 /* Where a row's record goes. */
 struct place {
     uint64_t hash;
+    uint64_t text; /* offset of the row's texts */
     uint32_t offset;
     uint32_t parent; /* row number */
     uint32_t first_child;
@@ -39,14 +23,9 @@ struct place {
 };
 
 struct pp_builder {
+    struct pp_listing listing;
     const struct pp_row *rows;
     size_t row_count;
-    const char *texts;
-    size_t texts_size;
-    const struct pp_chunk *chunks;
-    size_t chunk_count;
-    int64_t root[2];
-    uint64_t root_hash;
     uint32_t *by_parent; /* row numbers, by parent and name */
     uint32_t *queue;     /* row numbers, in the order of their records */
     struct place *places;
@@ -56,22 +35,21 @@ struct pp_builder {
     uint64_t slots;
 };
 
-struct pp_builder *pp_builder_new(const struct pp_row *rows, size_t row_count, const char *texts,
-                                  size_t texts_size, const struct pp_chunk *chunks,
-                                  size_t chunk_count, const int64_t root[2], uint64_t root_hash)
+static uint64_t padded(uint64_t size)
 {
+    return (size + 7) & ~UINT64_C(7);
+}
+
+struct pp_builder *pp_builder_new(const struct pp_listing *listing)
+{
+    const size_t row_count = listing->row_count;
     struct pp_builder *builder = calloc(1, sizeof *builder);
     if (!builder)
         return NULL;
-    builder->rows = rows;
+    builder->listing = *listing;
+    builder->rows = listing->rows;
     builder->row_count = row_count;
-    builder->texts = texts;
-    builder->texts_size = texts_size;
-    builder->chunks = chunks;
-    builder->chunk_count = chunk_count;
-    builder->root[0] = root[0];
-    builder->root[1] = root[1];
-    builder->root_hash = root_hash;
+    builder->extras_size = padded(listing->handle_size);
     builder->by_parent = malloc((row_count + 1) * sizeof *builder->by_parent);
     builder->queue = malloc((row_count + 1) * sizeof *builder->queue);
     builder->places = calloc(row_count + 1, sizeof *builder->places);
@@ -94,7 +72,7 @@ void pp_builder_free(struct pp_builder *builder)
 
 static const char *name_of(const struct pp_builder *builder, const struct pp_row *row)
 {
-    return builder->texts + row->text;
+    return builder->listing.texts + builder->places[row - builder->rows].text;
 }
 
 static int compare_keys(const int64_t a[2], const int64_t b[2])
@@ -136,67 +114,63 @@ static size_t first_child_of(const struct pp_builder *builder, const int64_t key
     return low;
 }
 
-static enum pp_build_error check_text(const struct pp_builder *builder, const struct pp_row *row)
+/* Find out where each row's texts are; `*bad_row` is the row whose are not all there. */
+static enum pp_build_error place_texts(struct pp_builder *builder, size_t *bad_row)
 {
-    const uint64_t size = (uint64_t)row->name_length + row->target_length + row->xattr_size;
+    uint64_t text = 0;
 
-    if (row->text > builder->texts_size || size > builder->texts_size - row->text)
-        return PP_BUILD_SIZE;
-    if (row->chunks > builder->chunk_count || row->first_chunk > builder->chunk_count - row->chunks)
-        return PP_BUILD_SIZE;
+    for (size_t i = 0; i < builder->row_count; i++) {
+        const struct pp_row *row = &builder->rows[i];
+        builder->places[i].text = text;
+        text +=
+            (uint64_t)row->name_length + row->target_length + row->handle_size + row->xattr_size;
+        *bad_row = i;
+        if (text > builder->listing.texts_size)
+            return PP_BUILD_SIZE;
+    }
     return PP_BUILD_OK;
 }
 
-static int is_mountpoint(const struct pp_row *row)
+static int is_bad_name(const char *name, size_t length)
 {
-    return (row->flags & (NESTED_MOUNTPOINT | BIND_MOUNTPOINT)) != 0;
+    return length == 0 || length > PP_NAME_MAX || memchr(name, '/', length) ||
+           memchr(name, 0, length) || (length == 1 && name[0] == '.') ||
+           (length == 2 && name[0] == '.' && name[1] == '.');
 }
 
-/* At a mountpoint it is the nested catalog's hash that counts. */
-static unsigned hash_of(const struct pp_row *row)
+static int has_type(uint32_t mode)
 {
-    return is_mountpoint(row) ? row->algorithm : row->flags >> HASH_SHIFT & 7u;
+    return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISCHR(mode) || S_ISBLK(mode) ||
+           S_ISFIFO(mode) || S_ISSOCK(mode);
 }
 
-static unsigned compression_of(const struct pp_row *row)
+static int is_nested(const struct pp_row *row)
 {
-    return row->flags >> COMPRESSION_SHIFT & 7u;
+    return (row->flags & PP_NESTED) != 0;
 }
 
 static enum pp_build_error check_row(const struct pp_builder *builder, const struct pp_row *row,
                                      int is_root)
 {
     const char *name = name_of(builder, row);
-    const size_t length = row->name_length;
 
-    if (!is_root) {
-        if (length == 0 || length > PP_NAME_MAX || memchr(name, '/', length) ||
-            memchr(name, 0, length) || (length == 1 && name[0] == '.') ||
-            (length == 2 && name[0] == '.' && name[1] == '.'))
-            return PP_BUILD_NAME;
-    }
-    if (row->target_length > PP_TARGET_MAX || memchr(name + length, 0, row->target_length))
+    if (!is_root && is_bad_name(name, row->name_length))
+        return PP_BUILD_NAME;
+    if (row->target_length > PP_TARGET_MAX ||
+        memchr(name + row->name_length, 0, row->target_length))
         return PP_BUILD_TARGET;
-    const int is_directory = (row->flags & DIRECTORY) != 0;
-    const int is_symlink = (row->flags & SYMLINK) != 0;
-    const int is_special = (row->flags & SPECIAL) != 0;
-    if (is_directory != S_ISDIR(row->mode) || is_symlink != S_ISLNK(row->mode) ||
-        (!is_directory && !is_symlink && is_special == S_ISREG(row->mode)) ||
-        row->mode > (S_IFMT | ALL_PERMISSIONS))
+    if (!has_type(row->mode) || row->mode > (S_IFMT | ALL_PERMISSIONS))
         return PP_BUILD_TYPE;
-    if ((row->flags & CHUNKED && !S_ISREG(row->mode)) || (is_mountpoint(row) && !is_directory))
+    if (row->flags & ~(PP_NESTED | PP_HIDDEN) || (is_nested(row) && !S_ISDIR(row->mode)))
         return PP_BUILD_TYPE;
     if (row->size < 0 || row->mtime_ns >= NANOSECONDS)
         return PP_BUILD_NUMBER;
-    if (hash_of(row) > LAST_HASH || compression_of(row) > LAST_COMPRESSION)
-        return PP_BUILD_STORAGE;
     return PP_BUILD_OK;
 }
 
-static uint32_t extras_of(const struct pp_row *row)
+static uint64_t extra_size(const struct pp_row *row)
 {
-    const uint64_t size = (uint64_t)row->chunks * sizeof(struct pp_chunk) + row->xattr_size;
-    return (uint32_t)((size + 7) / 8);
+    return padded((uint64_t)row->handle_size + row->xattr_size);
 }
 
 /* Give the next record to a row. */
@@ -206,19 +180,19 @@ static enum pp_build_error place_row(struct pp_builder *builder, uint32_t number
     const struct pp_row *row = &builder->rows[number];
     struct place *place = &builder->places[number];
     const uint64_t text = (uint64_t)row->name_length + 1 + row->target_length + 1;
-    const uint64_t size = (sizeof(struct pp_record) + text + 7) & ~UINT64_C(7);
+    const uint64_t size = padded(sizeof(struct pp_record) + text);
 
     if (place->offset != UNPLACED)
         return PP_BUILD_LOOP;
     if ((builder->records_size + size) / 8 >= UINT32_MAX ||
-        builder->extras_size / 8 + extras_of(row) >= UINT32_MAX)
+        (builder->extras_size + extra_size(row)) / 8 >= UINT32_MAX)
         return PP_BUILD_SIZE;
     place->offset = (uint32_t)(builder->records_size / 8);
     place->parent = parent;
     place->hash = hash;
     place->extra = (uint32_t)(builder->extras_size / 8);
     builder->records_size += size;
-    builder->extras_size += (uint64_t)extras_of(row) * 8;
+    builder->extras_size += extra_size(row);
     builder->queue[builder->entries++] = number;
     return PP_BUILD_OK;
 }
@@ -232,10 +206,10 @@ static enum pp_build_error place_children(struct pp_builder *builder, uint32_t d
     const struct pp_row *before = NULL;
 
     place->first_child = (uint32_t)(builder->records_size / 8);
-    for (size_t i = first_child_of(builder, parent->path); i < builder->row_count; i++) {
+    for (size_t i = first_child_of(builder, parent->key); i < builder->row_count; i++) {
         const uint32_t number = builder->by_parent[i];
         const struct pp_row *row = &builder->rows[number];
-        if (compare_keys(row->parent, parent->path) != 0)
+        if (compare_keys(row->parent, parent->key) != 0)
             break;
         *bad_row = number;
         enum pp_build_error error = check_row(builder, row, 0);
@@ -260,14 +234,13 @@ enum pp_build_error pp_builder_plan(struct pp_builder *builder, size_t *bad_row)
     *bad_row = 0;
     if (builder->row_count >= UNPLACED)
         return PP_BUILD_SIZE;
+    enum pp_build_error error = place_texts(builder, bad_row);
+    if (error)
+        return error;
     for (uint32_t i = 0; i < builder->row_count; i++) {
-        *bad_row = i;
-        const enum pp_build_error error = check_text(builder, &builder->rows[i]);
-        if (error)
-            return error;
         builder->by_parent[i] = i;
         builder->places[i].offset = UNPLACED;
-        if (compare_keys(builder->rows[i].path, builder->root) == 0)
+        if (compare_keys(builder->rows[i].key, builder->listing.root) == 0)
             root = i;
     }
     *bad_row = root;
@@ -275,13 +248,13 @@ enum pp_build_error pp_builder_plan(struct pp_builder *builder, size_t *bad_row)
         return PP_BUILD_NO_ROOT;
     qsort_r(builder->by_parent, builder->row_count, sizeof *builder->by_parent, compare_rows,
             builder);
-    enum pp_build_error error = check_row(builder, &builder->rows[root], 1);
+    error = check_row(builder, &builder->rows[root], 1);
     if (!error)
-        error = place_row(builder, root, root, builder->root_hash);
+        error = place_row(builder, root, root, builder->listing.root_hash);
     for (size_t next = 0; !error && next < builder->entries; next++) {
         const uint32_t number = builder->queue[next];
         const struct pp_row *row = &builder->rows[number];
-        if (row->flags & DIRECTORY && !is_mountpoint(row))
+        if (S_ISDIR(row->mode) && !is_nested(row))
             error = place_children(builder, number, bad_row);
     }
     /* At most half of the slots are taken, so that a free one is never far. */
@@ -306,27 +279,14 @@ static int is_variant(const char *target, size_t length)
 
 static uint16_t record_flags(const struct pp_builder *builder, const struct pp_row *row)
 {
-    unsigned flags = 0;
+    const char *target = name_of(builder, row) + row->name_length;
+    const int variant = S_ISLNK(row->mode) && is_variant(target, row->target_length);
 
-    if (is_mountpoint(row))
-        flags |= PP_NESTED;
-    if (row->flags & BIND_MOUNTPOINT)
-        flags |= PP_BIND;
-    if (row->flags & CHUNKED)
-        flags |= PP_CHUNKED;
-    if (row->flags & EXTERNAL)
-        flags |= PP_EXTERNAL;
-    if (row->flags & HIDDEN)
-        flags |= PP_HIDDEN;
-    if (row->has_digest && S_ISREG(row->mode))
-        flags |= PP_BODY;
-    if (S_ISLNK(row->mode) &&
-        is_variant(name_of(builder, row) + row->name_length, row->target_length))
-        flags |= PP_VARIANT;
-    return (uint16_t)flags;
+    return (uint16_t)(row->flags | (variant ? PP_VARIANT : 0));
 }
 
-/* Members of a hard link group share their number; 63 bits, for those who sign it. */
+/* Members of a hard link group share their number; 63 bits, since some programs take it
+ * for a signed number. */
 static uint64_t inode_of(const struct place *place, uint64_t parent_hash, const struct pp_row *row)
 {
     uint64_t number = place->hash;
@@ -357,23 +317,19 @@ static void fill_record(const struct pp_builder *builder, uint32_t number, uint8
         .nlink = row->nlink,
         .parent = parent->offset,
         .first_child = place->first_child,
-        .children = S_ISDIR(row->mode) ? place->children : row->chunks,
+        .children = place->children,
         .extra = place->extra,
+        .handle_size = row->handle_size,
         .xattr_size = row->xattr_size,
         .flags = record_flags(builder, row),
-        .storage = (uint16_t)(hash_of(row) | compression_of(row) << 3),
         .name_length = row->name_length,
         .target_length = row->target_length,
     };
-    memcpy(record->digest, row->digest, sizeof record->digest);
+    const char *target = name + row->name_length;
     memcpy(record->text, name, row->name_length);
-    memcpy(record->text + row->name_length + 1, name + row->name_length, row->target_length);
-    if (extras_of(row)) {
-        uint8_t *extra = extras + (uint64_t)place->extra * 8;
-        memcpy(extra, builder->chunks + row->first_chunk, row->chunks * sizeof(struct pp_chunk));
-        memcpy(extra + row->chunks * sizeof(struct pp_chunk),
-               name + row->name_length + row->target_length, row->xattr_size);
-    }
+    memcpy(record->text + row->name_length + 1, target, row->target_length);
+    memcpy(extras + (uint64_t)place->extra * 8, target + row->target_length,
+           (size_t)row->handle_size + row->xattr_size);
 }
 
 /* Two paths of one hash can't both be found: chance does not bring that about, malice might. */
@@ -397,10 +353,9 @@ static enum pp_build_error fill_table(const struct pp_builder *builder, struct p
     return error;
 }
 
-enum pp_build_error pp_builder_fill(const struct pp_builder *builder, void *output,
-                                    const uint8_t catalog[20], uint8_t algorithm, uint64_t revision,
-                                    uint64_t ttl)
+enum pp_build_error pp_builder_fill(const struct pp_builder *builder, void *output)
 {
+    const struct pp_listing *listing = &builder->listing;
     struct pp_index_header *header = output;
     const uint64_t table = sizeof *header;
     const uint64_t records = table + builder->slots * sizeof(struct pp_slot);
@@ -411,7 +366,7 @@ enum pp_build_error pp_builder_fill(const struct pp_builder *builder, void *outp
         .version = PP_INDEX_VERSION,
         .header_size = sizeof *header,
         .file_size = pp_builder_size(builder),
-        .root_hash = builder->root_hash,
+        .root_hash = listing->root_hash,
         .table_offset = table,
         .table_mask = builder->slots - 1,
         .records_offset = records,
@@ -419,11 +374,12 @@ enum pp_build_error pp_builder_fill(const struct pp_builder *builder, void *outp
         .extras_offset = extras,
         .extras_size = builder->extras_size,
         .entries = builder->entries,
-        .revision = revision,
-        .ttl = ttl,
-        .algorithm = algorithm,
+        .revision = listing->revision,
+        .ttl = listing->ttl,
+        .handle_size = listing->handle_size,
     };
-    memcpy(header->catalog, catalog, sizeof header->catalog);
+    if (listing->handle_size)
+        memcpy((uint8_t *)output + extras, listing->handle, listing->handle_size);
     for (size_t i = 0; i < builder->entries; i++)
         fill_record(builder, builder->queue[i], (uint8_t *)output + records,
                     (uint8_t *)output + extras);

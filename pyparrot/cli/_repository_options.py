@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 from pyparrot.errors import PyparrotError, from_os_error, printable
 
 if TYPE_CHECKING:
-    from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
-    from pyparrot.tree.base import Repository
-    from pyparrot.tree.index import Node
+    from pyparrot.sources.cvmfs.remote import RemoteRepository
+    from pyparrot.sources.cvmfs.revisions import Wanted
+    from pyparrot.tree.base import Tree
+    from pyparrot.tree.entries import Node
 
 EXIT_SOME_FAILED = 1
 """Exit status when some of the paths could not be read; the others were."""
@@ -93,7 +94,7 @@ def wanted_revision(arguments: argparse.Namespace) -> Wanted | None:
     if all(value is None for value in chosen):
         return None
     from pyparrot.sources.cvmfs.hashes import ContentHash
-    from pyparrot.sources.cvmfs.remote import Wanted
+    from pyparrot.sources.cvmfs.revisions import Wanted
 
     root_hash = date = None
     if arguments.root_hash is not None:
@@ -292,7 +293,7 @@ def named(path: bytes) -> dict[str, str]:
     return {"path": text}
 
 
-def facts_of(repository: Repository, shown: bytes, node: Node) -> dict[str, Any]:
+def facts_of(repository: Tree, shown: bytes, node: Node) -> dict[str, Any]:
     """What the catalog says of a name, for JSON."""
     status = repository.stat_of(node)
     facts: dict[str, Any] = {
@@ -312,24 +313,11 @@ def facts_of(repository: Repository, shown: bytes, node: Node) -> dict[str, Any]
     elif stat.S_ISCHR(node.mode) or stat.S_ISBLK(node.mode):
         facts["rdev"] = [os.major(status.st_rdev), os.minor(status.st_rdev)]
     elif stat.S_ISREG(node.mode):
-        facts.update(_content_facts(node))
+        facts.update(_content_facts(repository, node))
     return facts
 
 
-def _content_facts(node: Node) -> dict[str, Any]:
-    from pyparrot.core import lib
-    from pyparrot.sources.cvmfs.hashes import ContentHash
+def _content_facts(repository: Tree, node: Node) -> dict[str, Any]:
+    from pyparrot.sources.capabilities import Describes
 
-    facts: dict[str, Any] = {
-        "compression": node.compression.name.lower(),
-        "external": bool(node.flags & lib.PP_EXTERNAL),
-        "chunks": len(node.chunks) or 1,
-    }
-    if node.flags & lib.PP_BODY:
-        facts["hash"] = str(ContentHash(node.digest, node.algorithm))
-    if node.chunks:
-        facts["chunk_list"] = [
-            [str(ContentHash(chunk.digest, node.algorithm)), chunk.offset, chunk.size]
-            for chunk in node.chunks
-        ]
-    return facts
+    return repository.describe_content(node) if isinstance(repository, Describes) else {}

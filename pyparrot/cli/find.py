@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyparrot.cli import _repository_options
 
 if TYPE_CHECKING:
-    from pyparrot.tree.base import Listed, Repository
-    from pyparrot.tree.index import Node
+    from pyparrot.tree.base import Listed, Tree
+    from pyparrot.tree.entries import Node
 
 _EPILOG = f"""\
 All tests that are given must hold. No symlink is followed.
@@ -163,5 +163,5 @@ def _walk(
             pending.append((prefix + child.node.name, child.path, child.node, depth + 1))
 
 
-def _held(repository: Repository, path: bytes) -> list[Listed]:
+def _held(repository: Tree, path: bytes) -> list[Listed]:
     return list(repository.scandir(path))

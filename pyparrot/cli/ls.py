@@ -14,8 +14,8 @@ from pyparrot.cli import _repository_options
 from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
-    from pyparrot.tree.base import Repository
-    from pyparrot.tree.index import Node
+    from pyparrot.tree.base import Tree
+    from pyparrot.tree.entries import Node
 
 _EPILOG = f"""\
 Names are sorted by their bytes, unless -t or -S says otherwise. Target and size of a variant
@@ -76,7 +76,7 @@ class _Entry(NamedTuple):
     shown: bytes
     path: bytes
     node: Node
-    repository: Repository
+    repository: Tree
 
 
 class _Listing:

@@ -15,7 +15,7 @@ from pyparrot.cli import _repository_options
 from pyparrot.errors import printable
 
 if TYPE_CHECKING:
-    from pyparrot.tree.base import Repository
+    from pyparrot.tree.base import Tree
     from pyparrot.tree.snapshot import Found
 
 _EPILOG = f"""\
@@ -64,36 +64,40 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _facts(target: _repository_options.Target, follow: bool) -> dict[str, Any]:
-    from pyparrot.sources.cvmfs import xattrs
+    from pyparrot.tree.entries import unpack_attributes
 
     shown, repository, path = target
     found = repository.lookup(path, follow_symlinks=follow)
-    attributes = xattrs.unpack(found.node.xattrs) if found.node.xattrs else {}
+    attributes = unpack_attributes(found.node.attributes)
     return {
         **_repository_options.facts_of(repository, shown, found.node),
         "repository": repository.name,
-        "revision": repository.lookup("/").catalog.revision,
-        "catalog": str(found.catalog.catalog),
-        **_nesting(repository, found),
+        "revision": repository.lookup("/").holder.revision,
+        **_index_facts(repository, found),
         "xattrs_hex": {os.fsdecode(name): value.hex() for name, value in attributes.items()},
     }
 
 
-def _nesting(repository: Repository, found: Found) -> dict[str, Any]:
-    """Where the catalog that has the name is mounted, and which one is mounted at the name."""
-    from pyparrot.core import lib
-    from pyparrot.sources.cvmfs.hashes import ContentHash
+def _index_facts(repository: Tree, found: Found) -> dict[str, Any]:
+    """Which catalog has the name, where that is mounted, and which one is mounted at the name."""
+    from pyparrot.sources.capabilities import Describes
+    from pyparrot.tree.entries import NESTED
 
+    if not isinstance(repository, Describes):
+        return {}
     mountpoint = found.path.rpartition(b"/")[0]
-    while mountpoint and not repository.lookup(mountpoint).node.flags & lib.PP_NESTED:
+    while mountpoint and not repository.lookup(mountpoint).node.flags & NESTED:
         mountpoint = mountpoint.rpartition(b"/")[0]
-    facts: dict[str, Any] = {"catalog_path": os.fsdecode(mountpoint) or "/"}
-    if found.node.flags & lib.PP_NESTED:
-        facts["nested_catalog"] = str(ContentHash(found.node.digest, found.node.algorithm))
+    facts: dict[str, Any] = {
+        "catalog": repository.describe_index(found.holder),
+        "catalog_path": os.fsdecode(mountpoint) or "/",
+    }
+    if found.node.flags & NESTED:
+        facts["nested_catalog"] = repository.describe_nested(found.node)
     return facts
 
 
-def _text(repository: Repository, facts: dict[str, Any]) -> str:
+def _text(repository: Tree, facts: dict[str, Any]) -> str:
     """The facts as GNU stat shows them, and then those that only repositories have."""
     mode = int(facts["mode"], 8) | _format_of(facts["type"])
     name = _shown(facts["path"])
@@ -134,7 +138,8 @@ def _repository_lines(facts: dict[str, Any]) -> list[str]:
             f" Chunk: {name}\tOffset: {offset}\tSize: {size}"
             for name, offset, size in facts.get("chunk_list", ())
         ]
-    lines.append(f"Catalog: {facts['catalog']} at {_shown(facts['catalog_path'])}")
+    if "catalog" in facts:
+        lines.append(f"Catalog: {facts['catalog']} at {_shown(facts['catalog_path'])}")
     if "nested_catalog" in facts:
         lines.append(f"Nested: {facts['nested_catalog']} is mounted here")
     for name, value in facts["xattrs_hex"].items():

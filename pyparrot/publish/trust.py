@@ -9,7 +9,7 @@ from pyparrot.errors import PyparrotError
 from pyparrot.publish.keys import SigningKeys
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs import manifest as manifests
-from pyparrot.sources.cvmfs import signature, trust
+from pyparrot.sources.cvmfs import signature, trust_chain
 from pyparrot.sources.cvmfs import whitelist as whitelists
 from pyparrot.sources.cvmfs.blacklist import Blacklist
 from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
@@ -22,19 +22,19 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _read_letter(storage: Storage, name: str) -> tuple[SignedText, str]:
+def _read_signed(storage: Storage, name: str) -> tuple[SignedText, str]:
     path = os.path.join(storage.root, name)
     try:
-        return trust.read_letter(storage.read_file(name), path), path
+        return trust_chain.read_signed(storage.read_file(name), path), path
     except FileNotFoundError:
         raise PyparrotError(path, "the repository lacks this file") from None
 
 
 def read_manifest(storage: Storage, fqrn: str) -> Manifest:
     """The manifest, its signature checked against the certificate that it names."""
-    letter, path = _read_letter(storage, manifests.FILE_NAME)
-    manifest = trust.read_manifest(letter, fqrn, path)
-    trust.check_manifest(letter, certificate_of(storage, manifest), path)
+    signed, path = _read_signed(storage, manifests.FILE_NAME)
+    manifest = trust_chain.read_manifest(signed, fqrn, path)
+    trust_chain.check_manifest(signed, certificate_of(storage, manifest), path)
     return manifest
 
 
@@ -42,19 +42,19 @@ def certificate_of(storage: Storage, manifest: Manifest) -> signature.Certificat
     """The certificate that a manifest names."""
     assert manifest.certificate is not None
     pem = storage.read(manifest.certificate, Kind.CERTIFICATE)
-    return trust.read_certificate(pem, storage.path(manifest.certificate, Kind.CERTIFICATE))
+    return trust_chain.read_certificate(pem, storage.path(manifest.certificate, Kind.CERTIFICATE))
 
 
 def check_manifest_certificate(storage: Storage, manifest: Manifest, whitelist: Whitelist) -> None:
     """Raise unless the whitelist lists the certificate that signed the manifest."""
     path = os.path.join(storage.root, manifests.FILE_NAME)
-    trust.check_certificate(certificate_of(storage, manifest), whitelist, Blacklist(), path)
+    trust_chain.check_certificate(certificate_of(storage, manifest), whitelist, Blacklist(), path)
 
 
 def read_whitelist(storage: Storage, fqrn: str, master: signature.PublicKey) -> Whitelist:
     """The whitelist, its signature checked with the master key's public half."""
-    letter, path = _read_letter(storage, whitelists.FILE_NAME)
-    return trust.read_whitelist(letter, fqrn, [master], path)
+    signed, path = _read_signed(storage, whitelists.FILE_NAME)
+    return trust_chain.read_whitelist(signed, fqrn, [master], path)
 
 
 def check_keys(keys: SigningKeys, whitelist: Whitelist) -> None:
@@ -67,9 +67,9 @@ def check_keys(keys: SigningKeys, whitelist: Whitelist) -> None:
             fqrn, f"the certificate expired on {expired}", f"{resign} --new-certificate"
         )
     try:
-        trust.check_whitelist(whitelist, _now(), fqrn)
-        trust.check_certificate(keys.certificate, whitelist, Blacklist(), fqrn)
-    except trust.TrustError as error:
+        trust_chain.check_whitelist(whitelist, _now(), fqrn)
+        trust_chain.check_certificate(keys.certificate, whitelist, Blacklist(), fqrn)
+    except trust_chain.TrustError as error:
         raise PyparrotError(fqrn, error.why, resign) from None
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pyparrot.core import PpCall, PpPlace
     from pyparrot.libc.copies import LibcCopies
     from pyparrot.run.mounts import Mount
-    from pyparrot.transport import SingleFlight
-    from pyparrot.tree.base import Repository
+    from pyparrot.single_flight import SingleFlight
+    from pyparrot.tree.base import Tree
 
 REFUSED_SECONDS = 60
 """How long a repository that could not be mounted is taken to be none."""
@@ -101,7 +101,7 @@ class Fetcher:
     @functools.cached_property
     def _mounting(self) -> SingleFlight[bytes, None]:
         """Many may want the same at once; those that want something else do not wait for them."""
-        from pyparrot.transport import SingleFlight  # not before something is mounted
+        from pyparrot.single_flight import SingleFlight  # not before something is mounted
 
         return SingleFlight()
 
@@ -109,11 +109,11 @@ class Fetcher:
         place = call.asking
         mount, repository = self._mounted(place)
         need = repository.snapshot.needed(place.walk)
-        repository.snapshot.mount(repository.catalog(need))
+        repository.snapshot.mount(repository.fetch_index(need))
         self._table.has_grown(mount)
         self._detail(2, mount.path + need.mountpoint + b": catalog at hand")
 
-    def _mounted(self, place: PpPlace) -> tuple[Mount, Repository]:
+    def _mounted(self, place: PpPlace) -> tuple[Mount, Tree]:
         mount = self._table.find(place.mount)
         assert mount.repository is not None
         return mount, mount.repository
@@ -146,11 +146,13 @@ class Fetcher:
         )
 
     def _attribute(self, call: PpCall) -> None:
-        from pyparrot.sources import magic_xattrs
+        from pyparrot.sources.capabilities import MagicXattrs
 
         _, repository = self._mounted(call.asking)
         found = repository.snapshot.found(call.asking.walk)
-        value = magic_xattrs.value(repository, found, ffi.string(call.attribute))
+        value = None
+        if isinstance(repository, MagicXattrs):
+            value = repository.magic_xattr(found, ffi.string(call.attribute))
         call.attribute_fetched = 1
         if value is None:
             call.attribute_size = -errno.ENODATA

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyparrot.errors import PyparrotError
+from pyparrot.sources.capabilities import Renewable
 
 if TYPE_CHECKING:
     from pyparrot.run.mounts import Mount, MountTable
-    from pyparrot.sources.cvmfs.remote import RemoteRepository
+    from pyparrot.tree.base import Tree
 
 _LEAST_SECONDS = 1.0
 
-Opener = Callable[["Mount"], "RemoteRepository"]
-"""Opens the newest revision of what is mounted."""
+Opener = Callable[[Renewable], "Tree"]
+"""Opens the newest revision of a tree."""
 
 
 class Follower:
@@ -30,7 +31,7 @@ class Follower:
         self,
         table: MountTable,
         reopen: Opener,
-        mount: Callable[[bytes, RemoteRepository], None],
+        mount: Callable[[bytes, Tree], None],
         complain: Callable[[str], None],
     ) -> None:
         self._table = table
@@ -47,7 +48,8 @@ class Follower:
         while True:
             time.sleep(_LEAST_SECONDS)
             for mount in self._table:
-                ttl = getattr(mount.repository, "ttl", None)
+                tree = mount.repository
+                ttl = tree.ttl() if isinstance(tree, Renewable) else None
                 if ttl is None:
                     continue  # it has no revisions, or a fixed one
                 now = time.monotonic()
@@ -57,12 +59,13 @@ class Follower:
                     self._update(mount)
 
     def _update(self, mount: Mount) -> None:
+        assert isinstance(mount.repository, Renewable)
         try:
-            newest = self._reopen(mount)
+            newest = self._reopen(mount.repository)
         except (PyparrotError, OSError) as error:
             self._complain(str(error))
             return
-        if mount.repository is not None and newest.identity == mount.repository.identity:
+        if newest.identity == mount.repository.identity:
             newest.close()
         else:
             self._mount(mount.path, newest)

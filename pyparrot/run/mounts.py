@@ -14,7 +14,7 @@ from pyparrot.libc.shared_state import Refusal, SharedState, Shown
 
 if TYPE_CHECKING:
     from pyparrot.core import Array, PpMount
-    from pyparrot.tree.base import Repository
+    from pyparrot.tree.base import Tree
 
 BLOCK_SIZE = 4096
 """The unit of `Mount.size` as programs see it."""
@@ -28,7 +28,7 @@ class Mount(NamedTuple):
     """
 
     path: bytes
-    repository: Repository | None
+    repository: Tree | None
     view: str
     record: PpMount
     number: int
@@ -70,7 +70,7 @@ class MountTable:
             self._enter(Mount(path, None, "", record, next(self._numbers)))
 
     def mount(
-        self, path: bytes, repository: Repository, *, size: int = 0, automount: bool = False
+        self, path: bytes, repository: Tree, *, size: int = 0, automount: bool = False
     ) -> Mount:
         """Show *repository* at *path*; *size* (bytes) is what statfs says.
 
@@ -184,7 +184,7 @@ def _address(record: PpMount) -> int:
     return int(ffi.cast("uintptr_t", record))
 
 
-def view_name(path: bytes, repository: Repository) -> str:
+def view_name(path: bytes, repository: Tree) -> str:
     """The name of the views' directory for a repository's snapshot at a mount point.
 
     The same for all sessions that show the same thing at the same place; another for any other.

@@ -12,10 +12,10 @@ import socket
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pyparrot.cache import views
-from pyparrot.cache.directory import DEFAULT_QUOTA, choose_directory, configured_quota
+from pyparrot.cache.directory import DEFAULT_QUOTA, choose_directory
 from pyparrot.cache.intact import MARK
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError, printable
@@ -25,15 +25,13 @@ from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounts import MountTable
 
 if TYPE_CHECKING:
-    from pyparrot.config import Configuration
     from pyparrot.libc.substitution import Shim
-    from pyparrot.run.mounts import Mount
     from pyparrot.run.session import MountOption, Options
-    from pyparrot.sources.cvmfs.remote import RemoteRepository
-    from pyparrot.tree.base import Repository
+    from pyparrot.sources.capabilities import Renewable
+    from pyparrot.sources.registry import Context
+    from pyparrot.tree.base import Tree
 
 AUTOMOUNT = b"/cvmfs"
-URL_PREFIX = "cvmfs+"
 _FLUSH_SECONDS = 30.0
 
 
@@ -48,7 +46,7 @@ class Supervisor:
         self._said: set[str] = set()
         self._names: dict[bytes, set[bytes]] = {AUTOMOUNT: set()}
         self._naming = threading.RLock()  # many may mount at once
-        self._opened: list[RemoteRepository] = []
+        self._opened: list[Tree] = []
         self._log = self._open_log()
         directory = choose_directory(options.cache, self._parameter("CVMFS_CACHE_DIR"))
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
@@ -117,42 +115,31 @@ class Supervisor:
             raise PyparrotError(option.path, "not a mount point", "an absolute path, below /")
         self._mount(path, self._open(option.source, path))
 
-    def _open(self, source: str, path: bytes) -> Repository:
-        if source.startswith("/") or source.startswith("."):
-            from pyparrot.sources.directory import LocalDirectory
+    def _open(self, source: str, path: bytes) -> Tree:
+        from pyparrot.sources import registry
 
-            return LocalDirectory(source, path, self._store)
-        parameters = dict(self._options.parameters)
-        if source.startswith(URL_PREFIX):
-            url = source[len(URL_PREFIX) :].rstrip("/")
-            parameters["CVMFS_SERVER_URL"] = url
-            source = url.rpartition("/")[2]
-        from pyparrot.config import load
+        return self._note_opened(registry.open_source(source, self._context(path)))
 
-        return self._open_remote(load(source, parameters), path)
+    def _context(self, path: bytes) -> Context:
+        from pyparrot.sources.registry import Context
 
-    def _open_remote(
-        self, configuration: Configuration, path: bytes, refresh: bool = False
-    ) -> RemoteRepository:
-        from pyparrot.sources.cvmfs.remote import RemoteRepository
-
-        if self._options.quota is None:
-            self._store.quota = configured_quota(configuration)
         environment = {**os.environ, **self._options.environment}
-        repository = RemoteRepository(
-            configuration,
+        return Context(
             self._store,
+            path,
+            self._options.parameters,
             self._options.wanted,
             {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
-            refresh=refresh,
-            mountpoint=path,
+            quota_given=self._options.quota is not None,
         )
-        self._opened.append(repository)
-        for warning in repository.warnings:
-            self._complain(f"warning: {warning}")
-        return repository
 
-    def _mount(self, path: bytes, repository: Repository) -> None:
+    def _note_opened(self, tree: Tree) -> Tree:
+        self._opened.append(tree)
+        for warning in tree.warnings:
+            self._complain(f"warning: {warning}")
+        return tree
+
+    def _mount(self, path: bytes, repository: Tree) -> None:
         self._table.mount(path, repository, size=self._store.quota)
         self._say(1, f"mounted {repository.name} at {printable(path)}")
         with self._naming:
@@ -176,40 +163,34 @@ class Supervisor:
         return any((path + b"/").startswith(mount.path + b"/") for mount in self._table)
 
     def _mount_automatically(self, path: bytes) -> bool:
-        """Mount what somebody has named; False if there is nothing of that name."""
-        from pyparrot.config import load
-
+        """Mount what a program has named; False if there is nothing of that name."""
         if path == AUTOMOUNT:
             with self._naming:
                 self._mount_names(path, self._names[path])
             return True
+        from pyparrot.sources import registry
         from pyparrot.transport import TransportError
 
-        fqrn = os.fsdecode(path.rpartition(b"/")[2])
+        name = os.fsdecode(path.rpartition(b"/")[2])
         try:
-            configuration = load(fqrn, self._options.parameters)
-        except PyparrotError:
+            tree = self._note_opened(registry.open_by_name(name, self._context(path)))
+        except registry.UnknownSourceError:
             return False
-        if not configuration.get("CVMFS_SERVER_URL"):
-            return False
-        try:
-            repository = self._open_remote(configuration, path)
         except (PyparrotError, OSError) as error:
             # Programs look for their files in all directories above: most of it is no repository.
             unknown = isinstance(error, TransportError) and error.errno == errno.ENOENT
             self._say(1, str(error)) if unknown else self._complain(str(error))
             return False
-        self._mount(path, repository)
+        self._mount(path, tree)
         return True
 
     def _follow(self) -> None:
         from pyparrot.run.follow import Follower
 
-        Follower(self._table, self._open_newest, self._mount, self._complain).start()
+        def newest(tree: Renewable) -> Tree:
+            return self._note_opened(tree.newest())
 
-    def _open_newest(self, mount: Mount) -> RemoteRepository:
-        configuration = cast("RemoteRepository", mount.repository).configuration
-        return self._open_remote(configuration, mount.path, refresh=True)
+        Follower(self._table, newest, self._mount, self._complain).start()
 
     # The engine
 
@@ -282,10 +263,12 @@ class Supervisor:
     def _report(self, engine: Engine) -> None:
         if not self._options.stats:
             return
+        from pyparrot.sources.capabilities import Transported
+
         calls = engine.counters()
         seconds = time.monotonic() - self._started
-        fetched = [repository.transport.statistics for repository in self._opened]
-        requests, size = sum(s.requests for s in fetched), sum(s.bytes for s in fetched)
+        fetched = [tree.transferred() for tree in self._opened if isinstance(tree, Transported)]
+        requests, size = sum(each[0] for each in fetched), sum(each[1] for each in fetched)
         line = (
             f"{seconds:.2f} s; system calls: {calls.calls} trapped = {calls.ran} let run"
             f" + {calls.answered} answered + {calls.opened} opened + {calls.changed} changed;"
@@ -299,15 +282,18 @@ class Supervisor:
         """See what was used: it shall not be evicted first, and may be wanted as a list."""
         if self._shim is None:
             return
+        from pyparrot.sources.capabilities import CountsUse
+
         used: list[tuple[int, bytes]] = []
         for start, number, index in self._shim.state.touched:
             mount = self._table.numbered(number)
             if mount is None or mount.repository is None:
                 continue
+            counting = mount.repository if isinstance(mount.repository, CountsUse) else None
             for touch in self._shim.shared.touches(start, index):
                 node = index.node(touch.record)
-                if touch.is_opened and stat.S_ISREG(node.mode):
-                    mount.repository.use(node)
+                if counting is not None and touch.is_opened and stat.S_ISREG(node.mode):
+                    counting.use(node)
                 if self._options.touched is not None:
                     used.append((touch.order, mount.path + index.path_of(touch.record)))
         if self._options.touched is not None:
@@ -323,6 +309,7 @@ class Supervisor:
 
 def _get_ready() -> None:
     """Import what the first mount needs, while the command is still starting."""
-    import pyparrot.config
-    import pyparrot.sources.cvmfs.remote
     import pyparrot.sources.names  # noqa: F401
+    from pyparrot.sources import registry
+
+    registry.import_kinds_with_names()

@@ -1,7 +1,7 @@
 """A local directory, shown read-only at another path.
 
-Each directory is listed when somebody first looks into it, and stays as it was then for as long as
-the session lasts; a file's content is that of its first open.
+Each directory is listed when it is first looked into, and stays as it was then for as long as the
+run lasts; a file's content is that of its first open.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pyparrot.cache.names import CHECKSUM, Kind, ObjectName, checksum, register
 from pyparrot.single_flight import SingleFlight
-from pyparrot.sources.cvmfs.hashes import Algorithm
-from pyparrot.sources.names import Listed, Listing, index_listing
-from pyparrot.tree.base import Repository
-from pyparrot.tree.index import ROOT_HASH, Index, Node
-from pyparrot.tree.snapshot import NeedCatalog, Snapshot
+from pyparrot.tree.base import Tree
+from pyparrot.tree.index import ROOT_HASH, Index
+from pyparrot.tree.listing import Named, index_listing
+from pyparrot.tree.snapshot import NeedIndex, Snapshot
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
-
+    from pyparrot.sources.registry import Context
+    from pyparrot.tree.entries import Node
+    from pyparrot.tree.snapshot import Found
 
 _COPY = register(Kind("copies of local files", "L", (CHECKSUM,)))
 """Its hash is one over what tells a file, as it was at some time, from all others."""
@@ -30,8 +31,13 @@ _COPY = register(Kind("copies of local files", "L", (CHECKSUM,)))
 _PIECE = 1 << 20
 
 
-class LocalDirectory(Repository):
-    """The directory *top* of the real file system, as a repository that is seen at *mountpoint*."""
+def open_directory(text: str, context: Context) -> LocalDirectory:
+    """What the registry calls for ``/directory`` and ``./directory``."""
+    return LocalDirectory(text, context.mountpoint, context.store)
+
+
+class LocalDirectory(Tree):
+    """The directory *top* of the real file system, as a tree that is seen at *mountpoint*."""
 
     def __init__(self, top: str, mountpoint: bytes, store: ObjectStore) -> None:
         self._top = os.fsencode(os.path.realpath(top))
@@ -46,25 +52,22 @@ class LocalDirectory(Repository):
     def _list(self, path: bytes, root_hash: int) -> Index:
         directory = self._top + path
         with os.scandir(directory) as entries:
-            found = [
-                _listed(entry.name, entry.stat(follow_symlinks=False), entry.path)
+            held = [
+                _named(entry.name, entry.stat(follow_symlinks=False), entry.path)
                 for entry in entries
             ]
-        top = _listed(b"", os.stat(directory), directory)
-        return index_listing(self._store, Listing(top, found, nested=True), root_hash, path)
+        top = Named.of(b"", os.stat(directory))
+        return index_listing(self._store, top, held, root_hash, path, nested=True)
 
-    def catalog(self, need: NeedCatalog) -> Index:
+    def fetch_index(self, need: NeedIndex) -> Index:
         """The listing of a directory."""
         return self._list(need.mountpoint, need.root_hash)
 
     def body(self, node: Node, path: bytes) -> str:
-        """A copy of a file as it is now: what a program has open shall not change under it."""
+        """A copy of a file as it is now: what a program has open must not change under it."""
         source = self._top + path
         status = os.stat(source, follow_symlinks=False)
-        hasher = Algorithm.SHA1.hasher()
-        for part in (source, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns):
-            hasher.update(b"%s\0" % (part if isinstance(part, bytes) else b"%d" % part))
-        identity = Algorithm.SHA1.finish(hasher)
+        identity = _identity(source, status)
 
         def copy(output: BinaryIO) -> ObjectName:
             crc = 0
@@ -82,23 +85,28 @@ class LocalDirectory(Repository):
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), os.fsdecode(source))
             return self._store.write(copy)
 
-        return self._flights.run(str(identity), find_or_copy)
+        return self._flights.run(identity, find_or_copy)
+
+    def magic_xattr(self, found: Found, name: bytes) -> bytes | None:
+        """As `pyparrot.sources.capabilities.MagicXattrs`."""
+        from pyparrot.sources import magic_xattrs
+
+        return magic_xattrs.value(self, found, name)
 
     def close(self) -> None:
         """Bring the cache's ledger up to date."""
         self._store.flush()
 
 
-def _listed(name: bytes, status: os.stat_result, path: bytes) -> Listed:
-    mode = status.st_mode
-    is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-    return Listed(
-        name,
-        mode,
-        status.st_rdev if is_device else status.st_size,
-        status.st_mtime_ns,
-        status.st_uid,
-        status.st_gid,
-        status.st_nlink,
-        os.readlink(path) if stat.S_ISLNK(mode) else b"",
-    )
+def _identity(source: bytes, status: os.stat_result) -> str:
+    """What tells a file, as it is now, from all others and from what it was."""
+    import hashlib
+
+    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    facts = b"%s\0" % source + b"".join(b"%d\0" % number for number in numbers)
+    return hashlib.sha1(facts, usedforsecurity=False).hexdigest()
+
+
+def _named(name: bytes, status: os.stat_result, path: bytes) -> Named:
+    target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else b""
+    return Named.of(name, status, target)

@@ -1,77 +1,54 @@
-"""The extended attributes that CernVM-FS clients make up, such as ``user.fqrn``.
+"""The extended attributes that trees make up, such as ``user.fqrn``.
 
 Names and forms are those of the official client's documentation ("Getting information through
-extended attributes"). They can be asked for, and are not listed.
+extended attributes"). They can be asked for, and are not listed. Here are those that any source
+has; files of a source that says nothing of storage are as one that is stored whole.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pyparrot import __version__
-from pyparrot.core import lib
-from pyparrot.sources.cvmfs.hashes import ContentHash
 
 if TYPE_CHECKING:
-    from pyparrot.tree.base import Repository
+    from pyparrot.tree.base import Tree
     from pyparrot.tree.snapshot import Found
 
+Attributes = Mapping[bytes, "Callable[[Tree, Found], str | None]"]
+"""What gives the value of each attribute; None if there is none for what was found."""
 
-def value(repository: Repository, found: Found, name: bytes) -> bytes | None:
-    """The value of the attribute *name* of what was found; None if there is none."""
-    make = _ATTRIBUTES.get(name)
-    text = None if make is None else make(repository, found)
+
+def value(tree: Tree, found: Found, name: bytes, own: Attributes | None = None) -> bytes | None:
+    """The value of the attribute *name* of what was found in *tree*; None if there is none.
+
+    What is in *own* comes before what any source has.
+    """
+    make = (own or {}).get(name) or _ATTRIBUTES.get(name)
+    text = None if make is None else make(tree, found)
     return None if text is None else text.encode("utf-8", "surrogateescape")
 
 
-def _is_regular(found: Found) -> bool:
-    return stat.S_ISREG(found.node.mode)
+def _of_regular_files(text: str) -> Callable[[Tree, Found], str | None]:
+    """An attribute that regular files alone have, always with the value *text*."""
+    return lambda tree, found: text if stat.S_ISREG(found.node.mode) else None
 
 
-def _hash(repository: Repository, found: Found) -> str | None:
-    if not (_is_regular(found) and found.node.flags & lib.PP_BODY):
-        return None
-    return str(ContentHash(found.node.digest, found.node.algorithm))
-
-
-def _chunks(repository: Repository, found: Found) -> str | None:
-    return str(len(found.node.chunks) or 1) if _is_regular(found) else None
-
-
-def _compression(repository: Repository, found: Found) -> str | None:
-    return found.node.compression.name.lower() if _is_regular(found) else None
-
-
-def _external(repository: Repository, found: Found) -> str | None:
-    return str(int(bool(found.node.flags & lib.PP_EXTERNAL))) if _is_regular(found) else None
-
-
-def _raw_link(repository: Repository, found: Found) -> str | None:
+def _raw_link(tree: Tree, found: Found) -> str | None:
     return os.fsdecode(found.node.target) if stat.S_ISLNK(found.node.mode) else None
 
 
-def _root_hash(repository: Repository, found: Found) -> str | None:
-    root = getattr(repository, "root", None)
-    return None if root is None else str(root)
-
-
-def _revision(repository: Repository, found: Found) -> str:
-    return str(repository.snapshot.root.revision)
-
-
-_ATTRIBUTES: dict[bytes, Callable[[Repository, Found], str | None]] = {
-    b"user.fqrn": lambda repository, found: repository.name,
-    b"user.revision": _revision,
-    b"user.root_hash": _root_hash,
-    b"user.version": lambda repository, found: __version__,
-    b"user.pid": lambda repository, found: str(os.getpid()),
-    b"user.hash": _hash,
-    b"user.chunks": _chunks,
-    b"user.compression": _compression,
-    b"user.external_file": _external,
+_ATTRIBUTES: Attributes = {
+    b"user.fqrn": lambda tree, found: tree.name,
+    b"user.revision": lambda tree, found: str(tree.snapshot.root.revision),
+    b"user.version": lambda tree, found: __version__,
+    b"user.pid": lambda tree, found: str(os.getpid()),
+    b"user.chunks": _of_regular_files("1"),
+    b"user.compression": _of_regular_files("zlib"),
+    b"user.external_file": _of_regular_files("0"),
     b"user.rawlink": _raw_link,
-    b"user.catalog_counters": lambda repository, found: f"entries: {found.catalog.entries}",
+    b"user.catalog_counters": lambda tree, found: f"entries: {found.holder.entries}",
 }

@@ -1,7 +1,7 @@
-"""What a repository is to everybody else: a read-only tree whose content can be had as files.
+"""A read-only tree whose content can be had as files: what every kind of source gives.
 
-A format (CernVM-FS, later others) gives two things: catalogs as index files when the walk needs
-them, and bodies as local files. Everything that users know from `os` is made of these here.
+A source gives two things: index files when the path walk needs them, and bodies as local files.
+Everything that users know from `os` is made of these here.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, TypeVar, Union
 
-from pyparrot.sources.cvmfs import xattrs
-from pyparrot.tree.index import BadCatalogError, Index, Node
-from pyparrot.tree.snapshot import Found, Missing, NeedCatalog, Outside, Snapshot
+from pyparrot.tree.entries import Node, unpack_attributes
+from pyparrot.tree.index import BadIndexError, Index
+from pyparrot.tree.snapshot import Found, Missing, NeedIndex, Outside, Snapshot
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
-_Self = TypeVar("_Self", bound="Repository")
+_Self = TypeVar("_Self", bound="Tree")
 
 BLOCK_SIZE = 512
 _MOST_FETCHES = 20
 
 
 class OutsideError(OSError):
-    """A path that a symlink or ``..`` leads out of the repository; *target* is where it leads."""
+    """A path that a symlink or ``..`` leads out of the tree; *target* is where it leads."""
 
     def __init__(self, path: bytes, target: bytes) -> None:
         super().__init__(errno.EXDEV, "leads out of the repository", os.fsdecode(path))
@@ -35,35 +35,39 @@ class OutsideError(OSError):
 
 
 class Listed(NamedTuple):
-    """A name in a directory, by its path from the repository's root."""
+    """A name in a directory, by its path from the tree's root."""
 
     path: bytes
     node: Node
 
 
-class Repository(ABC):
-    """A repository at one revision. Paths start at its root, with or without a slash.
+class Tree(ABC):
+    """A tree at one revision. Paths start at its root, with or without a slash.
 
     Failures are `OSError` with the errno that the kernel would give (and EIO with the reason when
-    something can't be fetched).
+    something can't be fetched). What a tree can do besides is in `pyparrot.sources.capabilities`.
     """
 
     name: str
+    """What it is called, such as a repository's full name."""
+
     snapshot: Snapshot
     device = 0
+    """st_dev of everything in it."""
+
     identity: bytes
-    """What tells this repository at this revision from all others."""
+    """What tells this tree at this revision from all others."""
+
+    warnings: Sequence[str] = ()
+    """What was not as it should be when it was opened, a line each."""
 
     @abstractmethod
-    def catalog(self, need: NeedCatalog) -> Index:
-        """The index of a nested catalog, fetched if it is not there."""
+    def fetch_index(self, need: NeedIndex) -> Index:
+        """A nested index, fetched or made if it is not there."""
 
     @abstractmethod
     def body(self, node: Node, path: bytes) -> str:
         """A local file with the content of the regular file *node*, fetched if it is not there."""
-
-    def use(self, node: Node) -> None:  # noqa: B027 - most have nothing to count
-        """Count the content of a file as used now: what is used least is evicted first."""
 
     @abstractmethod
     def close(self) -> None:
@@ -81,26 +85,26 @@ class Repository(ABC):
         """What *path* names."""
         raw = os.fsencode(path)
         while True:
-            with _damage_is_an_io_error(raw):
-                outcome = self.snapshot.walk(raw, follow=follow_symlinks)
-            if isinstance(outcome, Found):
-                return outcome
-            if isinstance(outcome, Missing):
-                raise _failure(outcome.error, raw)
-            if isinstance(outcome, Outside):
-                raise OutsideError(raw, outcome.path)
-            self.snapshot.mount(self.catalog(outcome))
+            with damage_is_an_io_error(raw):
+                result = self.snapshot.walk(raw, follow=follow_symlinks)
+            if isinstance(result, Found):
+                return result
+            if isinstance(result, Missing):
+                raise _failure(result.error, raw)
+            if isinstance(result, Outside):
+                raise OutsideError(raw, result.path)
+            self.snapshot.mount(self.fetch_index(result))
 
     def _directory(self, path: Path) -> Found:
         found = self.lookup(path)
         if not stat.S_ISDIR(found.node.mode):
             raise _failure(errno.ENOTDIR, path)
         while True:
-            with _damage_is_an_io_error(found.path):
+            with damage_is_an_io_error(found.path):
                 entered = self.snapshot.enter(found)
             if isinstance(entered, Found):
                 return entered
-            self.snapshot.mount(self.catalog(entered))
+            self.snapshot.mount(self.fetch_index(entered))
 
     def stat(self, path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
         """As `os.stat`."""
@@ -132,12 +136,15 @@ class Repository(ABC):
     def scandir(self, path: Path = "/") -> Iterator[Listed]:
         """What a directory holds."""
         found = self._directory(path)
-        with _damage_is_an_io_error(found.path):
-            for node in found.catalog.children(found.record):
+        with damage_is_an_io_error(found.path):
+            for node in found.holder.children(found.record):
                 yield Listed(found.path + b"/" + node.name, node)
 
     def walk(self, top: Path = "/") -> Iterator[Listed]:
-        """*top* and everything below it, directories before what they hold; no link is followed."""
+        """*top* and everything below it, as `os.walk` goes: directories before what they hold.
+
+        No link is followed. (The path walk, which resolves one path, is `Snapshot.walk`.)
+        """
         found = self.lookup(top, follow_symlinks=False)
         pending = [Listed(found.path, found.node)]
         while pending:
@@ -158,10 +165,10 @@ class Repository(ABC):
         return self.snapshot.expand(node)
 
     def xattrs(self, path: Path, *, follow_symlinks: bool = True) -> dict[str, bytes]:
-        """The extended attributes that were published."""
+        """The extended attributes that are stored; not the source's magic ones."""
         node = self.lookup(path, follow_symlinks=follow_symlinks).node
         try:
-            attributes = xattrs.unpack(node.xattrs) if node.xattrs else {}
+            attributes = unpack_attributes(node.attributes)
         except ValueError as error:
             raise OSError(errno.EIO, f"bad attributes: {error}", _shown(path)) from None
         return {os.fsdecode(name): value for name, value in attributes.items()}
@@ -181,7 +188,7 @@ class Repository(ABC):
         """A file, open for reading its bytes."""
         for _ in range(_MOST_FETCHES):
             file = self.fetch(path)
-            with contextlib.suppress(FileNotFoundError):  # evicted in this very moment
+            with contextlib.suppress(FileNotFoundError):  # evicted just now
                 return open(file, "rb")
         raise OSError(errno.EIO, "gone whenever it has been fetched", _shown(path))
 
@@ -203,8 +210,9 @@ def _failure(code: int, path: Path) -> OSError:
 
 
 @contextlib.contextmanager
-def _damage_is_an_io_error(path: bytes) -> Iterator[None]:
+def damage_is_an_io_error(path: bytes) -> Iterator[None]:
+    """Turns `BadIndexError` into `OSError`: EIO about *path*, with the reason."""
     try:
         yield
-    except BadCatalogError as error:
+    except BadIndexError as error:
         raise OSError(errno.EIO, str(error), os.fsdecode(path)) from None

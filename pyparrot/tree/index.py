@@ -1,6 +1,7 @@
-"""Index files: catalogs in the form that look-ups need.
+"""Index files: what a source lists, in the form that look-ups need.
 
-The format and its rules stand in ``csrc/core/index.h``; here it is made from a catalog, and mapped.
+The format and its rules stand in ``csrc/core/index.h``; here an index is made of a source's
+entries, and mapped.
 """
 
 from __future__ import annotations
@@ -8,214 +9,141 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pyparrot.core import ffi, lib
-from pyparrot.sources.cvmfs.catalog import (
-    BIND_MOUNTPOINT,
-    CHUNKED,
-    NESTED_MOUNTPOINT,
-    Chunk,
-    NestedCatalog,
-    path_hash,
-)
-from pyparrot.sources.cvmfs.compression import Compression
-from pyparrot.sources.cvmfs.database import BROKEN
-from pyparrot.sources.cvmfs.hashes import DIGEST_SIZE, Algorithm, ContentHash
+from pyparrot.tree.entries import Node
 
 if TYPE_CHECKING:
     from pyparrot.core import PpRecord
 
 ROOT_HASH: int = lib.PP_HASH_ROOT
-"""The path hash of a repository's root directory."""
+"""The path hash of a tree's root directory."""
 
-_ROW = struct.Struct("<qqqqqqQIIIIIIIIIIHH20sBB6x")
-_CHUNK = struct.Struct("<QQ20s4x")
-_NO_DIGEST = bytes(DIGEST_SIZE)
-_MASK = 0xFFFFFFFF
+_ROW = struct.Struct("=qqqqqqIIIIIIIIHHHH")
 _DEEPEST = 4096
-_MOUNTPOINT = NESTED_MOUNTPOINT | BIND_MOUNTPOINT
-_FAULTS = (
-    "",
-    "out of memory",
-    "no root directory",
-    "a bad name",
-    "a bad symlink",
-    "a type that its flags contradict",
-    "a name that is there twice",
-    "a number that can't be",
-    "an unknown hash or compression algorithm",
-    "a directory that is below itself",
-    "more than an index can hold",
-)
+_FAULTS = {
+    lib.PP_BUILD_MEMORY: "out of memory",
+    lib.PP_BUILD_NO_ROOT: "no root directory",
+    lib.PP_BUILD_NAME: "a bad name",
+    lib.PP_BUILD_TARGET: "a bad symlink",
+    lib.PP_BUILD_TYPE: "a type that its flags contradict",
+    lib.PP_BUILD_DUPLICATE: "a name that is there twice",
+    lib.PP_BUILD_NUMBER: "a number that can't be",
+    lib.PP_BUILD_LOOP: "a directory that is below itself",
+    lib.PP_BUILD_SIZE: "more than an index can hold",
+}
 
 
-class BadCatalogError(ValueError):
-    """A catalog that can't be true: its text says why."""
+class BadIndexError(ValueError):
+    """Entries that can't be true, or an index file that is damaged: its text says why."""
 
 
-class Source(Protocol):
-    """What an index is made from: a `Catalog`, or what has the same rows."""
+def build(
+    entries: Iterable[tuple[Any, ...]],
+    file: str,
+    *,
+    root: tuple[int, int],
+    root_hash: int = ROOT_HASH,
+    handle: bytes = b"",
+    revision: int = 0,
+    ttl: int = 0,
+) -> None:
+    """Write the index of *entries* (see `pyparrot.tree.entries.Entry`) to the new *file*.
 
-    @property
-    def revision(self) -> int:
-        """The revision that it is of."""
-
-    def get_property(self, name: str) -> str | None:
-        """A property's value."""
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """As `Catalog.rows`."""
-
-    def all_chunks(self) -> Iterator[tuple[tuple[int, int], Chunk]]:
-        """As `Catalog.all_chunks`."""
-
-    def nested_catalogs(self) -> list[NestedCatalog]:
-        """As `Catalog.nested_catalogs`."""
-
-    def bind_mountpoints(self) -> list[NestedCatalog]:
-        """As `Catalog.bind_mountpoints`."""
-
-
-def build(catalog: Source, name: ContentHash, root: bytes, root_hash: int, file: str) -> None:
-    """Write the index of *catalog* to the new *file*.
-
-    *name* is the catalog's hash, *root* the path of its root directory in the catalog itself (its
-    mountpoint, or empty), *root_hash* the hash of the path where that directory is seen.
-    `BadCatalogError` if the catalog is broken or hostile.
+    They come in any order; *root* is the key of their root directory, *root_hash* the hash of the
+    path where that is seen in the tree. *handle* is what the source wants to know of the index
+    again, *revision* and *ttl* (seconds) are what it says of itself, 0 if nothing.
+    `BadIndexError` if what is listed is broken or hostile, and whatever *entries* raises.
     """
-    try:
-        rows, row_count, texts, chunks = _pack(catalog)
-        revision, ttl = catalog.revision, int(catalog.get_property("TTL") or 0)
-        if not (0 <= revision < 1 << 63 and 0 <= ttl < 1 << 63):
-            raise ValueError("its revision or TTL can't be")
-    except (struct.error, *BROKEN) as error:
-        raise BadCatalogError(f"catalog {name}: {error}") from None
-    builder = ffi.gc(
-        lib.pp_builder_new(
-            ffi.from_buffer("struct pp_row[]", rows),
-            row_count,
-            ffi.from_buffer(texts),
-            len(texts),
-            ffi.from_buffer("struct pp_chunk[]", chunks),
-            len(chunks) // _CHUNK.size,
-            path_hash(root),
-            root_hash,
-        ),
-        lib.pp_builder_free,
-    )
+    rows, row_count, texts = _pack(entries)
+    # The buffers must live as long as the builder does.
+    row_buffer = ffi.from_buffer("struct pp_row[]", rows)
+    text_buffer = ffi.from_buffer(texts)
+    handle_buffer = ffi.from_buffer("uint8_t[]", handle)
+    listing = ffi.new("struct pp_listing *")
+    listing.rows, listing.row_count = row_buffer, row_count
+    listing.texts, listing.texts_size = text_buffer, len(texts)
+    listing.handle, listing.handle_size = handle_buffer, len(handle)
+    listing.root[0], listing.root[1] = root
+    listing.root_hash = root_hash
+    listing.revision, listing.ttl = revision, ttl
+    builder = ffi.gc(lib.pp_builder_new(listing), lib.pp_builder_free)
     if builder == ffi.NULL:
         raise MemoryError
     bad_row = ffi.new("size_t *")
     fault = lib.pp_builder_plan(builder, bad_row)
     if fault:
-        raise _bad_row(name, fault, rows, texts, bad_row[0])
+        raise BadIndexError(_FAULTS[fault] + _name_of_row(rows, texts, bad_row[0]))
     size = lib.pp_builder_size(builder)
     with open(file, "xb+") as output:
         os.posix_fallocate(output.fileno(), 0, size)  # a full disk must not be a SIGBUS
         with mmap.mmap(output.fileno(), size) as mapped:
             target = ffi.from_buffer(mapped, require_writable=True)
             try:
-                digest, algorithm = name
-                fault = lib.pp_builder_fill(builder, target, digest, algorithm, revision, ttl)
+                fault = lib.pp_builder_fill(builder, target)
             finally:
                 ffi.release(target)  # a file can't be unmapped while something refers to it
     if fault:
         os.unlink(file)
-        raise BadCatalogError(f"catalog {name}: {_FAULTS[fault]}")
+        raise BadIndexError(_FAULTS[fault])
 
 
-def _bad_row(name: ContentHash, fault: int, rows: bytes, texts: bytes, row: int) -> Exception:
-    why = _FAULTS[fault]
+def _name_of_row(rows: bytes, texts: bytes, row: int) -> str:
     if (row + 1) * _ROW.size > len(rows):
-        return BadCatalogError(f"catalog {name}: {why}")
-    fields = _ROW.unpack_from(rows, row * _ROW.size)
-    text, length = fields[6], fields[17]
-    return BadCatalogError(f"catalog {name}: {why}: {texts[text : text + length]!r}")
-
-
-def _pack(catalog: Source) -> tuple[bytes, int, bytes, bytes]:
-    """All rows, their texts and chunks in the form of ``struct pp_row`` and ``pp_chunk``."""
-    chunk_ranges, chunks = _pack_chunks(catalog)
-    nested = {path_hash(n.mountpoint): n.hash for n in catalog.nested_catalogs()}
-    nested.update((path_hash(n.mountpoint), n.hash) for n in catalog.bind_mountpoints())
-    packed: list[bytes] = []
-    texts: list[bytes] = []
+        return ""
     position = 0
-    pack, no_chunks = _ROW.pack, (0, 0)
-    # A catalog may have a million rows: one flat loop, and no object a row but its bytes.
-    for row in catalog.rows():
-        (a, b, c, d, name, flags, mode, size, mtime, mtime_ns, uid, gid, links, digest) = row[:14]
-        symlink, xattr = row[14], row[15] or b""
-        has_digest, algorithm = 1, 0
-        if flags & _MOUNTPOINT:
-            if (a, b) not in nested:
-                raise BadCatalogError(f"no catalog for the mountpoint {name!r}")
-            digest, algorithm = nested[a, b]
-        if digest is None:
-            digest, has_digest = _NO_DIGEST, 0
-        elif len(digest) != DIGEST_SIZE:
-            raise BadCatalogError(f"a hash of {len(digest)} bytes: {name!r}")
-        first_chunk, chunk_count = (
-            chunk_ranges.get((a, b), no_chunks) if flags & CHUNKED else no_chunks
-        )
-        text = name + symlink + xattr
-        packed.append(
-            pack(
-                *(a, b, c, d, size, mtime, position, mtime_ns or 0, mode, uid & _MASK, gid & _MASK),
-                *(links & _MASK or 1, links >> 32 & _MASK, flags & _MASK),
-                *(first_chunk, chunk_count, len(xattr), len(name), len(symlink)),
-                *(digest, has_digest, algorithm),
+    for number, fields in enumerate(_ROW.iter_unpack(rows)):
+        handle, attributes, _, name, target, _ = fields[12:]
+        if number == row:
+            break
+        position += name + target + handle + attributes
+    return f": {texts[position : position + name]!r}"
+
+
+def _pack(entries: Iterable[tuple[Any, ...]]) -> tuple[bytes, int, bytes]:
+    """All entries as ``struct pp_row``, and their texts."""
+    rows: list[bytes] = []
+    texts: list[bytes] = []
+    pack, add_row, add_text = _ROW.pack, rows.append, texts.append
+    try:
+        # There may be a million entries: one flat loop, and no object of an entry but its bytes.
+        # (Stars in the call, or slices, would cost a third more; hence the short names.)
+        for (
+            a,
+            b,
+            c,
+            d,
+            name,
+            mode,
+            size,
+            mtime,
+            ns,
+            uid,
+            gid,
+            n,
+            group,
+            bits,
+            to,
+            own,
+            x,
+        ) in entries:
+            e, f, g, h = len(own), len(x), len(name), len(to)
+            add_row(
+                pack(a, b, c, d, size, mtime, ns, mode, uid, gid, n, group, e, f, bits, g, h, 0)
             )
-        )
-        texts.append(text)
-        position += len(text)
-    return b"".join(packed), len(packed), b"".join(texts), chunks
-
-
-def _pack_chunks(catalog: Source) -> tuple[dict[tuple[int, int], tuple[int, int]], bytes]:
-    ranges: dict[tuple[int, int], tuple[int, int]] = {}
-    packed: list[bytes] = []
-    for key, chunk in catalog.all_chunks():
-        if len(chunk.digest) != DIGEST_SIZE:
-            raise BadCatalogError(f"a chunk's hash of {len(chunk.digest)} bytes")
-        first, count = ranges.get(key, (len(packed), 0))
-        ranges[key] = (first, count + 1)
-        packed.append(_CHUNK.pack(*chunk))
-    return ranges, b"".join(packed)
-
-
-class Node(NamedTuple):
-    """What an index says of one name.
-
-    *size* is in bytes (st_rdev for devices), *mtime* in nanoseconds of unix time, *target* a
-    symlink's as it is stored, *digest* names the body or the nested catalog, *chunks* are those of
-    a chunked body, *xattrs* a blob.
-    """
-
-    name: bytes
-    inode: int
-    mode: int
-    size: int
-    mtime: int
-    uid: int
-    gid: int
-    nlink: int
-    flags: int
-    algorithm: Algorithm
-    compression: Compression
-    digest: bytes
-    target: bytes
-    chunks: tuple[Chunk, ...]
-    xattrs: bytes
+            add_text(name + to + own + x)
+    except struct.error as error:
+        raise BadIndexError(str(error)) from None
+    return b"".join(rows), len(rows), b"".join(texts)
 
 
 class Index:
     """An index file, mapped. It stays mapped as long as anything refers to it.
 
     *file* is a name by which other processes can open it, as long as this one lives; *path* is
-    where its root directory is in the repository.
+    where its root directory is in the tree.
     """
 
     def __init__(self, file: str, path: bytes = b"", keep: bool = False) -> None:
@@ -230,7 +158,7 @@ class Index:
         self._buffer = ffi.from_buffer(self._mapped)
         self.pointer = ffi.new("struct pp_index *")
         if lib.pp_index_open(self.pointer, self._buffer, len(self._mapped)) != 0:
-            raise BadCatalogError(f"{file}: not an index of this version, or damaged")
+            raise BadIndexError(f"{file}: not an index of this version, or damaged")
 
     def __del__(self) -> None:
         if getattr(self, "_kept", -1) >= 0:
@@ -238,7 +166,7 @@ class Index:
 
     @property
     def root_hash(self) -> int:
-        """The hash of the path where the catalog's root directory is seen."""
+        """The hash of the path where its root directory is seen."""
         value: int = self.pointer.header.root_hash
         return value
 
@@ -250,35 +178,31 @@ class Index:
 
     @property
     def revision(self) -> int:
-        """The repository's revision in which the catalog was made."""
+        """The revision that its source says it is of; 0 if none."""
         value: int = self.pointer.header.revision
         return value
 
     @property
     def ttl(self) -> int:
-        """How many seconds the catalog may be taken for the newest; 0 if it does not say."""
+        """How many seconds it may be taken for the newest; 0 if its source does not say."""
         value: int = self.pointer.header.ttl
         return value
 
     @property
-    def catalog(self) -> ContentHash:
-        """The catalog's hash."""
-        header = self.pointer.header
-        return ContentHash(bytes(header.catalog), Algorithm(header.algorithm))
+    def handle(self) -> bytes:
+        """What its source wanted to know of it again."""
+        size = ffi.new("size_t *")
+        handle = lib.pp_index_handle(self.pointer, size)
+        return b"" if handle == ffi.NULL else bytes(ffi.buffer(handle, size[0]))
 
     def node(self, record: PpRecord) -> Node:
         """What *record* (a ``struct pp_record *`` of this index) says.
 
-        `BadCatalogError` if that can't be.
+        `BadIndexError` if the index is damaged.
         """
         length, target_length = record.name_length, record.target_length
         text = bytes(ffi.buffer(ffi.addressof(record, "text"), length + target_length + 1))
-        chunks, attributes = self._extra(record)
-        try:
-            algorithm = Algorithm(record.storage & 7)
-            compression = Compression(record.storage >> 3 & 7)
-        except ValueError as error:
-            raise BadCatalogError(f"a damaged index: {error}") from None
+        extra = self._extra(record)
         return Node(
             name=text[:length],
             inode=record.inode,
@@ -289,16 +213,26 @@ class Index:
             gid=record.gid,
             nlink=record.nlink,
             flags=record.flags,
-            algorithm=algorithm,
-            compression=compression,
-            digest=bytes(record.digest),
             target=text[length + 1 :],
-            chunks=chunks,
-            xattrs=attributes,
+            handle=extra[: record.handle_size],
+            attributes=extra[record.handle_size :],
         )
 
+    def handle_of(self, record: PpRecord) -> bytes:
+        """The handle of *record* alone."""
+        return self._extra(record)[: record.handle_size]
+
+    def _extra(self, record: PpRecord) -> bytes:
+        if not (record.handle_size or record.xattr_size):
+            return b""
+        size = ffi.new("size_t *")
+        extra = lib.pp_index_extra(self.pointer, record, size)
+        if extra == ffi.NULL:
+            raise BadIndexError("a damaged index: a record leads out of it")
+        return bytes(ffi.buffer(extra, size[0]))
+
     def path_of(self, record: PpRecord) -> bytes:
-        """The path of *record* in the repository."""
+        """The path of *record* in the tree."""
         names: list[bytes] = []
         while record != lib.pp_index_root(self.pointer) and len(names) < _DEEPEST:
             names.append(bytes(ffi.buffer(record.text, record.name_length)))
@@ -310,17 +244,7 @@ class Index:
         child = lib.pp_index_record(self.pointer, record.first_child)
         for _ in range(record.children):
             if child == ffi.NULL:
-                raise BadCatalogError("a damaged index: a directory ends early")
+                raise BadIndexError("a damaged index: a directory ends early")
             if not child.flags & lib.PP_HIDDEN:
                 yield self.node(child)
             child = lib.pp_index_next(self.pointer, child)
-
-    def _extra(self, record: PpRecord) -> tuple[tuple[Chunk, ...], bytes]:
-        size = ffi.new("size_t *")
-        extra = lib.pp_index_extra(self.pointer, record, size)
-        if extra == ffi.NULL:
-            return (), b""
-        content = bytes(ffi.buffer(extra, size[0]))
-        split = size[0] - record.xattr_size
-        chunks = tuple(Chunk(*fields) for fields in _CHUNK.iter_unpack(content[:split]))
-        return chunks, content[split:]

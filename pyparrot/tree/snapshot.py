@@ -1,4 +1,4 @@
-"""The path walk over the catalogs of one snapshot, as ``csrc/core/walk.h`` defines it."""
+"""The path walk over the indexes of one snapshot, as ``csrc/core/walk.h`` defines it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from pyparrot.core import ffi, lib
-from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
-from pyparrot.tree.index import BadCatalogError, Index, Node
+from pyparrot.tree.entries import NESTED, Node
+from pyparrot.tree.index import BadIndexError, Index
 
 if TYPE_CHECKING:
     from pyparrot.core import PpIndex, PpRecord, PpSnapshot, PpWalk
@@ -18,13 +18,13 @@ _FIRST_CAPACITY = 64
 
 
 class Found(NamedTuple):
-    """A path that exists: what it names, in which catalog, and its real path in the repository.
+    """A path that exists: what it names, and its real path in the tree.
 
-    *record* is the ``struct pp_record *`` of *node*.
+    *holder* is the index that has it, *record* is the ``struct pp_record *`` of *node*.
     """
 
     node: Node
-    catalog: Index
+    holder: Index
     record: PpRecord
     path: bytes
 
@@ -36,31 +36,30 @@ class Missing(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """A path that leads out of the repository; the walk goes on at the absolute *path*."""
+    """A path that leads out of the tree; the walk goes on at the absolute *path*."""
 
     path: bytes
     links: int
 
 
-class NeedCatalog(NamedTuple):
-    """The nested catalog at *mountpoint* is needed first.
+class NeedIndex(NamedTuple):
+    """The index that is nested at *mountpoint* is needed first: its source knows it by *handle*.
 
-    *root_hash* is the hash of the mountpoint's path, *bound* whether the catalog is a root catalog.
+    *root_hash* is the hash of the mountpoint's path.
     """
 
     mountpoint: bytes
-    name: ContentHash
+    handle: bytes
     root_hash: int
-    bound: bool
 
 
-Outcome = Union[Found, Missing, Outside, NeedCatalog]
+WalkResult = Union[Found, Missing, Outside, NeedIndex]
 
 
 class Snapshot:
-    """The catalogs of one revision that are at hand. Any thread may walk; adding is serialized.
+    """The indexes of one revision that are at hand. Any thread may walk; adding is serialized.
 
-    *mountpoint* is where the repository is seen, *environment* what variant symlinks refer to.
+    *mountpoint* is where the tree is seen, *environment* what variant symlinks refer to.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Snapshot:
         return self._pointer
 
     def cover(self, paths: Iterable[bytes]) -> None:
-        """From now on walks leave the repository where they come to one of *paths*.
+        """From now on walks leave the tree where they come to one of *paths*.
 
         Something else is mounted there. Each starts with a slash and is real.
         """
@@ -113,7 +112,7 @@ class Snapshot:
         return list(self._indexes.values())
 
     def mount(self, index: Index) -> None:
-        """Put the index of a nested catalog at hand; nothing happens if it is already."""
+        """Put a nested index at hand; nothing happens if it is already."""
         with self._lock:
             if index.root_hash in self._indexes:
                 return
@@ -133,24 +132,24 @@ class Snapshot:
         self._tables += (table, self._pointer)
         self._pointer = grown
 
-    def walk(self, path: bytes, *, follow: bool = True, links: int = 0) -> Outcome:
-        """Resolve *path*, which starts at the repository's root.
+    def walk(self, path: bytes, *, follow: bool = True, links: int = 0) -> WalkResult:
+        """Resolve *path*, which starts at the tree's root.
 
         A symlink at the end is followed if *follow*. *links* are the symlinks that were followed
         on the way here. A path with a NUL in it is `ValueError`, as everywhere in Python;
-        `BadCatalogError` if an index is damaged.
+        `BadIndexError` if an index is damaged.
         """
         return self._walk(path, 0 if follow else lib.PP_NOFOLLOW, links, enter=False)
 
-    def enter(self, found: Found) -> Found | NeedCatalog:
-        """From a directory, go on to the catalog that lists it: another one at a mountpoint."""
-        if not found.node.flags & lib.PP_NESTED:
+    def enter(self, found: Found) -> Found | NeedIndex:
+        """From a directory, go on to the index that lists it: another one at a mountpoint."""
+        if not found.node.flags & NESTED:
             return found
         outcome = self._walk(found.path, lib.PP_NOFOLLOW, 0, enter=True)
-        assert isinstance(outcome, (Found, NeedCatalog))
+        assert isinstance(outcome, (Found, NeedIndex))
         return outcome
 
-    def _walk(self, path: bytes, flags: int, links: int, enter: bool) -> Outcome:
+    def _walk(self, path: bytes, flags: int, links: int, enter: bool) -> WalkResult:
         if b"\0" in path:
             raise ValueError("embedded null byte")
         walk = ffi.new("struct pp_walk *")
@@ -169,7 +168,7 @@ class Snapshot:
             return Outside(_path(walk), walk.links)
         if outcome == lib.PP_NEED_CATALOG:
             return self.needed(walk)
-        raise BadCatalogError(f"a damaged index: it contradicts itself at {path!r}")
+        raise BadIndexError(f"a damaged index: it contradicts itself at {path!r}")
 
     def expand(self, node: Node) -> bytes:
         """A symlink's target as programs see it: the variables of a variant one are replaced."""
@@ -189,11 +188,10 @@ class Snapshot:
         index = self._index(walk.index)
         return Found(index.node(walk.record), index, walk.record, _path(walk))
 
-    def needed(self, walk: PpWalk) -> NeedCatalog:
-        """The catalog that a ``struct pp_walk *`` of this snapshot stopped for."""
-        record = walk.record
-        name = ContentHash(bytes(record.digest), Algorithm(record.storage & 7))
-        return NeedCatalog(_path(walk), name, walk.hash, bool(record.flags & lib.PP_BIND))
+    def needed(self, walk: PpWalk) -> NeedIndex:
+        """The index that a ``struct pp_walk *`` of this snapshot stopped for."""
+        handle = self._index(walk.index).handle_of(walk.record)
+        return NeedIndex(_path(walk), handle, walk.hash)
 
 
 def _path(walk: PpWalk) -> bytes:

@@ -29,6 +29,7 @@ from report import Row, timed
 from pyparrot.parallel import THREADS
 from pyparrot.progress import Progress
 from pyparrot.repository import open_repository
+from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.prefetch import prefetch
 from pyparrot.sources.cvmfs.remote import RemoteRepository
 
@@ -201,7 +202,8 @@ def _requests_alone(repository: RemoteRepository, port: int, work: str) -> None:
         with open(os.path.join(target, digest), "xb") as file:
             file.write(zlib.decompress(packed))
 
-    digests = {listed.node.digest.hex() for listed in repository.regular_files(["/"])}
+    bodies = [Body.of(listed.node) for listed in repository.regular_files(["/"])]
+    digests = {body.digest.hex() for body in bodies if body.digest is not None}
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(fetch, digests))
 

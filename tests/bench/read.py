@@ -41,7 +41,8 @@ from report import Row, timed
 from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog, Entry
 from pyparrot.sources.cvmfs.hashes import Algorithm
-from pyparrot.tree.index import ROOT_HASH, Index, build
+from pyparrot.sources.cvmfs.indexing import build_index
+from pyparrot.tree.index import ROOT_HASH, Index
 from pyparrot.tree.snapshot import Found, Snapshot
 
 HERE = Path(__file__).resolve().parent
@@ -94,7 +95,7 @@ def _tree() -> Iterator[tuple[bytes, bool]]:
 def make_index(catalog: str, output: str) -> None:
     """Build the index file *output*."""
     with closing(Catalog.open(catalog)) as opened:
-        build(opened, Algorithm.SHA1.of(b"catalog"), b"", ROOT_HASH, output)
+        build_index(opened, Algorithm.SHA1.of(b"catalog"), b"", ROOT_HASH, output)
 
 
 def look_ups(work: str, sizes: list[int], rounds: int) -> Iterator[Row]:

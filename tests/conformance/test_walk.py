@@ -26,8 +26,9 @@ from pyparrot.core import ffi, lib
 from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog, Entry, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
-from pyparrot.tree.index import ROOT_HASH, Index, build
-from pyparrot.tree.snapshot import Found, Missing, NeedCatalog, Outcome, Outside, Snapshot
+from pyparrot.sources.cvmfs.indexing import build_index
+from pyparrot.tree.index import ROOT_HASH, Index
+from pyparrot.tree.snapshot import Found, Missing, NeedIndex, Outside, Snapshot, WalkResult
 
 BOUNDED = settings(
     max_examples=120,
@@ -171,7 +172,7 @@ def make_indexes(work: str, tree: Tree, nested: frozenset[bytes]) -> dict[bytes,
                 made.put([(path, entry)])
         with closing(Catalog.open(file)) as readable:
             name = Algorithm.SHA1.of(root)
-            build(readable, name, root, hashes[root], file + ".index")
+            build_index(readable, name, root, hashes[root], file + ".index")
         indexes[root] = Index(file + ".index")
     return indexes
 
@@ -195,7 +196,7 @@ def path_hashes(tree: Tree, wanted: frozenset[bytes]) -> dict[bytes, int]:
             # A child's record has its parent's hash.
             made.put([(path + b"/?", entry_of(path + b"/?", b"")) for path in wanted])
         with closing(Catalog.open(file)) as readable:
-            build(readable, Algorithm.SHA1.of(b""), b"", ROOT_HASH, file + ".index")
+            build_index(readable, Algorithm.SHA1.of(b""), b"", ROOT_HASH, file + ".index")
         snapshot = Snapshot(Index(file + ".index"), b"/nowhere", {})
         hashes = {b"": ROOT_HASH}
         for path in wanted:
@@ -233,7 +234,7 @@ def answer(snapshot: Snapshot, path: bytes, follow: bool) -> tuple[object, ...]:
     return Outside, bytes(ffi.buffer(walk.path, walk.path_length)), walk.links
 
 
-def compare(world: World, path: bytes, follow: bool, outcome: Outcome) -> None:
+def compare(world: World, path: bytes, follow: bool, outcome: WalkResult) -> None:
     error, real = world.kernel(path, follow)
     in_a_hurry = answer(world.snapshot, path, follow)
     if isinstance(outcome, Found):
@@ -254,15 +255,14 @@ def compare(world: World, path: bytes, follow: bool, outcome: Outcome) -> None:
             assert went_on == (error, real), (path, outcome)
 
 
-def resolve(world: World, path: bytes, follow: bool) -> Outcome:
+def resolve(world: World, path: bytes, follow: bool) -> WalkResult:
     """Walk, with nested catalogs put at hand on demand."""
     for _ in range(100):
         outcome = world.snapshot.walk(path, follow=follow)
-        if not isinstance(outcome, NeedCatalog):
+        if not isinstance(outcome, NeedIndex):
             return outcome
         index = world.indexes[outcome.mountpoint]
-        assert (outcome.name, outcome.root_hash) == (index.catalog, index.root_hash)
-        assert not outcome.bound
+        assert (outcome.handle, outcome.root_hash) == (index.handle, index.root_hash)
         world.snapshot.mount(index)
     raise AssertionError("asks for catalogs for ever")
 
@@ -401,13 +401,13 @@ def test_entering_a_nested_catalog() -> None:
             found = resolve(made, path, True)
             assert isinstance(found, Found)
             need = made.snapshot.enter(found)
-            assert isinstance(need, NeedCatalog)
+            assert isinstance(need, NeedIndex)
             assert need.mountpoint == path
             made.snapshot.mount(made.indexes[path])
             entered = made.snapshot.enter(found)
             assert isinstance(entered, Found)
             assert entered.path == path
-            assert [node.name for node in entered.catalog.children(entered.record)] == names
+            assert [node.name for node in entered.holder.children(entered.record)] == names
 
 
 def test_many_nested_catalogs() -> None:

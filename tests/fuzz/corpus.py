@@ -19,10 +19,11 @@ from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs import xattrs
 from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist
-from pyparrot.tree.index import ROOT_HASH, build
+from pyparrot.tree.index import ROOT_HASH
 
 FOUND = Path(__file__).parent / "seeds"
 NAME = Algorithm.SHA1.of(b"catalog")
@@ -78,7 +79,7 @@ def index() -> bytes:
         with open(file, "wb") as stream:
             stream.write(catalog())
         with closing(Catalog.open(file)) as opened:
-            build(opened, NAME, b"", ROOT_HASH, output)
+            build_index(opened, NAME, b"", ROOT_HASH, output)
         with open(output, "rb") as stream:
             return stream.read()
 
@@ -95,7 +96,7 @@ def _rows() -> bytes:
     return bytes([len(rows)]) + b"".join(rows) + b"abcdef/gh"
 
 
-def _letter(text: bytes) -> bytes:
+def _signed_text(text: bytes) -> bytes:
     return SignedText(text, Algorithm.SHA1.of(text), b"signature").encode()
 
 
@@ -129,7 +130,7 @@ def _well_formed(name: str) -> list[bytes]:
         "build": _rows(),
         "manifest": _manifest(),
         "whitelist": _whitelist(),
-        "letter": _letter(_manifest()),
+        "signed_text": _signed_text(_manifest()),
         "config": _CONFIG,
         "xattrs": xattrs.pack({b"user.a": b"b", b"user.long": bytes(255)}) or b"",
         "rows": bytes(range(256)),

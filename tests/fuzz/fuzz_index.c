@@ -29,12 +29,18 @@ static void read_record(const struct pp_index *index, const struct pp_record *re
 {
     size_t size;
     const uint8_t *extra = pp_index_extra(index, record, &size);
+    struct pp_attributes attributes = pp_index_attributes(index, record);
+    struct pp_attribute attribute;
 
     read_all(record, sizeof *record);
     read_all(record->text, record->name_length);
     read_all(pp_record_target(record), record->target_length);
     if (extra)
         read_all(extra, size);
+    while (pp_next_attribute(&attributes, &attribute)) {
+        read_all(attribute.name, attribute.name_length);
+        read_all(attribute.value, attribute.value_length);
+    }
     const uint64_t name = pp_hash_name(record->text, record->name_length);
     const struct pp_record *found =
         pp_index_find(index, pp_hash_child(record->parent_hash, name), record->parent_hash,
@@ -103,6 +109,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pp_index index;
     if (pp_index_open(&index, file, size) == 0) {
         int budget = 300;
+        size_t handle_size;
+        const uint8_t *handle = pp_index_handle(&index, &handle_size);
+        if (handle)
+            read_all(handle, handle_size);
         for (const struct pp_record *record = pp_index_root(&index); record && budget-- > 0;
              record = pp_index_next(&index, record)) {
             read_record(&index, record);

@@ -31,11 +31,10 @@ static void add(struct catalog *catalog, int64_t key, int64_t parent, uint32_t m
 {
     const size_t length = strlen(name);
     catalog->rows[catalog->count++] = (struct pp_row){
-        .path = {key, 0},
+        .key = {key, 0},
         .parent = {parent, 0},
-        .text = catalog->size,
         .mode = mode,
-        .flags = flags,
+        .flags = (uint16_t)flags,
         .name_length = (uint16_t)length,
         .target_length = (uint16_t)target_length,
     };
@@ -47,17 +46,23 @@ static void add(struct catalog *catalog, int64_t key, int64_t parent, uint32_t m
 /* The index in memory of its own size; NULL if the catalog was refused. */
 static void *build(const struct catalog *catalog, uint64_t root_hash, struct pp_index *index)
 {
-    static const uint8_t name[20];
-    const int64_t root[2] = {1, 0};
-    struct pp_chunk chunk;
+    const struct pp_listing listing = {
+        .rows = catalog->rows,
+        .row_count = catalog->count,
+        .texts = catalog->texts,
+        .texts_size = catalog->size,
+        .root = {1, 0},
+        .root_hash = root_hash,
+        .revision = 1,
+        .ttl = 1,
+    };
+    struct pp_builder *builder = pp_builder_new(&listing);
     void *file = NULL;
     size_t bad_row;
-    struct pp_builder *builder = pp_builder_new(catalog->rows, catalog->count, catalog->texts,
-                                                catalog->size, &chunk, 0, root, root_hash);
     if (pp_builder_plan(builder, &bad_row) == PP_BUILD_OK) {
         const size_t size = pp_builder_size(builder);
         file = calloc(1, size);
-        if (pp_builder_fill(builder, file, name, 0, 1, 1) || pp_index_open(index, file, size))
+        if (pp_builder_fill(builder, file) || pp_index_open(index, file, size))
             abort();
     }
     pp_builder_free(builder);
@@ -121,24 +126,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size--;
 
     outer.count = outer.size = nested.count = nested.size = 0;
-    add(&outer, 1, 0, MODE_DIRECTORY, 1, "", "", 0);
-    add(&outer, 2, 1, MODE_DIRECTORY, 1, "a", "", 0);
-    add(&outer, 3, 2, MODE_DIRECTORY, 1, "b", "", 0);
-    add(&outer, 4, 1, MODE_FILE, 4, "f", "", 0);
-    add(&outer, 5, 3, MODE_FILE, 4, "f", "", 0);
-    add(&outer, 6, 1, MODE_DIRECTORY, 1 | 2, "n", "", 0);
-    add(&nested, 1, 0, MODE_DIRECTORY, 1 | 32, "", "", 0);
-    add(&nested, 2, 1, MODE_DIRECTORY, 1, "d", "", 0);
-    add(&nested, 3, 2, MODE_FILE, 4, "f", "", 0);
+    add(&outer, 1, 0, MODE_DIRECTORY, 0, "", "", 0);
+    add(&outer, 2, 1, MODE_DIRECTORY, 0, "a", "", 0);
+    add(&outer, 3, 2, MODE_DIRECTORY, 0, "b", "", 0);
+    add(&outer, 4, 1, MODE_FILE, 0, "f", "", 0);
+    add(&outer, 5, 3, MODE_FILE, 0, "f", "", 0);
+    add(&outer, 6, 1, MODE_DIRECTORY, PP_NESTED, "n", "", 0);
+    add(&nested, 1, 0, MODE_DIRECTORY, 0, "", "", 0);
+    add(&nested, 2, 1, MODE_DIRECTORY, 0, "d", "", 0);
+    add(&nested, 3, 2, MODE_FILE, 0, "f", "", 0);
     for (int i = 0; i < LINKS; i++) {
         const char *end = memchr(rest, '\n', size);
         const size_t length = end ? (size_t)(end - rest) : 0;
         if (length > PP_TARGET_MAX)
             return 0;
         const char name[] = {'l', (char)('0' + i), 0};
-        add(&outer, 10 + i, parents[i], MODE_SYMLINK, 8, name, rest, length);
+        add(&outer, 10 + i, parents[i], MODE_SYMLINK, 0, name, rest, length);
         if (i == 0)
-            add(&nested, 10, 2, MODE_SYMLINK, 8, name, rest, length);
+            add(&nested, 10, 2, MODE_SYMLINK, 0, name, rest, length);
         if (end) {
             rest += length + 1;
             size -= length + 1;

@@ -12,6 +12,7 @@ import functools
 import os
 import shutil
 import sqlite3
+import stat
 import struct
 import tempfile
 from collections.abc import Sequence
@@ -23,11 +24,14 @@ from pyparrot.core import lib
 from pyparrot.sources.cvmfs import xattrs
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.database import BROKEN
+from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import Algorithm
+from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import Whitelist
-from pyparrot.tree.index import ROOT_HASH, BadCatalogError, Index, build
+from pyparrot.tree.entries import unpack_attributes
+from pyparrot.tree.index import ROOT_HASH, BadIndexError, Index
 
 _NAME = Algorithm.SHA1.of(b"catalog")
 _MAGIC = b"SQLite format 3\0"
@@ -91,7 +95,7 @@ def whitelist(data: bytes) -> None:
     parsed.expired(parsed.issued)
 
 
-def letter(data: bytes) -> None:
+def signed_text(data: bytes) -> None:
     try:
         parsed = SignedText.parse(data)
     except ValueError:
@@ -172,8 +176,8 @@ def _build(file: str) -> None:
     refused = ""
     with closing(opened):
         try:
-            build(opened, _NAME, b"", ROOT_HASH, output)
-        except BadCatalogError as error:
+            build_index(opened, _NAME, b"", ROOT_HASH, output)
+        except BadIndexError as error:
             refused = str(error)
     assert "\n" not in refused
     if not refused:
@@ -186,8 +190,11 @@ def _read(index: Index) -> None:
         if not record:
             return
         node = index.node(record)
-        if node.flags & lib.PP_CHUNKED == 0:
-            list(index.children(record))
+        list(index.children(record))
+        if stat.S_ISREG(node.mode):
+            Body.of(node)
+        with contextlib.suppress(ValueError):
+            unpack_attributes(node.attributes)
         record = lib.pp_index_next(index.pointer, record)
 
 
@@ -202,7 +209,7 @@ def _work() -> str:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": manifest,
     "whitelist": whitelist,
-    "letter": letter,
+    "signed_text": signed_text,
     "config": config,
     "xattrs": attributes,
     "catalog": catalog,

@@ -47,8 +47,8 @@ from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.remote import RemoteRepository
 from pyparrot.sources.cvmfs.signed_text import SignedText
-from pyparrot.sources.cvmfs.trust import TrustError
-from pyparrot.tree.base import Repository
+from pyparrot.sources.cvmfs.trust_chain import TrustError
+from pyparrot.tree.base import Tree
 
 FQRN = "sw.example.org"
 OTHER = "other.example.org"
@@ -211,7 +211,7 @@ def open_site(
     )
 
 
-def read_all(repository: Repository) -> dict[str, bytes]:
+def read_all(repository: Tree) -> dict[str, bytes]:
     found = {}
     for name in FILES:
         with repository.open(name) as file:
@@ -255,7 +255,7 @@ def assert_genuine(content: bytes, name: str, site: Site, files: Mapping[str, by
         assert content == zlib.decompress(packed)
 
 
-def read_all_but(bad: str, repository: Repository) -> BaseException:
+def read_all_but(bad: str, repository: Tree) -> BaseException:
     """Read the files that are whole; gives the error of the one that is not."""
     for name, content in FILES.items():
         if name != bad:
@@ -730,7 +730,7 @@ def hostile_files(name: str, site: Site) -> dict[str, bytes]:
     return site.with_root(changed)
 
 
-def use_everything(repository: Repository) -> None:
+def use_everything(repository: Tree) -> None:
     """What a program might do with a tree."""
     for listed in list(repository.walk()):
         repository.stat(listed.path or b"/", follow_symlinks=False)

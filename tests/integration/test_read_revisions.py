@@ -20,7 +20,8 @@ from pyparrot.publish.keys import SigningKeys
 from pyparrot.repository import open_repository
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
+from pyparrot.sources.cvmfs.remote import RemoteRepository
+from pyparrot.sources.cvmfs.revisions import Wanted
 from pyparrot.sources.cvmfs.signature import certificate_der
 from pyparrot.sources.cvmfs.signed_text import SignedText
 from pyparrot.sources.cvmfs.whitelist import fingerprint, fingerprint_text

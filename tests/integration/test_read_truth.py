@@ -33,16 +33,16 @@ from pyparrot.publish import keys, trust
 from pyparrot.publish.settings import settings_file
 from pyparrot.repository import open_repository
 from pyparrot.sources.cvmfs.catalog import parent_hash, path_hash
+from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
-from pyparrot.sources.cvmfs.remote import RemoteRepository, Wanted
+from pyparrot.sources.cvmfs.remote import RemoteRepository
+from pyparrot.sources.cvmfs.revisions import Wanted
 from pyparrot.sources.cvmfs.signed_text import SignedText
-from pyparrot.tree.base import Repository
+from pyparrot.tree.base import Tree
 
 SQUID = "/usr/sbin/squid"
 LIMIT = 30.0
-EXTERNAL = 8
-"""A node's flag: its body comes from an external server."""
 
 _TYPES = {
     stat.S_IFDIR: "dir",
@@ -87,7 +87,7 @@ def read_truth(directory: Path, sample: Sample) -> dict[bytes, Truth]:
     return rows
 
 
-def shown(repository: Repository, path: bytes) -> Truth:
+def shown(repository: Tree, path: bytes) -> Truth:
     """What *repository* shows of *path*, in the form of a row of truth; no link group yet."""
     found = repository.lookup(path or b"/", follow_symlinks=False)
     node, status = found.node, repository.stat(path or b"/", follow_symlinks=False)
@@ -113,20 +113,21 @@ def shown(repository: Repository, path: bytes) -> Truth:
     elif stat.S_ISREG(status.st_mode):
         with repository.open(path) as file:
             row["sha256"] = hashlib.sha256(file.read()).hexdigest()
-        if any(node.digest):
-            row["user.hash"] = str(ContentHash(node.digest, node.algorithm))
-        row["user.chunks"] = str(len(node.chunks) or 1)
-        row["user.compression"] = node.compression.name.lower()
-        row["user.external_file"] = str(int(bool(node.flags & EXTERNAL)))
-        if node.chunks:
+        body = Body.of(node)
+        if body.name is not None and any(body.name.digest):
+            row["user.hash"] = str(body.name)
+        row["user.chunks"] = str(len(body.chunks) or 1)
+        row["user.compression"] = body.compression.name.lower()
+        row["user.external_file"] = str(int(body.is_external))
+        if body.chunks:
             row["chunk_list"] = [
-                [str(ContentHash(chunk.digest, node.algorithm)), str(chunk.offset), str(chunk.size)]
-                for chunk in node.chunks
+                [str(ContentHash(chunk.digest, body.algorithm)), str(chunk.offset), str(chunk.size)]
+                for chunk in body.chunks
             ]
     return row
 
 
-def assert_equal_to_truth(repository: Repository, truth: dict[bytes, Truth]) -> None:
+def assert_equal_to_truth(repository: Tree, truth: dict[bytes, Truth]) -> None:
     wrong = []
     for path, row in truth.items():
         wanted = {name: value for name, value in row.items() if name != "ino_group"}
@@ -139,7 +140,7 @@ def assert_equal_to_truth(repository: Repository, truth: dict[bytes, Truth]) -> 
     assert not wrong, "\n".join(wrong)
 
 
-def assert_link_groups(repository: Repository, truth: dict[bytes, Truth]) -> None:
+def assert_link_groups(repository: Tree, truth: dict[bytes, Truth]) -> None:
     """The same inode number means the same link group, and the other way round."""
     by_inode: defaultdict[int, set[object]] = defaultdict(set)
     by_group: defaultdict[object, set[int]] = defaultdict(set)
@@ -429,7 +430,7 @@ def source(tmp_path: Path) -> Path:
     return top
 
 
-def shown_fact(repository: Repository, path: bytes, links: frozenset[bytes]) -> Fact:
+def shown_fact(repository: Tree, path: bytes, links: frozenset[bytes]) -> Fact:
     row = shown(repository, path)
     names = {"dir": "directory", "chardev": "character device", "blockdev": "block device"}
     status = repository.stat(path or b"/", follow_symlinks=False)
@@ -454,7 +455,7 @@ def shown_fact(repository: Repository, path: bytes, links: frozenset[bytes]) -> 
     )
 
 
-def shown_facts(repository: Repository, paths: list[bytes]) -> dict[bytes, Fact]:
+def shown_facts(repository: Tree, paths: list[bytes]) -> dict[bytes, Fact]:
     groups: defaultdict[int, set[bytes]] = defaultdict(set)
     for path in paths:
         groups[repository.stat(path or b"/", follow_symlinks=False).st_ino].add(path)
@@ -483,7 +484,7 @@ def test_what_pyparrot_published(name: str, source: Path, tmp_path: Path) -> Non
         url = f"http://127.0.0.1:{server.server_address[1]}/cvmfs/@fqrn@"
         with open_repository(FQRN, server=url, cache=str(tmp_path / "cache")) as repository:
             found = shown_facts(repository, list(wanted))
-            chunks = len(repository.lookup(b"/big/random").node.chunks)
+            chunks = len(Body.of(repository.lookup(b"/big/random").node).chunks)
             walked = {listed.path for listed in repository.walk()}
     assert not differences(found, wanted), "\n".join(differences(found, wanted))
     assert (chunks == 0) == (name == "whole")

@@ -98,7 +98,7 @@ def test_names_of_what_servers_have(algorithm: Algorithm) -> None:
 def test_names_stay_as_they_are() -> None:
     """A cache that exists is used on."""
     content = ContentHash(bytes(20), Algorithm.SHA1)
-    assert index_name(content, ROOT_HASH) == f"{'0' * 40}C.{ROOT_HASH:016x}.1"
+    assert index_name(content, ROOT_HASH) == f"{'0' * 40}C.{ROOT_HASH:016x}.2"
     chunks = [(0, 5, bytes(20)), (5, 7, b"x" * 20)]
     name = chunked_name(chunks, Algorithm.RMD160, Compression.NONE)
     assert name == "a29ba02d69e64113aba14d33ed586f63cefc02d3W"

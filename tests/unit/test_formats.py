@@ -362,17 +362,17 @@ def test_fingerprints() -> None:
 
 
 @given(_LETTERS)
-def test_letter_round_trip(letter: SignedText) -> None:
-    assert SignedText.parse(letter.encode()) == letter
+def test_signed_text_round_trip(signed: SignedText) -> None:
+    assert SignedText.parse(signed.encode()) == signed
 
 
 @given(st.binary(max_size=100).map(lambda text: text.replace(b"--\n", b"") + b"\n"))
-def test_letter_knows_its_text(text: bytes) -> None:
+def test_signed_text_knows_its_text(text: bytes) -> None:
     assume(SEPARATOR not in text)
-    letter = SignedText(text, Algorithm.SHA1.of(text), b"s")
-    assert letter.intact
-    assert not letter._replace(text=text + b"x").intact
-    assert letter.signed == str(letter.text_hash).encode()
+    signed = SignedText(text, Algorithm.SHA1.of(text), b"s")
+    assert signed.intact
+    assert not signed._replace(text=text + b"x").intact
+    assert signed.signed == str(signed.text_hash).encode()
 
 
 @pytest.mark.parametrize(
@@ -604,28 +604,28 @@ def test_signatures() -> None:
 def test_real_manifest_and_whitelist(fixtures_directory: Path, fqrn: str) -> None:
     root = fixtures_directory / fqrn
     raw = (root / ".cvmfspublished").read_bytes()
-    letter = SignedText.parse(raw)
-    assert letter.intact
-    assert letter.encode() == raw
-    manifest = Manifest.parse(letter.text)
+    signed = SignedText.parse(raw)
+    assert signed.intact
+    assert signed.encode() == raw
+    manifest = Manifest.parse(signed.text)
     assert manifest.fqrn == fqrn
     # The official order of fields, too.
-    assert manifest.encode() == letter.text
+    assert manifest.encode() == signed.text
     assert manifest.certificate is not None
     packed = (root / manifest.certificate.path(Kind.CERTIFICATE)).read_bytes()
     assert manifest.certificate.algorithm.of(packed) == manifest.certificate
     certificate = signature.load_certificate(inflate(packed, 1 << 20))
     key = signature.certificate_key(certificate)
-    assert signature.manifest_signature_valid(letter.signed, letter.signature, key)
+    assert signature.manifest_signature_valid(signed.signed, signed.signature, key)
 
     raw = (root / ".cvmfswhitelist").read_bytes()
-    letter = SignedText.parse(raw)
-    assert letter.intact
-    whitelist = Whitelist.parse(letter.text)
+    signed = SignedText.parse(raw)
+    assert signed.intact
+    whitelist = Whitelist.parse(signed.text)
     assert whitelist.fqrn == fqrn
-    assert whitelist.encode().split() == letter.text.split()
+    assert whitelist.encode().split() == signed.text.split()
     master = signature.load_public_key((fixtures_directory / f"{fqrn}.pub").read_bytes())
-    assert signature.whitelist_signature_valid(letter.signed, letter.signature, master)
+    assert signature.whitelist_signature_valid(signed.signed, signed.signature, master)
     listed = whitelist.fingerprints
     assert fingerprint(signature.certificate_der(certificate), listed[0].algorithm) in listed
 

@@ -40,16 +40,7 @@ MAY_NOT_USE: dict[str, tuple[str, ...]] = {
 }
 """What stands beside a layer, or below but is none of its business."""
 
-EXCEPTIONS: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("tree.base", "sources.cvmfs.xattrs"),
-        ("tree.index", "sources.cvmfs.catalog"),
-        ("tree.index", "sources.cvmfs.compression"),
-        ("tree.index", "sources.cvmfs.database"),
-        ("tree.index", "sources.cvmfs.hashes"),
-        ("tree.snapshot", "sources.cvmfs.hashes"),
-    }
-)
+EXCEPTIONS: frozenset[tuple[str, str]] = frozenset()
 """Imports (importer, imported) that point the wrong way and are still there."""
 
 CIRCLES: frozenset[frozenset[str]] = frozenset()

@@ -18,7 +18,8 @@ from pyparrot.libc.shared_usage import SharedUsage
 from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog, Entry
 from pyparrot.sources.cvmfs.hashes import Algorithm
-from pyparrot.tree.index import ROOT_HASH, Index, build
+from pyparrot.sources.cvmfs.indexing import build_index
+from pyparrot.tree.index import ROOT_HASH, Index
 from pyparrot.tree.snapshot import Snapshot
 
 COOKIE, MARK = 0xFEDCBA9876543210, 299_792_458
@@ -134,7 +135,7 @@ def index(directory: Path, mountpoint: bytes = b"") -> Index:
         made.put([(mountpoint, DIRECTORY)])
     root_hash = lib.pp_path_hash(ROOT_HASH, mountpoint, len(mountpoint))
     with closing(Catalog.open(file)) as opened:
-        build(opened, NAME, mountpoint, root_hash, file + ".index")
+        build_index(opened, NAME, mountpoint, root_hash, file + ".index")
     return Index(file + ".index")
 
 

@@ -15,12 +15,12 @@ from cryptography.x509.oid import NameOID
 from pyparrot.errors import PyparrotError
 from pyparrot.publish.keys import SigningKeys
 from pyparrot.publish.trust import sign_manifest, sign_whitelist
-from pyparrot.sources.cvmfs import signature, trust
+from pyparrot.sources.cvmfs import signature, trust_chain
 from pyparrot.sources.cvmfs.blacklist import Blacklist
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signed_text import SignedText
-from pyparrot.sources.cvmfs.trust import TrustError
+from pyparrot.sources.cvmfs.trust_chain import TrustError
 from pyparrot.sources.cvmfs.whitelist import Whitelist, fingerprint, fingerprint_text
 
 FQRN = "sw.example.org"
@@ -67,23 +67,23 @@ def whitelist(
 
 def believe(raw: bytes, certificate: signature.Certificate) -> None:
     """All checks of a manifest."""
-    letter = trust.read_letter(raw, WHERE)
-    trust.read_manifest(letter, FQRN, WHERE)
-    trust.check_manifest(letter, certificate, WHERE)
+    signed = trust_chain.read_signed(raw, WHERE)
+    trust_chain.read_manifest(signed, FQRN, WHERE)
+    trust_chain.check_manifest(signed, certificate, WHERE)
 
 
 # Letters
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_a_good_letter(people: People, algorithm: Algorithm) -> None:
+def test_a_good_signed_text(people: People, algorithm: Algorithm) -> None:
     raw = sign_manifest(manifest(), people.signing, algorithm)
-    letter = trust.read_letter(raw, WHERE)
-    assert trust.read_manifest(letter, FQRN, WHERE) == manifest()
-    trust.check_manifest(letter, people.signing.certificate, WHERE)
+    signed = trust_chain.read_signed(raw, WHERE)
+    assert trust_chain.read_manifest(signed, FQRN, WHERE) == manifest()
+    trust_chain.check_manifest(signed, people.signing.certificate, WHERE)
 
 
-def test_no_bit_of_a_letter_may_change(people: People) -> None:
+def test_no_bit_of_a_signed_text_may_change(people: People) -> None:
     raw = sign_manifest(manifest(), people.signing, Algorithm.SHA1)
     for place in range(len(raw)):
         damaged = raw[:place] + bytes([raw[place] ^ 1 << place % 8]) + raw[place + 1 :]
@@ -103,28 +103,28 @@ def test_no_letter_may_be_cut(people: People) -> None:
 @pytest.mark.parametrize("extra", [b"\0", b"x" * 100, b"x" * 5000])
 def test_nothing_may_follow_a_signature(people: People, extra: bytes) -> None:
     raw = sign_manifest(manifest(), people.signing, Algorithm.SHA1) + extra
-    letter = trust.read_letter(raw, WHERE)
+    signed = trust_chain.read_signed(raw, WHERE)
     with pytest.raises(TrustError, match="signature"):
-        trust.check_manifest(letter, people.signing.certificate, WHERE)
+        trust_chain.check_manifest(signed, people.signing.certificate, WHERE)
 
 
 @pytest.mark.parametrize("raw", [b"", b"--\n", b"--", b"a\n--\n", b"\xff" * 99, b"x\n--\nhash\ns"])
 def test_what_is_no_letter(raw: bytes) -> None:
     with pytest.raises(TrustError, match="corrupt"):
-        trust.read_letter(raw, WHERE)
+        trust_chain.read_signed(raw, WHERE)
 
 
 # Manifests
 
 
-def letter_of(text: bytes) -> SignedText:
+def signed_text_of(text: bytes) -> SignedText:
     return SignedText(text, Algorithm.SHA1.of(text), b"signature")
 
 
 def test_another_repository_s_manifest() -> None:
-    letter = letter_of(manifest(fqrn="other.example.org").encode())
+    signed = signed_text_of(manifest(fqrn="other.example.org").encode())
     with pytest.raises(TrustError, match=r"another repository: other\.example\.org"):
-        trust.read_manifest(letter, FQRN, WHERE)
+        trust_chain.read_manifest(signed, FQRN, WHERE)
 
 
 @pytest.mark.parametrize(
@@ -144,29 +144,29 @@ def test_manifests_that_can_t_be(found: bytes, replaced: bytes) -> None:
     text = manifest().encode()
     assert found in text
     with pytest.raises(TrustError, match="corrupt"):
-        trust.read_manifest(letter_of(text.replace(found, replaced, 1)), FQRN, WHERE)
+        trust_chain.read_manifest(signed_text_of(text.replace(found, replaced, 1)), FQRN, WHERE)
 
 
 def test_a_manifest_without_a_certificate() -> None:
     with pytest.raises(TrustError, match="names no certificate"):
-        trust.read_manifest(letter_of(manifest(certificate=None).encode()), FQRN, WHERE)
+        trust_chain.read_manifest(signed_text_of(manifest(certificate=None).encode()), FQRN, WHERE)
 
 
 def test_a_manifest_by_another_key(people: People) -> None:
     raw = sign_manifest(manifest(), people.other, Algorithm.SHA1)
-    letter = trust.read_letter(raw, WHERE)
+    signed = trust_chain.read_signed(raw, WHERE)
     with pytest.raises(TrustError, match="signature"):
-        trust.check_manifest(letter, people.signing.certificate, WHERE)
+        trust_chain.check_manifest(signed, people.signing.certificate, WHERE)
 
 
 def test_a_whitelist_s_signature_is_none_for_a_manifest(people: People) -> None:
     """With and without DigestInfo: the two kinds of signatures don't stand for each other."""
     text = manifest().encode()
-    signed = str(Algorithm.SHA1.of(text)).encode()
-    plain = signature.sign_whitelist(signed, people.signing.key)
-    letter = SignedText(text, Algorithm.SHA1.of(text), plain)
+    hashed = str(Algorithm.SHA1.of(text)).encode()
+    plain = signature.sign_whitelist(hashed, people.signing.key)
+    signed = SignedText(text, Algorithm.SHA1.of(text), plain)
     with pytest.raises(TrustError, match="signature"):
-        trust.check_manifest(letter, people.signing.certificate, WHERE)
+        trust_chain.check_manifest(signed, people.signing.certificate, WHERE)
 
 
 # Whitelists
@@ -175,26 +175,26 @@ def test_a_whitelist_s_signature_is_none_for_a_manifest(people: People) -> None:
 @pytest.mark.parametrize("algorithm", Algorithm)
 def test_a_good_whitelist(people: People, algorithm: Algorithm) -> None:
     raw = sign_whitelist(FQRN, people.signing, people.master, 30, algorithm)
-    letter = trust.read_letter(raw, WHERE)
+    signed = trust_chain.read_signed(raw, WHERE)
     masters = [people.other_master.public_key(), people.master.public_key()]
-    read = trust.read_whitelist(letter, FQRN, masters, WHERE)
-    trust.check_certificate(people.signing.certificate, read, NOBODY, WHERE)
-    trust.check_whitelist(read, datetime.now(timezone.utc), WHERE)
+    read = trust_chain.read_whitelist(signed, FQRN, masters, WHERE)
+    trust_chain.check_certificate(people.signing.certificate, read, NOBODY, WHERE)
+    trust_chain.check_whitelist(read, datetime.now(timezone.utc), WHERE)
 
 
 def test_a_whitelist_by_another_key(people: People) -> None:
     raw = sign_whitelist(FQRN, people.signing, people.other_master, 30, Algorithm.SHA1)
-    letter = trust.read_letter(raw, WHERE)
+    signed = trust_chain.read_signed(raw, WHERE)
     for masters in ([], [people.master.public_key()]):
         with pytest.raises(TrustError, match="wrong key"):
-            trust.read_whitelist(letter, FQRN, masters, WHERE)
+            trust_chain.read_whitelist(signed, FQRN, masters, WHERE)
 
 
 def test_another_repository_s_whitelist(people: People) -> None:
     raw = sign_whitelist("other.example.org", people.signing, people.master, 30, Algorithm.SHA1)
     with pytest.raises(TrustError, match="another repository"):
-        trust.read_whitelist(
-            trust.read_letter(raw, WHERE), FQRN, [people.master.public_key()], WHERE
+        trust_chain.read_whitelist(
+            trust_chain.read_signed(raw, WHERE), FQRN, [people.master.public_key()], WHERE
         )
 
 
@@ -218,10 +218,10 @@ def test_another_repository_s_whitelist(people: People) -> None:
 )
 def test_the_hour_of_expiry(now: datetime, valid: bool) -> None:
     if valid:
-        trust.check_whitelist(whitelist(), now, WHERE)
+        trust_chain.check_whitelist(whitelist(), now, WHERE)
     else:
         with pytest.raises(TrustError, match="expired on 2030-05-06 12:00 UTC"):
-            trust.check_whitelist(whitelist(), now, WHERE)
+            trust_chain.check_whitelist(whitelist(), now, WHERE)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_the_hour_of_expiry(now: datetime, valid: bool) -> None:
 )
 def test_whitelists_that_can_t_be(text: bytes, people: People) -> None:
     with pytest.raises(TrustError, match="corrupt"):
-        trust.read_whitelist(letter_of(text), FQRN, [people.master.public_key()], WHERE)
+        trust_chain.read_whitelist(signed_text_of(text), FQRN, [people.master.public_key()], WHERE)
 
 
 def test_fingerprints_in_a_whitelist(people: People) -> None:
@@ -257,9 +257,9 @@ def test_fingerprints_in_a_whitelist(people: People) -> None:
         text = f"20300506123456\nE20300506123456\nN{FQRN}\n\n# comment\nVsomething\n{line}\n"
         read = Whitelist.parse(text.encode())
         assert len(read.fingerprints) == 1, line
-        trust.check_certificate(people.signing.certificate, read, NOBODY, WHERE)
+        trust_chain.check_certificate(people.signing.certificate, read, NOBODY, WHERE)
         with pytest.raises(TrustError, match="does not list"):
-            trust.check_certificate(people.other.certificate, read, NOBODY, WHERE)
+            trust_chain.check_certificate(people.other.certificate, read, NOBODY, WHERE)
 
 
 @pytest.mark.parametrize("damage", ["short", "long", "wrong algorithm", "empty"])
@@ -273,7 +273,7 @@ def test_fingerprints_that_are_none(damage: str, people: People) -> None:
     }[damage]
     text = f"20300506123456\nE20300506123456\nN{FQRN}\n{line}\n"
     with pytest.raises(TrustError, match="does not list"):
-        trust.check_certificate(
+        trust_chain.check_certificate(
             people.signing.certificate, Whitelist.parse(text.encode()), NOBODY, WHERE
         )
 
@@ -326,7 +326,7 @@ def test_certificates_that_are_none(people: People) -> None:
         pem(der.replace(bytes.fromhex("02820101"), bytes.fromhex("02820100"), 1)),
     ):
         with pytest.raises(PyparrotError, match="not a certificate") as caught:
-            trust.read_certificate(content, WHERE)
+            trust_chain.read_certificate(content, WHERE)
         assert str(caught.value).startswith(WHERE)
 
 
@@ -338,9 +338,9 @@ def test_every_damaged_certificate_is_refused_or_another_one(people: People) -> 
     der = people.signing.der
 
     def believe_all(certificate_pem: bytes) -> None:
-        certificate = trust.read_certificate(certificate_pem, WHERE)
+        certificate = trust_chain.read_certificate(certificate_pem, WHERE)
         believe(raw, certificate)
-        trust.check_certificate(certificate, good, NOBODY, WHERE)
+        trust_chain.check_certificate(certificate, good, NOBODY, WHERE)
 
     for place in range(len(der)):
         damaged = der[:place] + bytes([der[place] ^ 1 << place % 8]) + der[place + 1 :]
@@ -353,8 +353,8 @@ def test_dates_in_a_certificate_say_nothing(people: People) -> None:
     key = people.signing.key
     for begin in (datetime(2001, 1, 1, tzinfo=timezone.utc), datetime(2040, 1, 1)):
         certificate = signature.new_certificate(key, FQRN, begin, 1)
-        read = trust.read_certificate(signature.certificate_pem(certificate), WHERE)
-        trust.check_certificate(read, whitelist(certificate), NOBODY, WHERE)
+        read = trust_chain.read_certificate(signature.certificate_pem(certificate), WHERE)
+        trust_chain.check_certificate(read, whitelist(certificate), NOBODY, WHERE)
 
 
 # Blacklists
@@ -365,7 +365,9 @@ def refused(text: str, people: People) -> bool:
     certificate = people.signing.certificate
     said = ""
     try:
-        trust.check_certificate(certificate, whitelist(certificate), Blacklist.parse(text), FQRN)
+        trust_chain.check_certificate(
+            certificate, whitelist(certificate), Blacklist.parse(text), FQRN
+        )
     except TrustError as error:
         said = str(error)
     assert said in ("", f"{FQRN}: the certificate is blacklisted")

@@ -268,7 +268,7 @@ class Catalog:
 
     @classmethod
     def open(cls, file: str) -> Catalog:
-        """The catalog at *file*, which nobody changes; `sqlite3.Error` if it is none.
+        """The catalog at *file*, which must not change; `sqlite3.Error` if it is none.
 
         What is in it may be anything: to read it may raise any of `BROKEN`.
         """

@@ -11,9 +11,9 @@ SQLite says of some damage that it is out of memory."""
 
 
 def open_to_read(file: str) -> sqlite3.Connection:
-    """A database that nobody changes; `sqlite3.Error` if it is none.
+    """A database that must not change; `sqlite3.Error` if it is none.
 
-    It has tables only: a view or a virtual table can compute for ever.
+    It has tables only: a view or a virtual table could compute without end.
     """
     from urllib.parse import quote
 

@@ -1,7 +1,7 @@
 """The manifest ``.cvmfspublished``: which revision is the current one.
 
 Source: CernVM-FS ``manifest.cc``. Lines of a letter and a value, in any order, unknown letters
-ignored; signed as `letter` says.
+ignored; signed as `signed_text` says.
 """
 
 from __future__ import annotations

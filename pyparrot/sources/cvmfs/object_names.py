@@ -13,8 +13,8 @@ from pyparrot.cache.names import Kind, ObjectName, register
 from pyparrot.sources.cvmfs import hashes
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
 
-INDEX_FORMAT = 1
-"""The version of index files (``csrc/core/index.h``) that are made now."""
+INDEX_FORMAT = 2
+"""A part of the names of index files: another one when what is in them changes."""
 
 FILE = register(Kind("files"))
 CATALOG = register(Kind("catalogs", hashes.Kind.CATALOG.value))

@@ -14,12 +14,13 @@ from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
 from pyparrot.single_flight import SingleFlight
 from pyparrot.sources.cvmfs.catalog import Chunk
+from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
 from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.object_names import chunked_name, stored_name
 from pyparrot.sources.cvmfs.object_sink import ObjectSink
 from pyparrot.transport import Transport, TransportError
-from pyparrot.tree.index import Node
 
 METADATA_LIMIT = 1 << 30
 """The most that a catalog, history or metainfo object may unpack to, in bytes."""
@@ -51,19 +52,19 @@ class Objects:
         limit = _CERTIFICATE_LIMIT if kind is Kind.CERTIFICATE else METADATA_LIMIT
         return self._object(name, kind, Compression.ZLIB, limit, exact=False)
 
-    def body(self, node: Node, path: bytes, is_external: bool) -> str:
+    def body(self, body: Body, path: bytes) -> str:
         """The path of a file's content; *path* is where the file is in the repository."""
-        if node.chunks:
-            return self._chunked(node, path, is_external)
-        if not any(node.digest):
+        if body.chunks:
+            return self._chunked(body, path)
+        if body.name is None or not any(body.name.digest):
             raise OSError(errno.EIO, "its catalog names no content for it", os.fsdecode(path))
-        name = ContentHash(node.digest, node.algorithm)
-        source = path if is_external else None
-        return self._object(name, Kind.BODY, node.compression, node.size, True, source)
+        source = path if body.is_external else None
+        return self._object(body.name, Kind.BODY, body.compression, body.size, True, source)
 
-    def cached(self, node: Node) -> bool:
+    def cached(self, body: Body) -> bool:
         """Whether a file's content is there already."""
-        return self._store.find(_name_of(node), node.size) is not None
+        name = _name_of(body)
+        return name is not None and self._store.find(name, body.size) is not None
 
     def _object(
         self,
@@ -119,53 +120,44 @@ class Objects:
 
     # Chunked files
 
-    def _chunked(self, node: Node, path: bytes, is_external: bool) -> str:
+    def _chunked(self, body: Body, path: bytes) -> str:
         """A chunked file is put together when it is first opened, its chunks side by side."""
-        key = _name_of(node)
+        key = chunked_name(body.chunks, body.algorithm, body.compression)
 
         def fetch(file: BinaryIO) -> ObjectName:
-            file.truncate(node.size)
-            self._fetch_chunks(file.fileno(), node, path if is_external else None)
+            file.truncate(body.size)
+            self._fetch_chunks(file.fileno(), body, path if body.is_external else None)
             return key
 
-        return self._get(key, node.size, fetch)
+        return self._get(key, body.size, fetch)
 
-    def _fetch_chunks(self, descriptor: int, node: Node, external_path: bytes | None) -> None:
-        _check_chunks(node)
+    def _fetch_chunks(self, descriptor: int, body: Body, external_path: bytes | None) -> None:
+        if not make_up(body.chunks, body.size):
+            raise OSError(errno.EIO, NOT_THE_FILE)
 
         def fetch(chunk: Chunk) -> None:
-            name = ContentHash(chunk.digest, node.algorithm)
+            name = ContentHash(chunk.digest, body.algorithm)
             part = range(chunk.offset, chunk.offset + chunk.size) if external_path else None
             # Right into its place: the file gets its name when all chunks are known to be right.
             place = _Place(descriptor, chunk.offset)
-            sink = ObjectSink(place, name, node.compression, chunk.size, True)
+            sink = ObjectSink(place, name, body.compression, chunk.size, True)
             self._fetch(sink, name, Kind.CHUNK, chunk.size, external_path, part)
 
         from concurrent.futures import ThreadPoolExecutor  # few files have chunks
 
         with ThreadPoolExecutor(_CHUNKS_AT_ONCE, "chunk") as pool:
             try:
-                list(pool.map(fetch, node.chunks))
+                list(pool.map(fetch, body.chunks))
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
 
-def _name_of(node: Node) -> ObjectName:
-    """The name of a file's content in the store."""
-    if node.chunks:
-        return chunked_name(node.chunks, node.algorithm, node.compression)
-    return stored_name(ContentHash(node.digest, node.algorithm), Kind.BODY)
-
-
-def _check_chunks(node: Node) -> None:
-    end = 0
-    for chunk in node.chunks:
-        if chunk.offset != end:
-            raise OSError(errno.EIO, "its chunks do not make up the file")
-        end += chunk.size
-    if end != node.size:
-        raise OSError(errno.EIO, "its chunks do not make up the file")
+def _name_of(body: Body) -> ObjectName | None:
+    """The name of a file's content in the store; None if its catalog names no content."""
+    if body.chunks:
+        return chunked_name(body.chunks, body.algorithm, body.compression)
+    return None if body.name is None else stored_name(body.name, Kind.BODY)
 
 
 class _Place:

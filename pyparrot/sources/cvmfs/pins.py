@@ -38,7 +38,7 @@ def pin(repository: RemoteRepository, path: bytes, progress: Progress) -> FetchS
         return summary
     for prefix in sorted(_catalogs(repository, path)):
         objects += store.names(prefix)
-    revision = repository.lookup("/").catalog.revision
+    revision = repository.lookup("/").holder.revision
     record = Pin(repository.name, pinned_path(path), revision, tuple(objects))
     store.pins.hold(record)
     _check(store, record)
@@ -65,20 +65,20 @@ def _catalogs(repository: RemoteRepository, path: bytes) -> set[ObjectName]:
 
     The names of the index files that were made of a catalog begin with its name.
     """
-    from pyparrot.core import lib
-    from pyparrot.sources.cvmfs.hashes import ContentHash
+    from pyparrot.sources.cvmfs.handles import catalog_name
     from pyparrot.sources.cvmfs.object_names import CATALOG
+    from pyparrot.tree.entries import NESTED
 
     real = repository.lookup(path).path
-    on_the_way = {repository.lookup("/").catalog.catalog}
+    on_the_way = {catalog_name(repository.lookup("/").holder.handle)}
     for way in (path.rstrip(b"/"), real):
         parts = way.split(b"/")
         for end in range(1, len(parts) + 1):
             prefix = b"/".join(parts[:end])
             # A symlink on the way may lead through another catalog than its target is in.
             found = repository.lookup(prefix or b"/", follow_symlinks=False)
-            on_the_way.add(found.catalog.catalog)
+            on_the_way.add(catalog_name(found.holder.handle))
     for _, node in readable_entries(repository, path, lambda *_: None):
-        if node.flags & lib.PP_NESTED:
-            on_the_way.add(ContentHash(node.digest, node.algorithm))
+        if node.flags & NESTED:
+            on_the_way.add(catalog_name(node.handle))
     return {CATALOG.name(name) for name in on_the_way}

@@ -17,7 +17,9 @@ from pyparrot.progress import Progress
 if TYPE_CHECKING:
     from pyparrot.sources.cvmfs.remote import RemoteRepository
     from pyparrot.tree.base import Listed
-    from pyparrot.tree.index import Node
+    from pyparrot.tree.entries import Node
+
+_SHORT = 64
 
 Failed = Callable[[bytes, OSError], object]
 """Is told which path failed, and why."""
@@ -43,7 +45,7 @@ class FetchSummary(NamedTuple):
 
 
 def readable_entries(repository: RemoteRepository, top: bytes, failed: Failed) -> Iterator[Listed]:
-    """As `Repository.walk`, but a directory that can't be read is told to *failed*, and the walk
+    """As `Tree.walk`, but a directory that can't be read is told to *failed*, and the walk
     goes on; a symlink at the top is followed."""
     from pyparrot.tree.base import Listed
 
@@ -84,7 +86,7 @@ def prefetch(
     files = fetched = there = 0
 
     def fetch(listed: Listed) -> tuple[str, bool]:
-        was_there = repository.objects.cached(listed.node)
+        was_there = repository.is_cached(listed.node)
         return repository.body(listed.node, listed.path), was_there
 
     # The first of two walks learns how much it is: with all nodes in memory one would do.
@@ -120,4 +122,4 @@ def _contents(
 
 def _content(node: Node) -> object:
     """What two files with the same content have in common; small, for there may be millions."""
-    return hash(node.chunks) if node.chunks else node.digest
+    return node.handle if len(node.handle) <= _SHORT else hash(node.handle)

@@ -17,7 +17,6 @@ import contextlib
 import filecmp
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
@@ -25,7 +24,9 @@ from pyparrot.cache.verify import Check, Checker, register
 from pyparrot.sources.cvmfs.catalog import CHUNKED, Catalog, Chunk, PathHash
 from pyparrot.sources.cvmfs.compression import Compression, Packer
 from pyparrot.sources.cvmfs.database import BROKEN
+from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
+from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.sources.cvmfs.object_names import (
     CATALOG,
     CHUNKED_FILE,
@@ -35,19 +36,9 @@ from pyparrot.sources.cvmfs.object_names import (
     NAMED_BY_CONTENT,
     chunked_name,
 )
-from pyparrot.tree.index import build
 
 _PIECE = 1 << 20
 _PLAIN, _PACKED = Compression.NONE, Compression.ZLIB
-
-
-class _ChunkedFile(NamedTuple):
-    """What a catalog says of a chunked file."""
-
-    size: int
-    chunks: tuple[Chunk, ...]
-    algorithm: Algorithm
-    compression: Compression
 
 
 def _hash_of(name: ObjectName) -> ContentHash | None:
@@ -105,7 +96,7 @@ def _check_chunked(store: ObjectStore) -> Check:
     return check
 
 
-def _is_put_together(path: str, chunked: _ChunkedFile) -> bool:
+def _is_put_together(path: str, chunked: Body) -> bool:
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size != chunked.size:
             return False
@@ -121,7 +112,7 @@ def _is_put_together(path: str, chunked: _ChunkedFile) -> bool:
         )
 
 
-def _chunked_files(store: ObjectStore) -> Iterator[tuple[ObjectName, _ChunkedFile]]:
+def _chunked_files(store: ObjectStore) -> Iterator[tuple[ObjectName, Body]]:
     """The chunked files that the catalogs in the cache list."""
     for name in [name for name, _ in store.files() if name.kind == CATALOG]:
         try:
@@ -131,7 +122,7 @@ def _chunked_files(store: ObjectStore) -> Iterator[tuple[ObjectName, _ChunkedFil
             continue  # evicted meanwhile, or of a kind that was never read: it vouches for nothing
 
 
-def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[ObjectName, _ChunkedFile]]:
+def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[ObjectName, Body]]:
     chunks: dict[PathHash, list[Chunk]] = {}
     for key, chunk in catalog.all_chunks():
         chunks.setdefault(key, []).append(chunk)
@@ -141,8 +132,8 @@ def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[ObjectName, _ChunkedFi
         flags, size = row[5], row[7]
         if flags & CHUNKED and row[:2] in chunks:
             algorithm, compression = Algorithm(flags >> 8 & 7), Compression(flags >> 11 & 7)
-            file = _ChunkedFile(size, tuple(chunks[row[:2]]), algorithm, compression)
-            yield chunked_name(file.chunks, algorithm, compression), file
+            body = Body(size, algorithm, compression, None, tuple(chunks[row[:2]]))
+            yield chunked_name(body.chunks, algorithm, compression), body
 
 
 # Index files
@@ -161,7 +152,7 @@ def _check_index(store: ObjectStore) -> Check:
         again = store.temporary_file()
         try:
             with contextlib.closing(Catalog.open(source)) as catalog:
-                build(catalog, catalog_hash, catalog.mountpoint, int(root_hash, 16), again)
+                build_index(catalog, catalog_hash, catalog.mountpoint, int(root_hash, 16), again)
             return filecmp.cmp(store.path(name), again, shallow=False)
         except BROKEN:
             return None

@@ -1,6 +1,6 @@
 """Signed texts: the form that manifest and whitelist share.
 
-Source: CernVM-FS ``crypto/signature.cc``. A letter is a text, the line ``--``, the hash of the text
+Source: CernVM-FS ``crypto/signature.cc``. It is a text, the line ``--``, the hash of the text
 in ASCII and a newline, and then the raw signature, made over the ASCII hash (without newline).
 """
 
@@ -32,7 +32,7 @@ class SignedText(NamedTuple):
 
     @classmethod
     def parse(cls, raw: bytes) -> SignedText:
-        """Take *raw* apart; `ValueError` if it is no letter."""
+        """Take *raw* apart; `ValueError` if it is no signed text."""
         start = 0 if raw.startswith(SEPARATOR) else raw.find(b"\n" + SEPARATOR) + 1
         if start == 0 and not raw.startswith(SEPARATOR):
             raise ValueError("no signature")
@@ -43,5 +43,5 @@ class SignedText(NamedTuple):
         return cls(text, ContentHash.parse(line.decode("ascii", "replace")), signature)
 
     def encode(self) -> bytes:
-        """The letter as it is stored."""
+        """The signed text as it is stored."""
         return self.text + SEPARATOR + self.signed + b"\n" + self.signature

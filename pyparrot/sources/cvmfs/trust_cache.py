@@ -1,7 +1,7 @@
 """The newest manifest that a cache has seen of a repository: with it, warm use asks no server.
 
 ``manifests/FQRN`` in the cache is the manifest as it came, ``origins/FQRN`` says which servers and
-master keys it came from. Who names others wants to know what those say, whatever the TTL.
+master keys it came from. A user who names others wants to know what those say, whatever the TTL.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Origin(NamedTuple):
         return cls(_digest(servers.encode("utf-8", "surrogateescape")), keys.hexdigest())
 
 
-class Known(NamedTuple):
-    """A manifest that was accepted, when (unix seconds), and whence; None if that was lost."""
+class Accepted(NamedTuple):
+    """A manifest that was accepted, when (unix seconds), and its origin; None if that was lost."""
 
     manifest: Manifest
     accepted: float
     origin: Origin | None
 
 
-def read(store: ObjectStore, fqrn: str) -> Known | None:
+def read(store: ObjectStore, fqrn: str) -> Accepted | None:
     """What is known of a repository."""
     file = store.file("manifests", fqrn)
     try:
@@ -56,13 +56,13 @@ def read(store: ObjectStore, fqrn: str) -> Known | None:
     except FileNotFoundError:
         return None
     try:
-        letter = SignedText.parse(raw)
-        manifest = Manifest.parse(letter.text)
+        signed = SignedText.parse(raw)
+        manifest = Manifest.parse(signed.text)
     except ValueError:
         return None
-    if manifest.fqrn != fqrn or not letter.intact:
+    if manifest.fqrn != fqrn or not signed.intact:
         return None
-    return Known(manifest, accepted, _read_origin(store, fqrn, raw))
+    return Accepted(manifest, accepted, _read_origin(store, fqrn, raw))
 
 
 def write(store: ObjectStore, fqrn: str, raw: bytes, origin: Origin) -> None:

@@ -15,6 +15,7 @@ from pyparrot.errors import PyparrotError, printable
 from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, EXTERNAL, NESTED_ROOT, Catalog, Entry
+from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
@@ -31,7 +32,7 @@ _MOST_FAULTS = 1000
 _PACKED_EXTRA = 1 << 16
 
 
-class Report(NamedTuple):
+class Findings(NamedTuple):
     """What was looked at (numbers, and bytes unpacked), and what is wrong with it.
 
     *unchecked* external files could not be checked, as no server for them is configured.
@@ -44,7 +45,7 @@ class Report(NamedTuple):
     faults: tuple[str, ...]
 
 
-def verify(repository: RemoteRepository, catalogs_only: bool, progress: Progress) -> Report:
+def verify(repository: RemoteRepository, catalogs_only: bool, progress: Progress) -> Findings:
     """Check the revision that *repository* was opened at.
 
     Its cache should be empty: what is in it is not asked of the server. Catalogs go there for as
@@ -53,7 +54,7 @@ def verify(repository: RemoteRepository, catalogs_only: bool, progress: Progress
     return _Verifier(repository, catalogs_only, progress).run()
 
 
-class _Place(NamedTuple):
+class _MountedCatalog(NamedTuple):
     """A catalog: which one, what its root is called in itself, and where that is seen."""
 
     name: ContentHash
@@ -85,7 +86,7 @@ class _Verifier:
         self._seen: set[object] = set()
         self._unchecked = 0
 
-    def run(self) -> Report:
+    def run(self) -> Findings:
         objects = size = 0
         self._check_roots()
         for stored, future in in_parallel(self._fetch, self._objects()):
@@ -98,7 +99,7 @@ class _Verifier:
             except (OSError, PyparrotError) as error:
                 self._fault(stored.path, f"object {stored.name}{stored.kind.value}: {_why(error)}")
             self._progress.advance()
-        return Report(len(self._catalogs), objects, size, self._unchecked, tuple(self._faults))
+        return Findings(len(self._catalogs), objects, size, self._unchecked, tuple(self._faults))
 
     def _fault(self, path: bytes, why: str) -> None:
         self._faults.append(f"{printable(path) or '/'}: {why}")
@@ -122,49 +123,49 @@ class _Verifier:
 
     def _objects(self) -> Iterator[_Object]:
         """Go through all catalogs, check them, and give the objects that their files need."""
-        pending = [_Place(self._repository.root, b"", b"")]
+        pending = [_MountedCatalog(self._repository.root, b"", b"")]
         while pending:
-            place = pending.pop()
-            if place.name in self._catalogs:
+            mounted = pending.pop()
+            if mounted.name in self._catalogs:
                 continue
-            self._catalogs.add(place.name)
+            self._catalogs.add(mounted.name)
             try:
-                file = self._repository.objects.metadata(place.name, Kind.CATALOG)
+                file = self._repository.objects.metadata(mounted.name, Kind.CATALOG)
                 with closing(Catalog.open(file)) as catalog:
-                    pending += reversed(_below(catalog, place))
-                    yield from self._check_catalog(catalog, place)
+                    pending += reversed(_below(catalog, mounted))
+                    yield from self._check_catalog(catalog, mounted)
             except (OSError, PyparrotError) as error:
-                self._fault(place.shown, f"catalog {place.name}: {_why(error)}")
+                self._fault(mounted.shown, f"catalog {mounted.name}: {_why(error)}")
             except BROKEN as error:
-                self._fault(place.shown, f"bad catalog {place.name}: {error}")
+                self._fault(mounted.shown, f"bad catalog {mounted.name}: {error}")
             finally:
-                self._repository.store.discard(stored_name(place.name, Kind.CATALOG))
+                self._repository.store.discard(stored_name(mounted.name, Kind.CATALOG))
 
-    def _check_catalog(self, catalog: Catalog, place: _Place) -> Iterator[_Object]:
-        if catalog.mountpoint != place.root:
-            self._fault(place.shown, f"the catalog of {printable(catalog.mountpoint) or '/'}")
+    def _check_catalog(self, catalog: Catalog, mounted: _MountedCatalog) -> Iterator[_Object]:
+        if catalog.mountpoint != mounted.root:
+            self._fault(mounted.shown, f"the catalog of {printable(catalog.mountpoint) or '/'}")
             return
-        root = catalog.lookup(place.root)
-        wanted = DIRECTORY | (NESTED_ROOT if place.root else 0)
+        root = catalog.lookup(mounted.root)
+        wanted = DIRECTORY | (NESTED_ROOT if mounted.root else 0)
         if root is None or root.flags & wanted != wanted:
-            self._fault(place.shown, "the catalog lacks its own root directory")
+            self._fault(mounted.shown, "the catalog lacks its own root directory")
             return
         counted, recorded = catalog.count(), catalog.counters("self")
         for name, number in counted.as_dict().items():
             said = recorded.as_dict()[name]
             if said and said != number:  # catalogs of older schemas do not record all
-                self._fault(place.shown, f"the catalog counts {said} for {name}, not {number}")
+                self._fault(mounted.shown, f"the catalog counts {said} for {name}, not {number}")
         reached = 1
-        for path, entry in _entries(catalog, place.root):
+        for path, entry in _entries(catalog, mounted.root):
             reached += 1
-            shown = place.shown + path[len(place.root) :]
+            shown = mounted.shown + path[len(mounted.root) :]
             if b"/" in entry.name or entry.name in (b"", b".", b".."):
                 self._fault(shown, "a bad name")
             elif entry.is_regular and not self._catalogs_only:
                 yield from self._objects_of(catalog, path, shown, entry)
         if reached != counted.entries:
             left = counted.entries - reached
-            self._fault(place.shown, f"{left} entries can't be reached from the catalog's root")
+            self._fault(mounted.shown, f"{left} entries can't be reached from the catalog's root")
 
     def _objects_of(
         self, catalog: Catalog, path: bytes, shown: bytes, entry: Entry
@@ -177,16 +178,14 @@ class _Verifier:
         algorithm, compression = entry.algorithm, entry.compression
         pieces: list[_Object] = []
         if entry.is_chunked:
-            end = 0
-            for offset, size, digest in catalog.chunks(path):
-                if offset != end:
-                    break
-                end += size
-                part = range(offset, end) if external else None
+            chunks = catalog.chunks(path)
+            if not make_up(chunks, entry.size):
+                self._fault(shown, NOT_THE_FILE)
+                chunks = ()
+            for offset, size, digest in chunks:
+                part = range(offset, offset + size) if external else None
                 name = ContentHash(digest, algorithm)
                 pieces.append(_Object(name, Kind.CHUNK, compression, size, shown, external, part))
-            if end != entry.size:
-                self._fault(shown, "its chunks do not make up the file")
         elif entry.digest is None:
             self._fault(shown, "it has no content")
         else:
@@ -212,14 +211,16 @@ class _Verifier:
             repository.external.fetch(stored.path, sink, limit=limit, part=stored.part)
 
 
-def _below(catalog: Catalog, place: _Place) -> list[_Place]:
+def _below(catalog: Catalog, mounted: _MountedCatalog) -> list[_MountedCatalog]:
     """The catalogs that are mounted in *catalog*."""
     inside = [
-        _Place(nested.hash, nested.mountpoint, place.shown + nested.mountpoint[len(place.root) :])
+        _MountedCatalog(
+            nested.hash, nested.mountpoint, mounted.shown + nested.mountpoint[len(mounted.root) :]
+        )
         for nested in catalog.nested_catalogs()
     ]
     bound = [
-        _Place(other.hash, b"", place.shown + other.mountpoint[len(place.root) :])
+        _MountedCatalog(other.hash, b"", mounted.shown + other.mountpoint[len(mounted.root) :])
         for other in catalog.bind_mountpoints()
     ]
     return inside + bound

@@ -1,7 +1,7 @@
 """The whitelist ``.cvmfswhitelist``: which certificates may sign manifests, and until when.
 
 Source: CernVM-FS ``whitelist.cc``, ``server/cvmfs_server_ssl.sh``. Signed with the master key, as
-`letter` says. The expiry counts by the hour: valid while now is before that hour.
+`signed_text` says. The expiry counts by the hour: valid while now is before that hour.
 """
 
 from __future__ import annotations

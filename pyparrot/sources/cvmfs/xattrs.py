@@ -40,19 +40,31 @@ def pack(attributes: Mapping[bytes, bytes]) -> bytes | None:
 
 def unpack(blob: bytes) -> dict[bytes, bytes]:
     """The attributes in *blob*; `ValueError` if it is malformed."""
+    attributes, fault = _unpack(blob)
+    if fault:
+        raise ValueError(fault)
+    return attributes
+
+
+def unpack_readable(blob: bytes) -> tuple[dict[bytes, bytes], bool]:
+    """The attributes in *blob* that can be read, and whether it is well-formed."""
+    attributes, fault = _unpack(blob)
+    return attributes, not fault
+
+
+def _unpack(blob: bytes) -> tuple[dict[bytes, bytes], str]:
+    """The attributes up to the first fault, and what that is; empty if there is none."""
+    attributes: dict[bytes, bytes] = {}
     if len(blob) < 2 or blob[0] != VERSION:
-        raise ValueError("not a version 1 attribute list")
-    attributes = {}
+        return attributes, "not a version 1 attribute list"
     position = 2
     for _ in range(blob[1]):
         if position + 2 > len(blob):
-            raise ValueError("attribute list ends early")
+            return attributes, "attribute list ends early"
         name_end = position + 2 + blob[position]
         value_end = name_end + blob[position + 1]
         if value_end > len(blob):
-            raise ValueError("attribute list ends early")
+            return attributes, "attribute list ends early"
         attributes[blob[position + 2 : name_end]] = blob[name_end:value_end]
         position = value_end
-    if position != len(blob):
-        raise ValueError("bytes behind the attribute list")
-    return attributes
+    return attributes, "" if position == len(blob) else "bytes behind the attribute list"

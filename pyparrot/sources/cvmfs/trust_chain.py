@@ -21,21 +21,21 @@ class TrustError(PyparrotError):
     """Something in the chain of trust does not hold."""
 
 
-def read_letter(raw: bytes, where: str) -> SignedText:
+def read_signed(raw: bytes, where: str) -> SignedText:
     """Take a signed file apart; its text has the hash that was signed."""
     try:
-        letter = SignedText.parse(raw)
+        signed = SignedText.parse(raw)
     except ValueError as error:
         raise TrustError(where, f"corrupt: {error}") from None
-    if not letter.intact:
+    if not signed.intact:
         raise TrustError(where, "corrupt: its text does not have the hash that was signed")
-    return letter
+    return signed
 
 
-def read_manifest(letter: SignedText, fqrn: str, where: str) -> Manifest:
+def read_manifest(signed: SignedText, fqrn: str, where: str) -> Manifest:
     """What a manifest says; it is the one of repository *fqrn* and names a certificate."""
     try:
-        manifest = Manifest.parse(letter.text)
+        manifest = Manifest.parse(signed.text)
     except ValueError as error:
         raise TrustError(where, f"corrupt: {error}") from None
     if manifest.fqrn != fqrn:
@@ -55,25 +55,25 @@ def read_certificate(pem: bytes, where: str) -> signature.Certificate:
     return certificate
 
 
-def check_manifest(letter: SignedText, certificate: signature.Certificate, where: str) -> None:
+def check_manifest(signed: SignedText, certificate: signature.Certificate, where: str) -> None:
     """Raise unless the manifest is signed by *certificate*."""
     key = signature.certificate_key(certificate)
-    if not signature.manifest_signature_valid(letter.signed, letter.signature, key):
+    if not signature.manifest_signature_valid(signed.signed, signed.signature, key):
         raise TrustError(where, "its signature is not by the certificate that it names")
 
 
 def read_whitelist(
-    letter: SignedText, fqrn: str, masters: Sequence[signature.PublicKey], where: str
+    signed: SignedText, fqrn: str, masters: Sequence[signature.PublicKey], where: str
 ) -> Whitelist:
     """What a whitelist says; it is the one of *fqrn*, signed by one of the master keys."""
     try:
-        whitelist = Whitelist.parse(letter.text)
+        whitelist = Whitelist.parse(signed.text)
     except ValueError as error:
         raise TrustError(where, f"corrupt: {error}") from None
     if whitelist.fqrn != fqrn:
         raise TrustError(where, f"the whitelist of another repository: {whitelist.fqrn}")
     if not any(
-        signature.whitelist_signature_valid(letter.signed, letter.signature, key) for key in masters
+        signature.whitelist_signature_valid(signed.signed, signed.signature, key) for key in masters
     ):
         raise TrustError(where, "wrong key: it is signed by no master key that is known here")
     return whitelist
