@@ -14,7 +14,6 @@ Importing this does not import requests: programs that find everything in the ca
 
 from __future__ import annotations
 
-from pyparrot.single_flight import SingleFlight
 from pyparrot.transport.client import Sink, Statistics, Transport
 from pyparrot.transport.failures import Corrupt, TransportError
 from pyparrot.transport.policy import Policy
@@ -26,7 +25,6 @@ __all__ = [
     "Corrupt",
     "Policy",
     "ProxyGroups",
-    "SingleFlight",
     "Sink",
     "Statistics",
     "Transport",
