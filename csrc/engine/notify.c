@@ -172,6 +172,7 @@ static int give_file(struct pp_worker *worker, int descriptor, int flags)
 
     const int is_bound = bind_to_this_cpu(worker, &before);
     const int given = put_file(worker, descriptor, flags, SECCOMP_ADDFD_FLAG_SEND);
+    close(descriptor); /* the task may be running already */
     if (is_bound)
         unbind(worker, &before);
     return given < 0 && given != -ENOENT ? given : 0;

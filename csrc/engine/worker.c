@@ -112,7 +112,6 @@ static int is_intact(const struct pp_worker *worker, int view)
 static enum pp_event_kind give_view(struct pp_worker *worker)
 {
     pp_worker_give_file(worker, worker->view, worker->call.open_flags);
-    close(worker->view);
     worker->view = -1;
     return PP_EVENT_NONE;
 }

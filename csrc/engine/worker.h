@@ -39,7 +39,7 @@ void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine);
 /* For engines: a call has come in. Its arguments are in `call.args` already. */
 void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64_t instruction);
 
-/* For hooks: the ends of a call, counted. `descriptor` stays the caller's. */
+/* For hooks: the ends of a call, counted. The descriptor is closed. */
 void pp_worker_return(struct pp_worker *worker, int64_t value);
 void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags);
 

@@ -99,7 +99,6 @@ static enum pp_hook_result give(struct pp_worker *worker, const char *path)
     if (opened < 0)
         return PP_HOOK_PASSED;
     pp_worker_give_file(worker, opened, LINKER_FLAGS);
-    close(opened);
     return PP_HOOK_ENDED;
 }
 

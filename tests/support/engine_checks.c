@@ -68,7 +68,7 @@ static int give_file(struct pp_worker *worker, int descriptor, int flags)
 {
     (void)worker;
     (void)flags;
-    CHECK(fcntl(descriptor, F_GETFD) >= 0);
+    CHECK(close(descriptor) == 0);
     note("f");
     return result_of_give;
 }
