@@ -64,14 +64,6 @@ class Transported(Protocol):
 
 
 @runtime_checkable
-class Signed(Protocol):
-    """A tree whose revisions may be signed."""
-
-    def is_signed(self) -> bool:
-        """Whether this revision was verified by signatures, and not only by a hash."""
-
-
-@runtime_checkable
 class CountsUse(Protocol):
     """A tree whose content is evicted from the cache in the order of its use."""
 

@@ -22,7 +22,6 @@ from pyparrot.sources.capabilities import (
     Describes,
     MagicXattrs,
     Renewable,
-    Signed,
     Tagged,
     Transported,
 )
@@ -143,7 +142,7 @@ def test_a_damaged_handle_is_an_io_error(monkeypatch: pytest.MonkeyPatch, handle
 
 def test_capabilities(store: ObjectStore, tmp_path: Path) -> None:
     everything = {
-        *(CountsUse, Describes, MagicXattrs, Renewable, Signed, Tagged, Transported),
+        *(CountsUse, Describes, MagicXattrs, Renewable, Tagged, Transported),
     }
     repository = RemoteRepository.__new__(RemoteRepository)
     assert {each for each in everything if isinstance(repository, each)} == everything

@@ -173,10 +173,6 @@ class RemoteRepository(Tree):
             mountpoint=self._mountpoint,
         )
 
-    def is_signed(self) -> bool:
-        """As `pyparrot.sources.capabilities.Signed`."""
-        return self._wanted.root_hash is None
-
     # What is to be said of it
 
     def transferred(self) -> tuple[int, int]:
