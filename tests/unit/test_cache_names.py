@@ -14,7 +14,12 @@ from pyparrot.cache.names import CHECKSUM, Kind, ObjectName, checksum, register
 from pyparrot.sources.cvmfs import hashes
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
-from pyparrot.sources.cvmfs.object_names import chunked_name, index_name, stored_name
+from pyparrot.sources.cvmfs.object_names import (
+    INDEX_FORMAT,
+    chunked_name,
+    index_name,
+    stored_name,
+)
 from pyparrot.tree.index import ROOT_HASH
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -98,7 +103,7 @@ def test_names_of_what_servers_have(algorithm: Algorithm) -> None:
 def test_names_stay_as_they_are() -> None:
     """A cache that exists is used on."""
     content = ContentHash(bytes(20), Algorithm.SHA1)
-    assert index_name(content, ROOT_HASH) == f"{'0' * 40}C.{ROOT_HASH:016x}.2"
+    assert index_name(content, ROOT_HASH) == f"{'0' * 40}C.{ROOT_HASH:016x}.{INDEX_FORMAT}"
     chunks = [(0, 5, bytes(20)), (5, 7, b"x" * 20)]
     name = chunked_name(chunks, Algorithm.RMD160, Compression.NONE)
     assert name == "a29ba02d69e64113aba14d33ed586f63cefc02d3W"
