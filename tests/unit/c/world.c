@@ -71,7 +71,7 @@ static void *built(size_t *size)
 {
     static const uint8_t catalog[20];
     const int64_t root[2] = {1, 0};
-    struct pp_chunk chunk;
+    const struct pp_chunk chunk = {0};
     size_t bad_row;
     struct pp_builder *builder =
         pp_builder_new(rows, row_count, texts, texts_size, &chunk, 0, root, PP_HASH_ROOT);
