@@ -6,12 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support import Publish, run_publish, runs
 
 pytest_plugins = ["support.publishing", "support.random_trees"]
 
 # Users have output buffered, and what is left in a buffer at the end is a case of its own.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+# How long an example takes says nothing on a machine that has other things to do.
+settings.register_profile("without-deadline", deadline=None)
+settings.load_profile("without-deadline")
 
 _SAMPLES = Path(__file__).parents[2] / "shared" / "fixtures"
 
