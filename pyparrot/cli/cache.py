@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Callable
 
 from pyparrot.cli import _repository_options, sentence
-from pyparrot.cli._units import size_text
+from pyparrot.cli._output import size_text
 from pyparrot.errors import PyparrotError, printable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pyparrot.cli import _repository_options, sentence
-from pyparrot.cli._units import size_text
+from pyparrot.cli._output import size_text
 from pyparrot.errors import printable
 
 if TYPE_CHECKING:

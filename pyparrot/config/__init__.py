@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pyparrot.config import defaults, shell
-from pyparrot.config.names import check_fqrn, config_directory, split_fqrn
+from pyparrot.config.fqrn import check_fqrn, config_directory, split_fqrn
 from pyparrot.config.shell import Problem
 from pyparrot.errors import PyparrotError
 

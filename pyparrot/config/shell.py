@@ -13,8 +13,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pyparrot.config.grammar import Chain, Command, Commands, If, Not, Opaque, Simple, commands
-from pyparrot.config.words import Expansion, Part, Unclosed, Unknown, Word
+from pyparrot.config.shell_grammar import (
+    Chain,
+    Command,
+    Commands,
+    If,
+    Not,
+    Opaque,
+    Simple,
+    commands,
+)
+from pyparrot.config.shell_tokens import Expansion, Part, Unclosed, Unknown, Word
 
 MAX_TEXT = 1 << 20
 """Characters that a text may have."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
+from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import RULES_FILE
-from pyparrot.publish.pending import Remaining
-from pyparrot.publish.source import MARKER, Item, Surveyed
+from pyparrot.publish.pruned_tree import Remaining
 from pyparrot.publish.staging_tree import IMPLIED_MODE, Stage
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, Chunk, Entry
 

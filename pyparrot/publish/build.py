@@ -9,11 +9,11 @@ from typing import Callable, NamedTuple
 
 from pyparrot.progress import Progress
 from pyparrot.publish.catalogs import CatalogWriter, CatalogWriters, FinishedCatalog, totals_of
-from pyparrot.publish.compare import same_entry, same_metadata, stored
 from pyparrot.publish.content import Body
+from pyparrot.publish.decisions import same_entry, same_metadata, stored
+from pyparrot.publish.input import Item, Source
 from pyparrot.publish.layout import Layout
 from pyparrot.publish.scan import Enter, Leave, Pair, walk
-from pyparrot.publish.source import Item, Source
 from pyparrot.sources.cvmfs.catalog import (
     DIRECTORY,
     NESTED_MOUNTPOINT,

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.publish import keys, trust
-from pyparrot.publish.catalog_markers import KIND_OF_REFERENCE, mark_of_body
+from pyparrot.publish import keys, signed_files
+from pyparrot.publish.object_marks import KIND_OF_REFERENCE, mark_of_body
 from pyparrot.publish.repository import Repository, roots_of
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs import manifest, reflog
@@ -110,9 +110,9 @@ class _Checker:
         fqrn = self._repository.fqrn
         with self._noting():
             master = keys.load_public_key(keys.key_file(fqrn, "pub"))
-            whitelist = trust.read_whitelist(self._storage, fqrn, master)
-            trust.check_manifest_certificate(self._storage, current, whitelist)
-            trust.check_keys(keys.load_signing_keys(fqrn), whitelist)
+            whitelist = signed_files.read_whitelist(self._storage, fqrn, master)
+            signed_files.check_manifest_certificate(self._storage, current, whitelist)
+            signed_files.check_keys(keys.load_signing_keys(fqrn), whitelist)
 
     def _check_roots(self, current: Manifest) -> None:
         for name, kind in roots_of(current):

@@ -16,8 +16,8 @@ from typing import Any, Callable, NamedTuple
 
 from pyparrot.core import ffi, lib
 from pyparrot.errors import naming
+from pyparrot.publish.input import changed, source_error
 from pyparrot.publish.settings import Settings
-from pyparrot.publish.source import changed, source_error
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs.catalog import CHUNKED, Chunk, Entry, storage_flags
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind

@@ -7,10 +7,10 @@ import time
 from typing import IO
 
 from pyparrot.errors import PyparrotError
-from pyparrot.publish import keys, settings, trust
+from pyparrot.publish import keys, settings, signed_files
+from pyparrot.publish.input import DIRECTORY_SIZE
 from pyparrot.publish.repository import Publication, Repository, Root
 from pyparrot.publish.settings import Settings
-from pyparrot.publish.source import DIRECTORY_SIZE
 from pyparrot.sources.cvmfs import manifest, reflog, whitelist
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, Catalog, Counters, Entry
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
@@ -96,12 +96,14 @@ def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> 
             signing = keys.renewed(signing, fqrn, new_certificate_days)
 
         def allow(*others: Certificate) -> None:
-            signed = trust.sign_whitelist(fqrn, signing, master, whitelist_days, algorithm, *others)
+            signed = signed_files.sign_whitelist(
+                fqrn, signing, master, whitelist_days, algorithm, *others
+            )
             storage.replace_file(whitelist.FILE_NAME, signed)
 
         if current.certificate != repository.object_name(signing.pem):
             # Whatever a client gets while this goes on, the manifest's certificate is on the list.
-            allow(trust.certificate_of(storage, current))
+            allow(signed_files.certificate_of(storage, current))
             if new_certificate_days is not None:
                 keys.replace_certificate(fqrn, signing)
             Publication(repository, current, signing).commit()
@@ -123,7 +125,9 @@ def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
         storage.replace_file(REPLICA_MARKER, _REPLICA_TEXT)
         storage.replace_file(
             whitelist.FILE_NAME,
-            trust.sign_whitelist(wanted.fqrn, signing, master, whitelist_days, wanted.algorithm),
+            signed_files.sign_whitelist(
+                wanted.fqrn, signing, master, whitelist_days, wanted.algorithm
+            ),
         )
         first = Manifest(
             fqrn=wanted.fqrn,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.publish.catalog_markers import (
+from pyparrot.publish.object_marks import (
     KIND_OF_REFERENCE,
     catalogs,
     mark,

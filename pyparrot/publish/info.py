@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pyparrot.publish import keys, trust
+from pyparrot.publish import keys, signed_files
 from pyparrot.publish.repository import Repository
 from pyparrot.sources.cvmfs.catalog import COUNTERS
 
@@ -15,7 +15,7 @@ def describe(fqrn: str) -> dict[str, str | int]:
     current = repository.manifest
     configured = repository.settings
     master = keys.load_public_key(keys.key_file(fqrn, "pub"))
-    whitelist = trust.read_whitelist(repository.storage, fqrn, master)
+    whitelist = signed_files.read_whitelist(repository.storage, fqrn, master)
     signing = keys.load_signing_keys(fqrn)
     with repository.open_catalog(current.catalog) as root:
         counters = root.counters("self") + root.counters("subtree")

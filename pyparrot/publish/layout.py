@@ -12,8 +12,8 @@ import heapq
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
+from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.settings import Settings
-from pyparrot.publish.source import MARKER, Item, Surveyed
 from pyparrot.sources.cvmfs.catalog import FILE, Entry
 
 AUTOMATIC_MARKER = b".cvmfsautocatalog"

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pyparrot.errors import printable
 from pyparrot.progress import Progress
 from pyparrot.publish.build import Changes
-from pyparrot.publish.compare import same_entry, same_metadata, stored
 from pyparrot.publish.content import Body, BodyStore
+from pyparrot.publish.decisions import same_entry, same_metadata, stored
+from pyparrot.publish.input import Item, Source
 from pyparrot.publish.layout import Layout
 from pyparrot.publish.repository import Repository
 from pyparrot.publish.scan import Pair, walk
-from pyparrot.publish.source import Item, Source
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs.catalog import Entry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree

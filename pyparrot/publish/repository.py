@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError, from_os_error, naming
-from pyparrot.publish import keys, settings, trust
+from pyparrot.publish import keys, settings, signed_files
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs import history, manifest, reflog
@@ -57,7 +57,7 @@ class Repository:
     @property
     def manifest(self) -> Manifest:
         """The current manifest, its signature checked."""
-        return trust.read_manifest(self.storage, self.fqrn)
+        return signed_files.read_manifest(self.storage, self.fqrn)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Publication]:
@@ -66,7 +66,9 @@ class Repository:
         with self.storage.lock():
             current = self.manifest
             master = keys.load_public_key(keys.key_file(self.fqrn, "pub"))
-            trust.check_keys(signing, trust.read_whitelist(self.storage, self.fqrn, master))
+            signed_files.check_keys(
+                signing, signed_files.read_whitelist(self.storage, self.fqrn, master)
+            )
             try:
                 yield Publication(self, current, signing)
             except sqlite3.OperationalError as error:
@@ -202,7 +204,7 @@ class Publication:
 
     def _replace_manifest(self, new: Manifest) -> None:
         self._storage.sync()
-        text = trust.sign_manifest(new, self._signing, self._settings.algorithm)
+        text = signed_files.sign_manifest(new, self._signing, self._settings.algorithm)
         self._storage.replace_file(manifest.FILE_NAME, text)
         self.current = new
 

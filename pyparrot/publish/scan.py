@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Union
 
+from pyparrot.publish.input import Item, Source
 from pyparrot.publish.layout import Layout
-from pyparrot.publish.source import Item, Source
 from pyparrot.sources.cvmfs.catalog import Entry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from pyparrot.config import shell
-from pyparrot.config.names import check_fqrn, config_directory
+from pyparrot.config.fqrn import check_fqrn, config_directory
 from pyparrot.errors import PyparrotError, naming
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import Algorithm

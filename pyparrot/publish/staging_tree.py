@@ -21,8 +21,8 @@ from typing import IO, Any
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.publish.content import Body, BodyStore
-from pyparrot.publish.pending import Remaining
-from pyparrot.publish.source import DIRECTORY_SIZE, Owner, type_flags
+from pyparrot.publish.input import DIRECTORY_SIZE, Owner, type_flags
+from pyparrot.publish.pruned_tree import Remaining
 from pyparrot.sources.cvmfs import xattrs
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, Catalog, Chunk, Entry
 

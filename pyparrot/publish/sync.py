@@ -14,11 +14,11 @@ from pyparrot.publish.archive import ArchiveSource
 from pyparrot.publish.build import Builder, Changes
 from pyparrot.publish.catalogs import CatalogWriters, Revision
 from pyparrot.publish.content import BodyStore
+from pyparrot.publish.input import DirectorySource, Owner, Source
 from pyparrot.publish.layout import AUTOMATIC_MARKER, RULES_FILE, Layout, Rules, plan
-from pyparrot.publish.pending import Remaining
 from pyparrot.publish.preview import preview
+from pyparrot.publish.pruned_tree import Remaining
 from pyparrot.publish.repository import Publication, Repository, Root
-from pyparrot.publish.source import DirectorySource, Owner, Source
 from pyparrot.publish.staging_tree import Stage, repository_path
 from pyparrot.publish.tags import with_tag
 from pyparrot.sources.cvmfs.catalog import Catalog

@@ -8,7 +8,7 @@ import threading
 from typing import Callable, NoReturn
 
 from pyparrot.cli import sentence
-from pyparrot.cli.publish import caring, making, naming, revising
+from pyparrot.cli.publish import check, init, sync, tag
 
 _EPILOG = """\
 examples:
@@ -65,23 +65,23 @@ def _tidily(run: _Run) -> _Run:
 
 
 _ACTIONS: tuple[tuple[str, str, _Configure, _Run], ...] = (
-    ("init", "make a new repository", making.configure_init, making.run_init),
+    ("init", "make a new repository", init.configure_init, init.run_init),
     (
         "sync",
         "make the repository equal to a directory",
-        revising.configure_sync,
-        revising.run_sync,
+        sync.configure_sync,
+        sync.run_sync,
     ),
-    ("ingest", "add the content of a tar file", revising.configure_ingest, revising.run_ingest),
-    ("tag", "name revisions", naming.configure_tag, naming.run_tag),
-    ("rollback", "go back to an earlier revision", naming.configure_rollback, naming.run_rollback),
-    ("resign", "sign the whitelist anew", caring.configure_resign, caring.run_resign),
+    ("ingest", "add the content of a tar file", sync.configure_ingest, sync.run_ingest),
+    ("tag", "name revisions", tag.configure_tag, tag.run_tag),
+    ("rollback", "go back to an earlier revision", tag.configure_rollback, tag.run_rollback),
+    ("resign", "sign the whitelist anew", check.configure_resign, check.run_resign),
     (
         "check",
         "verify all catalogs, objects and counters",
-        caring.configure_check,
-        caring.run_check,
+        check.configure_check,
+        check.run_check,
     ),
-    ("gc", "remove what no revision needs any more", caring.configure_gc, caring.run_gc),
-    ("info", "show the repository's state", caring.configure_info, caring.run_info),
+    ("gc", "remove what no revision needs any more", check.configure_gc, check.run_gc),
+    ("info", "show the repository's state", check.configure_info, check.run_info),
 )

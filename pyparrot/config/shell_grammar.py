@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Callable, NamedTuple, Union
 
-from pyparrot.config.words import Operator, Token, Unclosed, Word, tokens
+from pyparrot.config.shell_tokens import Operator, Token, Unclosed, Word, tokens
 
 _DEPTH = 32  # of commands in each other
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyparrot.publish.source import Item
+from pyparrot.publish.input import Item
 from pyparrot.sources.cvmfs.catalog import (
     CHUNKED,
     DIRECTORY,

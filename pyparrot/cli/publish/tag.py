@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pyparrot.cli.publish.values import number
+from pyparrot.cli.publish._options import number
 from pyparrot.errors import printable
 
 

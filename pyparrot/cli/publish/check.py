@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pyparrot.cli._units import size_text
-from pyparrot.cli.publish.values import days, number
+from pyparrot.cli._output import size_text
+from pyparrot.cli.publish._options import days, number
 from pyparrot.errors import printable
 
 

@@ -7,11 +7,11 @@ import os
 import sys
 from typing import IO, TYPE_CHECKING
 
-from pyparrot.cli._units import size_text
+from pyparrot.cli._output import size_text
 from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
-    from pyparrot.publish.source import Owner
+    from pyparrot.publish.input import Owner
     from pyparrot.publish.sync import Options, Outcome
 
 
@@ -114,7 +114,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _owner(text: str | None) -> Owner:
-    from pyparrot.publish.source import Owner
+    from pyparrot.publish.input import Owner
 
     if text is None:
         return Owner()

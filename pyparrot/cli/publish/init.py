@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from pyparrot.cli.publish.values import days, number
+from pyparrot.cli.publish._options import days, number
 from pyparrot.errors import PyparrotError, printable
 
 
