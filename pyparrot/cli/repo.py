@@ -116,18 +116,16 @@ def _sizes(repository: RemoteRepository) -> dict[str, int]:
     try:
         file = repository.objects.metadata(repository.root, Kind.CATALOG)
         with closing(Catalog.open(file)) as catalog:
-            counters = catalog.counters("self") + catalog.counters("subtree")
+            counts = catalog.totals().of_names()
             size = catalog.size
     except (OSError, *BROKEN) as error:
         _repository_options.warn(f"{repository.name}: no sizes: {error}")
         return {}
-    counts = counters.as_dict()
     return {
         "root_size": size,
         "files": counts["regular"],
         "symlinks": counts["symlink"],
-        # A nested catalog's root is counted in it and in its parent.
-        "directories": counts["dir"] - counts["nested"],
+        "directories": counts["dir"],
         "nested_catalogs": counts["nested"],
         "size_of_files": counts["file_size"],
     }
