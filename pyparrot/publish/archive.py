@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 
 from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import RULES_FILE
-from pyparrot.publish.pruned_tree import Remaining
-from pyparrot.publish.staging_tree import IMPLIED_MODE, Stage
+from pyparrot.publish.pruned_tree import PrunedTree
+from pyparrot.publish.staging_tree import IMPLIED_MODE, StagingTree
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, Chunk, Entry
 
 
-class ArchiveSource:
+class ArchiveInput:
     """What remains of the published tree, and a stage laid over it."""
 
-    def __init__(self, old: Remaining, stage: Stage) -> None:
+    def __init__(self, old: PrunedTree, stage: StagingTree) -> None:
         self._old = old
         self._stage = stage.catalog
         # New rules are for all that is there.

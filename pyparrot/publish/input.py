@@ -1,7 +1,7 @@
 """Where the content of a new revision comes from.
 
-A `Source` is a tree in the terms of a repository: absolute paths as bytes, the root empty, and for
-every name an `Item`: its catalog entry, as far as it is known, and where its body is.
+An `InputTree` is a tree in the terms of a repository: absolute paths as bytes, the root empty, and
+for every name an `Item`: its catalog entry, as far as it is known, and where its body is.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Surveyed(NamedTuple):
     kept: bool = False
 
 
-class Source(Protocol):
+class InputTree(Protocol):
     """A tree that is to become the content of a repository."""
 
     def root(self) -> Item:
@@ -69,7 +69,7 @@ class Source(Protocol):
 
 
 class Owner(NamedTuple):
-    """Whom everything shall belong to; None leaves it as it is."""
+    """The owner that everything gets; None leaves it as it is."""
 
     uid: int | None = None
     gid: int | None = None
@@ -86,7 +86,7 @@ def type_flags(mode: int) -> int:
     return FILE | SPECIAL
 
 
-class DirectorySource:
+class DirectoryInput:
     """A directory on disk."""
 
     def __init__(

@@ -8,7 +8,7 @@ from pyparrot.sources.cvmfs.catalog import Chunk, Entry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 
-class Remaining:
+class PrunedTree:
     """What *old* holds, except for the paths in *removed* and all below them."""
 
     def __init__(self, old: CatalogTree, removed: Sequence[bytes]) -> None:

@@ -39,7 +39,7 @@ class Root(NamedTuple):
     timestamp: int = 0
 
 
-class Repository:
+class StoredRepository:
     """One repository and how it is configured; `open` finds it by name."""
 
     def __init__(self, configured: Settings) -> None:
@@ -50,7 +50,7 @@ class Repository:
         self._serial = itertools.count()
 
     @classmethod
-    def open(cls, fqrn: str) -> Repository:
+    def open(cls, fqrn: str) -> StoredRepository:
         """The repository of that name; `PyparrotError` if none is published from here."""
         return cls(settings.load(fqrn))
 
@@ -159,10 +159,10 @@ class Repository:
 
 
 class Publication:
-    """The right to change a repository; made by `Repository.writing`."""
+    """The right to change a repository; made by `StoredRepository.writing`."""
 
     def __init__(
-        self, repository: Repository, current: Manifest, signing: keys.SigningKeys
+        self, repository: StoredRepository, current: Manifest, signing: keys.SigningKeys
     ) -> None:
         self.repository = repository
         self.current = current

@@ -263,11 +263,11 @@ def _believed(site: Site, moment: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(site.base / "config"))
         from pyparrot.publish import keys, signed_files
-        from pyparrot.publish.repository import Repository
+        from pyparrot.publish.repository import StoredRepository
         from pyparrot.sources.cvmfs import signature
         from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
 
-        repository = Repository.open(FQRN)
+        repository = StoredRepository.open(FQRN)
         named = repository.manifest.certificate
         assert named is not None
         pem = repository.storage.read(named, Kind.CERTIFICATE)

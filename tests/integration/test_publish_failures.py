@@ -29,7 +29,7 @@ from support.runs import ordinary_user
 
 from pyparrot.cli import main
 from pyparrot.publish import keys, signed_files
-from pyparrot.publish.repository import Repository
+from pyparrot.publish.repository import StoredRepository
 from pyparrot.sources.cvmfs import signature
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
@@ -162,7 +162,7 @@ class Site:
     @contextlib.contextmanager
     def catalog(self) -> Iterator[Catalog]:
         """The root catalog of the current revision."""
-        repository = Repository.open(FQRN)
+        repository = StoredRepository.open(FQRN)
         with repository.open_catalog(repository.manifest.catalog) as opened:
             yield opened
 
@@ -814,7 +814,7 @@ def test_resign_makes_other_keys_good(site: Site, other_keys: Keys) -> None:
     site.key("crt").write_bytes(other_keys["crt"])
     site.good("resign", FQRN)
     # Clients check the manifest against the certificate that it names: that one must be listed.
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     master = keys.load_public_key(keys.key_file(FQRN, "pub"))
     listed = signed_files.read_whitelist(repository.storage, FQRN, master).fingerprints
     named = repository.manifest.certificate
@@ -1148,10 +1148,10 @@ def test_storage_moved_away(site: Site) -> None:
         ("CVMFS_COMPRESSION_ALGORITHM=lzma", "unknown compression algorithm"),
         ("CVMFS_USE_FILE_CHUNKING=perhaps", "CVMFS_USE_FILE_CHUNKING=perhaps: neither yes nor no"),
         ("CVMFS_MIN_CHUNK_SIZE=0", "chunk sizes must grow"),
-        ("CVMFS_MIN_CHUNK_SIZE=4M", "CVMFS_MIN_CHUNK_SIZE=4M: not a number"),
-        ("CVMFS_MAX_CHUNK_SIZE=" + "9" * 30, "not a number"),
+        ("CVMFS_MIN_CHUNK_SIZE=4M", "CVMFS_MIN_CHUNK_SIZE=4M: not a whole number"),
+        ("CVMFS_MAX_CHUNK_SIZE=" + "9" * 30, "not a whole number"),
         ("CVMFS_MAX_CHUNK_SIZE=2147483648", "chunk sizes must grow"),
-        ("CVMFS_REPOSITORY_TTL=-1", "CVMFS_REPOSITORY_TTL=-1: not a number"),
+        ("CVMFS_REPOSITORY_TTL=-1", "CVMFS_REPOSITORY_TTL=-1: less than 0"),
         ("CVMFS_AUTOCATALOGS_MIN_WEIGHT=999999999", "automatic catalogs need a maximum"),
         ("CVMFS_AUTOCATALOGS_MIN_WEIGHT=0", "automatic catalogs need a maximum"),
     ],
@@ -1224,7 +1224,7 @@ def test_manifest_of_another_repository(site: Site) -> None:
 
 def _objects(site: Site) -> dict[str, Path]:
     """One object of each kind, all of which the current revision needs."""
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     current = repository.manifest
     assert current.history
     assert current.certificate
@@ -1320,7 +1320,7 @@ def test_check_compares_the_reference_log_with_the_manifest(site: Site) -> None:
 
 def test_check_counts_again(site: Site) -> None:
     """A catalog that lies about itself, published with valid signatures."""
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     with repository.writing() as publication:
         from pyparrot.publish.repository import Root
 
@@ -1428,7 +1428,7 @@ def test_rollback_when_there_is_no_way_back(vacant: Site) -> None:
 
 
 def test_rollback_to_what_is_lost(site: Site) -> None:
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     tags = {tag.name: tag for tag in repository.tags(repository.manifest)}
     with site.unharmed():
         file = site.object(tags["v1"].catalog, Kind.CATALOG)

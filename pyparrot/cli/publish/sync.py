@@ -12,7 +12,7 @@ from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
     from pyparrot.publish.input import Owner
-    from pyparrot.publish.sync import Options, Outcome
+    from pyparrot.publish.sync import Options, Published
 
 
 def _configure_publication(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +136,7 @@ def _identity(text: str, kind: str) -> int:
         raise PyparrotError("--owner", f"no such {kind}: {text}") from None
 
 
-def _summarize(fqrn: str, outcome: Outcome, dry_run: bool) -> None:
+def _summarize(fqrn: str, outcome: Published, dry_run: bool) -> None:
     changes = outcome.changes
     counts = f"{changes.added} added, {changes.changed} changed, {changes.removed} removed"
     if dry_run:

@@ -53,9 +53,9 @@ def _tag_list(arguments: argparse.Namespace) -> int:
     import json
     import time
 
-    from pyparrot.publish.repository import Repository
+    from pyparrot.publish.repository import StoredRepository
 
-    repository = Repository.open(arguments.fqrn)
+    repository = StoredRepository.open(arguments.fqrn)
     tags = repository.tags(repository.manifest)[::-1]
     if arguments.json:
         print(json.dumps([{**tag._asdict(), "catalog": str(tag.catalog)} for tag in tags]))
