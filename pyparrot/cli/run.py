@@ -71,17 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     command = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     if not command:
         raise PyparrotError("run", "no command", "pyparrot run -- COMMAND [ARGUMENT...]")
-    given = {
-        "CVMFS_SERVER_URL": arguments.server,
-        "CVMFS_PUBLIC_KEY": arguments.key and os.path.abspath(arguments.key),
-        "CVMFS_HTTP_PROXY": arguments.proxy,
-    }
-    parameters = {name: value for name, value in given.items() if value is not None}
     mounts = [line for file in arguments.mount_file for line in _read_mounts(file)]
     mounts += [_mount(word, *word.partition("=")[::2]) for word in arguments.mount]
     options = Options(
         mounts=tuple(mounts),
-        parameters={**_parameters(arguments.options), **parameters},
+        parameters=_repository_options.given_parameters(arguments),
         wanted=_repository_options.wanted_revision(arguments),
         cache=arguments.cache,
         quota=None if arguments.quota is None else arguments.quota << 20,
@@ -112,14 +106,6 @@ def _read_mounts(file: str) -> Iterator[MountOption]:
                 if len(words) != 2:
                     raise PyparrotError(f"{file}:{number}", "not a mount", "/PATH SOURCE")
                 yield _mount(f"{file}:{number}", *words)
-
-
-def _parameters(words: list[str]) -> dict[str, str]:
-    if not words:
-        return {}  # reading the configuration can wait until something is mounted
-    from pyparrot.config import parse_options
-
-    return parse_options(words)
 
 
 def _variables(words: list[str]) -> dict[str, str]:

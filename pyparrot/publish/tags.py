@@ -25,6 +25,12 @@ def with_tag(tags: list[Tag], new: Tag) -> list[Tag]:
     return [*tags, new]
 
 
+def newest_first(fqrn: str) -> list[Tag]:
+    """All tags of a repository."""
+    repository = StoredRepository.open(fqrn)
+    return repository.tags(repository.manifest)[::-1]
+
+
 def find(tags: list[Tag], name: str) -> Tag:
     """The tag of that name; raises if there is none."""
     for tag in tags:

@@ -1,14 +1,15 @@
-"""``publish tag`` and ``rollback``: names for revisions, and the way back to one."""
+"""``publish tag``: names for revisions."""
 
 from __future__ import annotations
 
 import argparse
 
+from pyparrot.cli._repository_options import add_fqrn
 from pyparrot.cli.publish._options import number
 from pyparrot.errors import printable
 
 
-def configure_tag(parser: argparse.ArgumentParser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pyparrot publish tag``."""
     parser.epilog = """\
 examples:
@@ -18,30 +19,24 @@ examples:
 """
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     adding = actions.add_parser("add", help="name a revision")
-    adding.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    add_fqrn(adding)
     adding.add_argument("name", metavar="NAME", help="the tag's name")
     adding.add_argument("-m", "--message", metavar="TEXT", default="", help="its description")
     adding.add_argument(
         "--revision", metavar="N", type=number, help="name this revision, not the current one"
     )
-    adding.set_defaults(tag_run=_tag_add)
+    adding.set_defaults(action_run=_add)
     listing = actions.add_parser("list", help="show the tags, newest first")
-    listing.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    add_fqrn(listing)
     listing.add_argument("--json", action="store_true", help="as JSON")
-    listing.set_defaults(tag_run=_tag_list)
+    listing.set_defaults(action_run=_list)
     removing = actions.add_parser("remove", help="remove tags")
-    removing.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    add_fqrn(removing)
     removing.add_argument("names", metavar="NAME", nargs="+", help="the tags to remove")
-    removing.set_defaults(tag_run=_tag_remove)
+    removing.set_defaults(action_run=_remove)
 
 
-def run_tag(arguments: argparse.Namespace) -> int:
-    """Run ``pyparrot publish tag``."""
-    status: int = arguments.tag_run(arguments)
-    return status
-
-
-def _tag_add(arguments: argparse.Namespace) -> int:
+def _add(arguments: argparse.Namespace) -> int:
     from pyparrot.publish import tags
 
     tag = tags.add(arguments.fqrn, arguments.name, arguments.message, arguments.revision)
@@ -49,14 +44,13 @@ def _tag_add(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tag_list(arguments: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> int:
     import json
     import time
 
-    from pyparrot.publish.repository import StoredRepository
+    from pyparrot.publish.tags import newest_first
 
-    repository = StoredRepository.open(arguments.fqrn)
-    tags = repository.tags(repository.manifest)[::-1]
+    tags = newest_first(arguments.fqrn)
     if arguments.json:
         print(json.dumps([{**tag._asdict(), "catalog": str(tag.catalog)} for tag in tags]))
         return 0
@@ -67,34 +61,8 @@ def _tag_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tag_remove(arguments: argparse.Namespace) -> int:
+def _remove(arguments: argparse.Namespace) -> int:
     from pyparrot.publish import tags
 
     tags.remove(arguments.fqrn, arguments.names)
-    return 0
-
-
-def configure_rollback(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``pyparrot publish rollback``."""
-    parser.epilog = """\
-The content of the tagged revision becomes a new revision. Tags of revisions after the tagged one
-are removed, as CernVM-FS does it.
-
-examples:
-  pyparrot publish rollback sw.example.org          undo the last publication
-  pyparrot publish rollback sw.example.org v1
-"""
-    parser.add_argument(
-        "tag", metavar="TAG", nargs="?", default="trunk-previous", help="(trunk-previous)"
-    )
-
-
-def run_rollback(arguments: argparse.Namespace) -> int:
-    """Run ``pyparrot publish rollback``."""
-    from pyparrot.publish import tags
-
-    manifest, target, removed = tags.rollback(arguments.fqrn, arguments.tag)
-    print(f"{arguments.fqrn}: revision {manifest.revision} is what revision {target.revision} was")
-    if removed:
-        print("removed tags: " + ", ".join(tag.name for tag in removed))
     return 0

@@ -1,0 +1,98 @@
+"""What is known of a name: for JSON, and the names of its owner and group."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyparrot.tree.base import Repository
+    from pyparrot.tree.index import Node
+
+TYPES = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFBLK: "blockdev",
+    stat.S_IFCHR: "chardev",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+}
+"""What JSON calls the types of files."""
+
+
+def named(path: bytes) -> dict[str, str]:
+    """A path for JSON; those that are not UTF-8 in hexadecimal, too."""
+    text = path.decode("utf-8", "surrogateescape")
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"path": text, "path_hex": path.hex()}
+    return {"path": text}
+
+
+def facts_of(repository: Repository, shown: bytes, node: Node) -> dict[str, Any]:
+    """What the catalog says of a name, for JSON."""
+    status = repository.stat_of(node)
+    facts: dict[str, Any] = {
+        **named(shown),
+        "type": TYPES.get(stat.S_IFMT(node.mode), "unknown"),
+        "mode": f"{stat.S_IMODE(node.mode):04o}",
+        "uid": node.uid,
+        "gid": node.gid,
+        "size": status.st_size,
+        "mtime": node.mtime // 1_000_000_000,
+        "mtime_ns": node.mtime,
+        "nlink": node.nlink,
+        "ino": node.inode,
+    }
+    if stat.S_ISLNK(node.mode):
+        facts["target"] = os.fsdecode(repository.target(node))
+    elif stat.S_ISCHR(node.mode) or stat.S_ISBLK(node.mode):
+        facts["rdev"] = [os.major(status.st_rdev), os.minor(status.st_rdev)]
+    elif stat.S_ISREG(node.mode):
+        facts.update(_content_facts(node))
+    return facts
+
+
+def _content_facts(node: Node) -> dict[str, Any]:
+    from pyparrot.core import lib
+    from pyparrot.sources.cvmfs.hashes import ContentHash
+
+    facts: dict[str, Any] = {
+        "compression": node.compression.name.lower(),
+        "external": bool(node.flags & lib.PP_EXTERNAL),
+        "chunks": len(node.chunks) or 1,
+    }
+    if node.flags & lib.PP_BODY:
+        facts["hash"] = str(ContentHash(node.digest, node.algorithm))
+    if node.chunks:
+        facts["chunk_list"] = [
+            [str(ContentHash(chunk.digest, node.algorithm)), chunk.offset, chunk.size]
+            for chunk in node.chunks
+        ]
+    return facts
+
+
+@functools.cache
+def user_name(uid: int) -> str | None:
+    """What this machine calls a user; None if it has no name for it."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+@functools.cache
+def group_name(gid: int) -> str | None:
+    """What this machine calls a group; None if it has no name for it."""
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
