@@ -1,6 +1,6 @@
 """The commands of shell text, and which of them belong together.
 
-Every construct with a beginning and an end is read as one, also those that nobody here can run: so
+Every construct with a beginning and an end is read as one, also those that `shell` can't run: so
 what is inside a loop, say, is never taken for a command that always runs.
 """
 

@@ -70,7 +70,7 @@ class _SharedBody:
 
 
 class Builder:
-    """Turns the events of a walk into catalogs. `run` once.
+    """Turns the events of a scan into catalogs. `run` once.
 
     *distrust* has the bodies of files read that look unchanged.
     """
@@ -219,7 +219,7 @@ class Builder:
         new: Entry,
         chunks: tuple[Chunk, ...] = (),
     ) -> None:
-        """Have *new* stand where it belongs, and *old* no longer where it stood."""
+        """Put *new* into its catalog, and remove *old* from the catalog that had it."""
         same = (
             old is not None
             and same_entry(old, new, place.stays)
@@ -238,7 +238,7 @@ class Builder:
             place.writer.put_chunks(path, chunks)
 
     def _remove(self, path: bytes, old: Entry) -> None:
-        """Have nothing of *old* and what is below it stand in any catalog."""
+        """Remove *old* and all that is below it from the new catalogs."""
         assert self._old is not None
         owner = self._place.old_owner
         pending = [(path, old)]

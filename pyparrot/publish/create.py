@@ -86,7 +86,7 @@ def _make(
 
 
 def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> None:
-    """Sign the whitelist anew, and with a number of days given also make a new certificate."""
+    """Sign the whitelist anew; with *new_certificate_days* also make a new certificate."""
     repository = StoredRepository.open(fqrn)
     signing = keys.load_signing_keys(fqrn)
     master = keys.load_master_pair(fqrn)

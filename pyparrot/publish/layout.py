@@ -41,7 +41,7 @@ class Rules:
                 self._wanted.append(pattern.strip("/").split("/"))
 
     def match(self, path: bytes) -> bool:
-        """Whether directory *path* shall have a catalog of its own."""
+        """Whether directory *path* is to have a catalog of its own."""
         text = path.decode("latin-1")
         names = text[1:].split("/")
         return any(

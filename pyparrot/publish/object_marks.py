@@ -1,7 +1,7 @@
-"""Which objects revisions need; what `check` and `gc` share.
+"""Which objects revisions need: the marks of mark and sweep, for `check` and `gc`.
 
-An object is known here by its *mark*: its digest and its kind's letter, small enough to keep
-millions of them.
+An object is known here by its *mark*: its digest and the letter of its kind, small enough
+to keep millions of them.
 """
 
 from __future__ import annotations

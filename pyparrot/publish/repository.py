@@ -61,7 +61,7 @@ class StoredRepository:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Publication]:
-        """Be the only writer; raises unless what is published will be believed by clients."""
+        """Be the only writer; raises unless clients will accept what is published."""
         signing = keys.load_signing_keys(self.fqrn)
         with self.storage.lock():
             current = self.manifest

@@ -1,4 +1,7 @@
-"""Checks that what is about to be published will be believed, and signs it."""
+"""The signed files of a repository, manifest and whitelist: reading, checking, signing them.
+
+Nothing is published unless clients will accept it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _read_letter(storage: Storage, name: str) -> tuple[SignedText, str]:
+def _read_signed(storage: Storage, name: str) -> tuple[SignedText, str]:
     path = os.path.join(storage.root, name)
     try:
         return trust.read_letter(storage.read_file(name), path), path
@@ -32,9 +35,9 @@ def _read_letter(storage: Storage, name: str) -> tuple[SignedText, str]:
 
 def read_manifest(storage: Storage, fqrn: str) -> Manifest:
     """The manifest, its signature checked against the certificate that it names."""
-    letter, path = _read_letter(storage, manifests.FILE_NAME)
-    manifest = trust.read_manifest(letter, fqrn, path)
-    trust.check_manifest(letter, certificate_of(storage, manifest), path)
+    signed, path = _read_signed(storage, manifests.FILE_NAME)
+    manifest = trust.read_manifest(signed, fqrn, path)
+    trust.check_manifest(signed, certificate_of(storage, manifest), path)
     return manifest
 
 
@@ -53,8 +56,8 @@ def check_manifest_certificate(storage: Storage, manifest: Manifest, whitelist: 
 
 def read_whitelist(storage: Storage, fqrn: str, master: signature.PublicKey) -> Whitelist:
     """The whitelist, its signature checked with the master key's public half."""
-    letter, path = _read_letter(storage, whitelists.FILE_NAME)
-    return trust.read_whitelist(letter, fqrn, [master], path)
+    signed, path = _read_signed(storage, whitelists.FILE_NAME)
+    return trust.read_whitelist(signed, fqrn, [master], path)
 
 
 def check_keys(keys: SigningKeys, whitelist: Whitelist) -> None:

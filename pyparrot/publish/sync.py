@@ -39,7 +39,7 @@ class Options(NamedTuple):
 
 
 class Published(NamedTuple):
-    """What was published; *manifest* is the old one if there was nothing to do or a dry run."""
+    """What was published; *manifest* is the old one after a dry run, or if nothing changed."""
 
     manifest: Manifest
     changes: Changes
