@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=("auto", "notify"), default="auto",
         help="how system calls are caught (auto: whatever works here)")  # fmt: skip
     add("--shim", choices=("auto", "off"), default="auto",
-        help="let programs answer themselves what is at hand (auto: where possible)")  # fmt: skip
+        help="answer calls inside of programs, by their C library (auto: if possible)")  # fmt: skip
     add("--follow", action="store_true", help="go on to new revisions while the command runs")
     add(
         "-v",

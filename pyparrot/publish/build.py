@@ -45,7 +45,7 @@ class Changes(NamedTuple):
 
 
 class _Placement(NamedTuple):
-    """Where the entries of one directory go, and where they stood.
+    """Which catalogs have the entries of a directory: in the new tree, and in the old one.
 
     *stays*: the new entries replace the old ones in the same catalog. *old_owner*: the new catalog
     that still has the old entries, if there is one.

@@ -81,7 +81,7 @@ def _kept_roots(
 
 
 def _forget(publication: Publication, needed: set[bytes]) -> None:
-    """Have the reference log no longer list what is about to go."""
+    """Remove from the reference log what is about to be deleted."""
     unneeded = frozenset(
         reference.hash
         for reference in publication.repository.references()

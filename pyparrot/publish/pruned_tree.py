@@ -42,11 +42,11 @@ class PrunedTree:
         """The chunks of a file that stays."""
         return self._old.chunks(path)
 
-    def loses_below(self, path: bytes) -> bool:
+    def removes_below(self, path: bytes) -> bool:
         """Whether something in or below directory *path* is removed."""
         return path in self._above_removed
 
-    def loses(self, path: bytes) -> bool:
+    def removes(self, path: bytes) -> bool:
         """Whether *path* itself is one of the removed paths."""
         return path in self._removed
 

@@ -87,10 +87,10 @@ def ingest(
                 raise PyparrotError(path or b"/", "there is nothing to delete")
         remaining = PrunedTree(old, removed)
         with BodyStore(repository.storage, repository.settings) as bodies:
-            stage = StagingTree(repository.scratch_file(), bodies, remaining, options.owner)
-            stage.read(stream, name, repository_path(into), progress)
-            input_tree = ArchiveInput(remaining, stage)
-            rules = Rules(_rules_after(repository, stage.catalog, remaining))
+            staged = StagingTree(repository.scratch_file(), bodies, remaining, options.owner)
+            staged.read(stream, name, repository_path(into), progress)
+            input_tree = ArchiveInput(remaining, staged)
+            rules = Rules(_rules_after(repository, staged.catalog, remaining))
             return _revise(publication, input_tree, rules, old, bodies, options, progress)
 
 
@@ -168,9 +168,9 @@ def _preview(
     return Published(publication.current, changes, 0, 0, False)
 
 
-def _rules_after(repository: StoredRepository, stage: Catalog, remaining: PrunedTree) -> bytes:
-    """The content of ``.cvmfsdirtab`` as it will be once the stage is laid over what remains."""
-    entry = stage.lookup(RULES_FILE) or remaining.lookup(RULES_FILE)
+def _rules_after(repository: StoredRepository, staged: Catalog, remaining: PrunedTree) -> bytes:
+    """The content that ``.cvmfsdirtab`` will have in the new revision."""
+    entry = staged.lookup(RULES_FILE) or remaining.lookup(RULES_FILE)
     if entry is None or not entry.is_regular or entry.digest is None:
         return b""
     name = ContentHash(entry.digest, entry.algorithm)
