@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
 
 from pyparrot.cli import _output, _repositories, _repository_options, sentence
 from pyparrot.cli._output import size_text
 from pyparrot.errors import printable
-
-if TYPE_CHECKING:
-    from pyparrot.sources.cvmfs.remote import RemoteRepository
 
 _EPILOG = """\
 examples:
@@ -60,8 +56,10 @@ examples:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    from pyparrot.sources.cvmfs.description import describe, describe_tags
+
     with closing(_repositories.open_one(arguments, arguments.fqrn)) as repository:
-        facts, tags = _facts(repository), _tags(repository)
+        facts, tags = describe(repository, _output.warn), describe_tags(repository)
     if arguments.json:
         _output.write_json({**facts, "tags": tags})
         return 0
@@ -78,60 +76,6 @@ def _info(arguments: argparse.Namespace) -> int:
         text = printable(f"{tag['name']:20}  {tag['description']}")
         print(f"tag: {tag['revision']:6}  {when}  {text}".rstrip())
     return 0
-
-
-def _facts(repository: RemoteRepository) -> dict[str, Any]:
-    from pyparrot.transport.failover import without_password
-    from pyparrot.transport.proxies import DIRECT
-    from pyparrot.transport.servers import parse_servers
-
-    transport, newest = repository.transport, repository.manifest
-    root = repository.lookup("/").catalog
-    proxy = transport.active_proxy
-    opened_newest = newest is not None and newest.catalog == repository.root
-    facts: dict[str, Any] = {
-        "name": repository.name,
-        "revision": root.revision,
-        "newest_revision": newest.revision if newest else None,
-        "published": newest.published if newest and opened_newest else None,
-        "root_hash": str(repository.root),
-        "ttl": newest.ttl if newest else root.ttl,
-        **_sizes(repository),
-        "servers": list(parse_servers(repository.configuration.get("CVMFS_SERVER_URL") or "")),
-        "server_in_use": without_password(transport.active_server),
-        "proxy_in_use": proxy if proxy == DIRECT else without_password(proxy),
-        "cache": repository.store.directory,
-    }
-    return facts
-
-
-def _sizes(repository: RemoteRepository) -> dict[str, int]:
-    """What the root catalog counts of the whole repository; nothing if it can't be had."""
-    from pyparrot.sources.cvmfs.catalog import Catalog
-    from pyparrot.sources.cvmfs.database import BROKEN
-    from pyparrot.sources.cvmfs.hashes import Kind
-
-    try:
-        file = repository.objects.metadata(repository.root, Kind.CATALOG)
-        with closing(Catalog.open(file)) as catalog:
-            counts = catalog.totals().of_names()
-            size = catalog.size
-    except (OSError, *BROKEN) as error:
-        _output.warn(f"{repository.name}: no sizes: {error}")
-        return {}
-    return {
-        "root_size": size,
-        "files": counts["regular"],
-        "symlinks": counts["symlink"],
-        "directories": counts["dir"],
-        "nested_catalogs": counts["nested"],
-        "size_of_files": counts["file_size"],
-    }
-
-
-def _tags(repository: RemoteRepository) -> list[dict[str, Any]]:
-    tags = repository.tags()
-    return [{**tag._asdict(), "catalog": str(tag.catalog)} for tag in tags]
 
 
 def _check(arguments: argparse.Namespace) -> int:
