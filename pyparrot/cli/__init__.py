@@ -1,6 +1,6 @@
 """The command line: parse, call, print. One module a command; no logic lives here.
 
-Only the module of the command that is run gets imported: start-up is paid by every job.
+Only the module of the command that is run gets imported, because every job pays for start-up.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _forget_output() -> None:
-    """What can't be written now can't be written at the end either: nobody shall try again."""
+    """Drop what standard output could not take, so that Python does not try again at its end."""
     if sys.stdout is None:
         return
     try:

@@ -9,8 +9,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Callable
 
-from pyparrot.cli import _repository_options, sentence
-from pyparrot.cli._units import size_text
+from pyparrot.cli import _entry_facts, _output, _repositories, _repository_options, sentence
+from pyparrot.cli._output import size_text
 from pyparrot.errors import PyparrotError, printable
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _info(arguments: argparse.Namespace) -> int:
     }
     held = [
         {
-            **_repository_options.named(os.fsencode(f"/cvmfs/{pin.repository}{pin.path}")),
+            **_entry_facts.named(os.fsencode(f"/cvmfs/{pin.repository}{pin.path}")),
             "revision": pin.revision,
             "objects": len(pin.objects),
         }
@@ -104,13 +104,13 @@ def _info(arguments: argparse.Namespace) -> int:
         "kinds": dict(sorted(counts.items())),
     }
     if arguments.json:
-        _repository_options.write_json({**facts, **sizes, "pins": held})
+        _output.write_json({**facts, **sizes, "pins": held})
         return 0
     shown = {name: size_text(count) for name, count in sizes.items()}
     if not store.quota:
         shown["quota"] = "none"
     facts["kinds"] = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    _repository_options.write_facts({**facts, **shown})
+    _output.write_facts({**facts, **shown})
     for pin in held:
         print(f"pin: {printable(str(pin['path']))}, revision {pin['revision']}")
     return 0
@@ -137,7 +137,7 @@ def _list(arguments: argparse.Namespace) -> int:
         records = store.records()
     if arguments.json:
         _know_all_kinds()
-        _repository_options.write_json([{**r._asdict(), "kind": _kind_of(r.name)} for r in records])
+        _output.write_json([{**r._asdict(), "kind": _kind_of(r.name)} for r in records])
         return 0
     width = max((len(str(record.size)) for record in records), default=0)
     for record in records:
@@ -147,7 +147,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _line(record: Record, width: int) -> str:
     mark = "pinned" if record.pinned else "-"
-    used = _repository_options.time_text(record.used)
+    used = _output.time_text(record.used)
     return f"{record.size:{width}}  {used}  {mark:6}  {record.name}"
 
 
@@ -255,20 +255,20 @@ def _pin(arguments: argparse.Namespace) -> int:
 
 def _get(
     arguments: argparse.Namespace,
-    get: Callable[[_repository_options.Target, Progress], FetchSummary],
+    get: Callable[[_repositories.PathArgument, Progress], FetchSummary],
 ) -> int:
     from pyparrot.progress import Progress
 
-    with _repository_options.Repositories(arguments) as repositories:
-        for target in repositories.targets():
+    with _repositories.Repositories(arguments) as repositories:
+        for target in repositories.path_arguments():
             begin = time.monotonic()
             with Progress("fetching", "files", arguments.quiet) as progress:
                 outcome = get(target, progress)
             _report_failures(target, outcome)
             if outcome.failures:
-                repositories.status = _repository_options.EXIT_SOME_FAILED
+                repositories.status = _repositories.EXIT_SOME_FAILED
             if outcome.fetched + outcome.there > target.repository.store.quota > 0:
-                _repository_options.warn(
+                _output.warn(
                     f"{printable(target.shown)}: more than the cache's quota, which is"
                     f" {size_text(target.repository.store.quota)} (CVMFS_QUOTA_LIMIT)"
                 )
@@ -277,7 +277,7 @@ def _get(
         return repositories.status
 
 
-def _summary(target: _repository_options.Target, outcome: FetchSummary, seconds: float) -> str:
+def _summary(target: _repositories.PathArgument, outcome: FetchSummary, seconds: float) -> str:
     size = size_text
     return (
         f"{printable(target.shown)}: {outcome.files} files:"
@@ -285,12 +285,10 @@ def _summary(target: _repository_options.Target, outcome: FetchSummary, seconds:
     )
 
 
-def _report_failures(target: _repository_options.Target, outcome: FetchSummary) -> None:
+def _report_failures(target: _repositories.PathArgument, outcome: FetchSummary) -> None:
     mountpoint = b"/cvmfs/" + os.fsencode(target.repository.name)
     for path, error in outcome.failures[:_SHOWN_FAILURES]:
-        print(
-            f"pyparrot: {_repository_options.describe(mountpoint + path, error)}", file=sys.stderr
-        )
+        print(f"pyparrot: {_repositories.describe(mountpoint + path, error)}", file=sys.stderr)
     more = len(outcome.failures) - _SHOWN_FAILURES
     if more > 0:
         print(f"pyparrot: {printable(target.shown)}: {more} more failures", file=sys.stderr)
@@ -313,11 +311,11 @@ def _unpin(arguments: argparse.Namespace) -> int:
     status = 0
     with _open(arguments) as store:
         for path in arguments.paths:
-            repository, inside = _repository_options.split(os.fsencode(path))
+            repository, inside = _repositories.split(os.fsencode(path))
             if not store.pins.release(repository, pinned_path(inside)):
                 failure = PyparrotError(path, "not pinned", "pyparrot cache info lists the pins")
                 print(f"pyparrot: {failure}", file=sys.stderr)
-                status = _repository_options.EXIT_SOME_FAILED
+                status = _repositories.EXIT_SOME_FAILED
     return status
 
 

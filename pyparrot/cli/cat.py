@@ -6,7 +6,7 @@ import argparse
 import functools
 import shutil
 
-from pyparrot.cli import _repository_options
+from pyparrot.cli import _output, _repositories, _repository_options
 
 _EPILOG = f"""\
 {_repository_options.OPTIONS_EPILOG}
@@ -24,11 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with _repository_options.Repositories(arguments) as repositories:
-        for shown, repository, path in repositories.targets():
+    with _repositories.Repositories(arguments) as repositories:
+        for shown, repository, path in repositories.path_arguments():
             file = repositories.attempt(shown, functools.partial(repository.open, path))
             if file is not None:
                 # Beyond this point a failure is one of standard output, not of the path.
                 with file:
-                    shutil.copyfileobj(file, _repository_options.output(), 1 << 18)
+                    shutil.copyfileobj(file, _output.output(), 1 << 18)
         return repositories.status

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from pyparrot.cli import sentence
+from pyparrot.cli._output import warn, write_json
+from pyparrot.cli._repository_options import add_fqrn, add_parameters
 from pyparrot.errors import printable
 
 if TYPE_CHECKING:
@@ -32,15 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     summary = "print each value for a repository, and where it comes from"
     show = actions.add_parser("show", help=summary, description=sentence(summary))
     show.epilog = _EPILOG
-    show.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
-    show.add_argument(
-        "-o",
-        metavar="NAME=VALUE",
-        dest="options",
-        action="append",
-        default=[],
-        help="set a parameter; can be given many times",
-    )
+    add_fqrn(show)
+    add_parameters(show)
     show.add_argument("--json", action="store_true", help="print JSON, for programs")
     show.set_defaults(run=_show)
 
@@ -60,7 +54,7 @@ def _print_text(configuration: Configuration) -> None:
     from pyparrot.config import config_directory
 
     for problem in configuration.problems:
-        _warn(str(problem))
+        warn(str(problem))
     for name, text in configuration.items():
         print(f"{name}={printable(text)}    # from {printable(configuration.origin(name))}")
     keys = configuration.key_files()
@@ -68,16 +62,10 @@ def _print_text(configuration: Configuration) -> None:
         print(f"# master key: {printable(key)}")
     if not keys:
         where = os.path.join(config_directory(), "keys", f"{configuration.fqrn}.pub")
-        _warn(f"{configuration.fqrn}: no master key is known (put it into {where})")
-
-
-def _warn(text: str) -> None:
-    print(f"pyparrot: warning: {printable(text)}", file=sys.stderr)
+        warn(f"{configuration.fqrn}: no master key is known (put it into {where})")
 
 
 def _print_json(configuration: Configuration) -> None:
-    import json
-
     shown = {
         "fqrn": configuration.fqrn,
         "values": {
@@ -87,4 +75,4 @@ def _print_json(configuration: Configuration) -> None:
         "keys": configuration.key_files(),
         "problems": [problem._asdict() for problem in configuration.problems],
     }
-    print(json.dumps(shown, indent=2))
+    write_json(shown)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyparrot.cli import _repository_options
+from pyparrot.cli import _entry_facts, _output, _repositories, _repository_options
 
 if TYPE_CHECKING:
     from pyparrot.tree.base import Listed, Tree
@@ -122,28 +122,24 @@ def _run(arguments: argparse.Namespace) -> int:
     tests = _tests(arguments)
     described: list[dict[str, object]] = []
     end = b"\0" if arguments.print0 else b"\n"
-    with _repository_options.Repositories(arguments) as repositories:
-        for target in repositories.targets():
+    with _repositories.Repositories(arguments) as repositories:
+        for target in repositories.path_arguments():
             for hit in _walk(repositories, target, arguments.maxdepth):
                 if not all(test(hit) for test in tests):
                     continue
                 if arguments.json:
-                    described.append(
-                        _repository_options.facts_of(target.repository, hit.shown, hit.node)
-                    )
+                    described.append(_entry_facts.facts_of(target.repository, hit.shown, hit.node))
                 else:
-                    shown = (
-                        hit.shown if arguments.print0 else _repository_options.shown_name(hit.shown)
-                    )
-                    _repository_options.write(shown + end)
+                    shown = hit.shown if arguments.print0 else _output.shown_name(hit.shown)
+                    _output.write(shown + end)
         if arguments.json:
-            _repository_options.write_json(described)
+            _output.write_json(described)
         return repositories.status
 
 
 def _walk(
-    repositories: _repository_options.Repositories,
-    target: _repository_options.Target,
+    repositories: _repositories.Repositories,
+    target: _repositories.PathArgument,
     deepest: int | None,
 ) -> Iterator[_Hit]:
     """What is at and below a path, a directory before what it holds; failures are told."""

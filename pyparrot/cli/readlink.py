@@ -6,7 +6,7 @@ import argparse
 import errno
 import os
 
-from pyparrot.cli import _repository_options
+from pyparrot.cli import _entry_facts, _output, _repositories, _repository_options
 
 _EPILOG = f"""\
 The variables of a variant symlink, $(NAME), are replaced from the environment.
@@ -31,8 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     found: list[tuple[bytes, bytes]] = []
-    with _repository_options.Repositories(arguments) as repositories:
-        for shown, repository, path in repositories.targets():
+    with _repositories.Repositories(arguments) as repositories:
+        for shown, repository, path in repositories.path_arguments():
             try:
                 found.append((shown, os.fsencode(repository.readlink(path))))
             except OSError as error:
@@ -40,13 +40,13 @@ def _run(arguments: argparse.Namespace) -> int:
                     error = OSError(errno.EINVAL, "not a symlink")
                 repositories.complain(shown, error)
         if arguments.json:
-            _repository_options.write_json([_described(*link) for link in found])
+            _output.write_json([_described(*link) for link in found])
         else:
             separator = b"\0" if arguments.zero else b"\n"
             end = b"" if arguments.no_newline or not found else separator
-            _repository_options.write(separator.join(target for _, target in found) + end)
+            _output.write(separator.join(target for _, target in found) + end)
         return repositories.status
 
 
 def _described(shown: bytes, target: bytes) -> dict[str, str]:
-    return {**_repository_options.named(shown), "target": os.fsdecode(target)}
+    return {**_entry_facts.named(shown), "target": os.fsdecode(target)}

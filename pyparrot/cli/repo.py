@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from typing import TYPE_CHECKING
 
-from pyparrot.cli import _repository_options, sentence
-from pyparrot.cli._units import size_text
+from pyparrot.cli import _output, _repositories, _repository_options, sentence
+from pyparrot.cli._output import size_text
 from pyparrot.errors import printable
-
-if TYPE_CHECKING:
-    pass
 
 _EPILOG = """\
 examples:
@@ -35,7 +31,7 @@ examples:
   pyparrot repo info sw.example.org
   pyparrot repo info --json sw.example.org | jq -r '.tags[].name'
 """
-    info.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    _repository_options.add_fqrn(info)
     info.add_argument("--json", action="store_true", help="as JSON")
     _repository_options.add_options(info)
     info.set_defaults(run=_info, refresh=True)
@@ -52,7 +48,7 @@ examples:
   pyparrot repo check sw.example.org
   pyparrot repo check --catalogs-only --tag v1 sw.example.org
 """
-    check.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
+    _repository_options.add_fqrn(check)
     check.add_argument("-q", "--quiet", action="store_true", help="only faults, no progress")
     check.add_argument("--catalogs-only", action="store_true", help="no objects of files")
     _repository_options.add_options(check)
@@ -60,27 +56,25 @@ examples:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    with closing(_repository_options.open_one(arguments, arguments.fqrn)) as repository:
+    with closing(_repositories.open_one(arguments, arguments.fqrn)) as repository:
         told = len(repository.warnings)
         facts = repository.describe()
         tags = [{**tag._asdict(), "catalog": str(tag.catalog)} for tag in repository.tags()]
         for warning in repository.warnings[told:]:
-            _repository_options.warn(warning)
+            _output.warn(warning)
     if arguments.json:
-        _repository_options.write_json({**facts, "tags": tags})
+        _output.write_json({**facts, "tags": tags})
         return 0
     for name in facts:
         if name.startswith(("size", "root_size")):
             facts[name] = size_text(facts[name])
         elif isinstance(facts[name], list):
             facts[name] = " ".join(facts[name])
-    facts["published"] = (
-        _repository_options.time_text(facts["published"]) if facts["published"] else "?"
-    )
+    facts["published"] = _output.time_text(facts["published"]) if facts["published"] else "?"
     facts["ttl"] = f"{facts['ttl']} s"
-    _repository_options.write_facts(facts)
+    _output.write_facts(facts)
     for tag in reversed(tags):
-        when = _repository_options.time_text(tag["timestamp"])
+        when = _output.time_text(tag["timestamp"])
         text = printable(f"{tag['name']:20}  {tag['description']}")
         print(f"tag: {tag['revision']:6}  {when}  {text}".rstrip())
     return 0
@@ -95,7 +89,7 @@ def _check(arguments: argparse.Namespace) -> int:
     # With a cache of its own, and empty, everything has to come from the server.
     with (
         tempfile.TemporaryDirectory(prefix="pyparrot-check-") as cache,
-        closing(_repository_options.open_one(arguments, arguments.fqrn, cache)) as repository,
+        closing(_repositories.open_one(arguments, arguments.fqrn, cache)) as repository,
     ):
         with Progress("checking", "objects", arguments.quiet) as progress:
             report = verify(repository, arguments.catalogs_only, progress)
@@ -103,7 +97,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for fault in report.faults:
         print(fault)
     if report.unchecked:
-        _repository_options.warn(
+        _output.warn(
             f"{arguments.fqrn}: {report.unchecked} external files not checked:"
             " no CVMFS_EXTERNAL_URL is configured"
         )

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=engines.names(), default=engines.AUTOMATIC,
         help="how system calls are caught (auto: whatever works here)")  # fmt: skip
     add("--shim", choices=("auto", "off"), default="auto",
-        help="let programs answer themselves what is at hand (auto: where possible)")  # fmt: skip
+        help="answer calls inside of programs, by their C library (auto: if possible)")  # fmt: skip
     add("--follow", action="store_true", help="go on to new revisions while the command runs")
     add(
         "-v",
@@ -73,17 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     command = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     if not command:
         raise PyparrotError("run", "no command", "pyparrot run -- COMMAND [ARGUMENT...]")
-    given = {
-        "CVMFS_SERVER_URL": arguments.server,
-        "CVMFS_PUBLIC_KEY": arguments.key and os.path.abspath(arguments.key),
-        "CVMFS_HTTP_PROXY": arguments.proxy,
-    }
-    parameters = {name: value for name, value in given.items() if value is not None}
     mounts = [line for file in arguments.mount_file for line in _read_mounts(file)]
     mounts += [_mount(word, *word.partition("=")[::2]) for word in arguments.mount]
     options = Options(
         mounts=tuple(mounts),
-        parameters={**_parameters(arguments.options), **parameters},
+        parameters=_repository_options.given_parameters(arguments),
         wanted=_repository_options.wanted_revision(arguments),
         cache=arguments.cache,
         quota=None if arguments.quota is None else quota_bytes(arguments.quota),
@@ -115,14 +109,6 @@ def _read_mounts(file: str) -> Iterator[MountOption]:
                 if len(words) != 2:
                     raise PyparrotError(f"{file}:{number}", "not a mount", "/PATH SOURCE")
                 yield _mount(f"{file}:{number}", *words)
-
-
-def _parameters(words: list[str]) -> dict[str, str]:
-    if not words:
-        return {}  # reading the configuration can wait until something is mounted
-    from pyparrot.config import parse_options
-
-    return parse_options(words)
 
 
 def _variables(words: list[str]) -> dict[str, str]:

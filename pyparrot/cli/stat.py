@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import grp
 import os
-import pwd
 import stat
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
-from pyparrot.cli import _repository_options
+from pyparrot.cli import _entry_facts, _output, _repositories, _repository_options
+from pyparrot.cli._entry_facts import group_name, user_name
 from pyparrot.errors import printable
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     described: list[dict[str, Any]] = []
-    with _repository_options.Repositories(arguments) as repositories:
-        for target in repositories.targets():
+    with _repositories.Repositories(arguments) as repositories:
+        for target in repositories.path_arguments():
             facts = repositories.attempt(
                 target.shown, functools.partial(_facts, target, arguments.dereference)
             )
@@ -57,20 +56,20 @@ def _run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 described.append(facts)
             else:
-                _repository_options.write(os.fsencode(_text(target.repository, facts)) + b"\n")
+                _output.write(os.fsencode(_text(target.repository, facts)) + b"\n")
         if arguments.json:
-            _repository_options.write_json(described)
+            _output.write_json(described)
         return repositories.status
 
 
-def _facts(target: _repository_options.Target, follow: bool) -> dict[str, Any]:
+def _facts(target: _repositories.PathArgument, follow: bool) -> dict[str, Any]:
     from pyparrot.tree.entries import unpack_attributes
 
     shown, repository, path = target
     found = repository.lookup(path, follow_symlinks=follow)
     attributes = unpack_attributes(found.node.attributes)
     return {
-        **_repository_options.facts_of(repository, shown, found.node),
+        **_entry_facts.facts_of(repository, shown, found.node),
         "repository": repository.name,
         "revision": repository.lookup("/").holder.revision,
         **_index_facts(repository, found),
@@ -108,13 +107,14 @@ def _text(repository: Tree, facts: dict[str, Any]) -> str:
     links = str(facts["nlink"])
     if "rdev" in facts:
         links = f"{links:<5} Device type: {facts['rdev'][0]},{facts['rdev'][1]}"
+    uid, gid = facts["uid"], facts["gid"]
     when = _local_time(facts["mtime_ns"])
     lines = [
         f"  File: {name}",
         f"  Size: {facts['size']:<10}\tBlocks: {blocks:<10} IO Block: 4096   {kind}",
         f"Device: {os.major(device)},{os.minor(device)}\tInode: {facts['ino']:<11} Links: {links}",
         f"Access: ({facts['mode']}/{stat.filemode(mode)})"
-        f"  Uid: {_owner(facts['uid'], _user)}   Gid: {_owner(facts['gid'], _group)}",
+        f"  Uid: {_owner(uid, user_name(uid))}   Gid: {_owner(gid, group_name(gid))}",
         f"Access: {when}",
         f"Modify: {when}",
         f"Change: {when}",
@@ -125,7 +125,7 @@ def _text(repository: Tree, facts: dict[str, Any]) -> str:
 
 
 def _shown(name: str) -> str:
-    return os.fsdecode(_repository_options.shown_name(os.fsencode(name)))
+    return os.fsdecode(_output.shown_name(os.fsencode(name)))
 
 
 def _repository_lines(facts: dict[str, Any]) -> list[str]:
@@ -148,27 +148,15 @@ def _repository_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _format_of(kind: str) -> int:
-    return next((form for form, name in _repository_options.TYPES.items() if name == kind), 0)
+    return next((form for form, name in _entry_facts.TYPES.items() if name == kind), 0)
 
 
 def _kind(mode: int) -> str:
     return _TYPES.get(stat.S_IFMT(mode), "weird file")
 
 
-def _owner(number: int, name: Callable[[int], str]) -> str:
-    try:
-        known = name(number)
-    except KeyError:
-        known = "UNKNOWN"
-    return f"({number:5}/{known:>8})"
-
-
-def _user(number: int) -> str:
-    return pwd.getpwuid(number).pw_name
-
-
-def _group(number: int) -> str:
-    return grp.getgrgid(number).gr_name
+def _owner(number: int, name: str | None) -> str:
+    return f"({number:5}/{name or 'UNKNOWN':>8})"
 
 
 def _local_time(nanoseconds: int) -> str:

@@ -7,13 +7,13 @@ of the same shape, the environment, and options. Later values win.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from pyparrot.config import defaults, shell
-from pyparrot.config.names import check_fqrn, config_directory, split_fqrn
+from pyparrot.config.directories import ETC, config_directory
+from pyparrot.config.fqrn import check_fqrn, split_fqrn
+from pyparrot.config.parameters import Parameters, Value, is_true
 from pyparrot.config.shell import Problem
 from pyparrot.errors import PyparrotError
 
@@ -28,84 +28,35 @@ __all__ = [
     "parse_options",
 ]
 
-ETC = "/etc/cvmfs"
-"""Where a machine keeps the configuration of CernVM-FS."""
-
 _BUILT_IN = "built-in"
 _ENVIRONMENT = "environment"
 _OPTION = "option"
 
-_TRUE = ("yes", "on", "1", "true")
-_FALSE = ("no", "off", "0", "false")
 
-
-class Value(NamedTuple):
-    """The text of a parameter, and where it comes from."""
-
-    text: str
-    origin: str
-
-
-class Configuration(NamedTuple):
+class Configuration(Parameters):
     """All that is configured for the repository *fqrn*.
 
     *problems* is what could not be read; *directories* are the machine's and the user's.
     """
 
-    fqrn: str
-    values: Mapping[str, Value]
-    problems: tuple[Problem, ...]
-    directories: tuple[str, str]
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of a parameter."""
-        value = self.values.get(name)
-        return default if value is None else value.text
-
-    def origin(self, name: str) -> str:
-        """Where a value comes from: ``FILE:LINE``, built-in, environment, option; else nothing."""
-        value = self.values.get(name)
-        return "" if value is None else value.origin
-
-    def items(self) -> Iterator[tuple[str, str]]:
-        """All parameters and their values, sorted by name."""
-        for name in sorted(self.values):
-            yield name, self.values[name].text
-
-    def boolean(self, name: str, default: bool) -> bool:
-        """A value that must be yes or no; *default* if it is not set or empty."""
-        text = (self.get(name) or "").lower()
-        if text and text not in _TRUE + _FALSE:
-            raise self._wrong(name, "neither yes nor no")
-        return text in _TRUE if text else default
-
-    def number(
-        self, name: str, default: int, *, minimum: int | None = None, maximum: int | None = None
-    ) -> int:
-        """A value that must be a whole number; *default* if it is not set or empty."""
-        text = self.get(name)
-        if not text:
-            return default
-        if not re.fullmatch(r"-?[0-9]{1,18}", text):
-            raise self._wrong(name, "not a whole number")
-        value = int(text)
-        if minimum is not None and value < minimum:
-            raise self._wrong(name, f"less than {minimum}")
-        if maximum is not None and value > maximum:
-            raise self._wrong(name, f"more than {maximum}")
-        return value
-
-    def list(self, name: str, separator: str) -> tuple[str, ...]:
-        """The parts of a value that are not empty."""
-        parts = (part.strip() for part in (self.get(name) or "").split(separator))
-        return tuple(part for part in parts if part)
+    def __init__(
+        self,
+        fqrn: str,
+        values: Mapping[str, Value],
+        problems: tuple[Problem, ...],
+        directories: tuple[str, str],
+    ) -> None:
+        super().__init__(values)
+        self.fqrn = fqrn
+        self.problems = problems
+        self.directories = directories
 
     def key_files(self) -> tuple[str, ...]:
         """The files of the master keys that may sign for this repository.
 
         ``CVMFS_PUBLIC_KEY`` names files, ``CVMFS_KEYS_DIR`` a directory of them. But a key with the
         name of the repository beats a directory that is named in a file: such files speak of all
-        repositories, or of whole domains. If that finds nothing, the usual places count.
+        repositories, or of whole domains. If that finds nothing, the usual places are searched.
         """
         named = self.list("CVMFS_PUBLIC_KEY", ":")
         if named:
@@ -126,9 +77,6 @@ class Configuration(NamedTuple):
         for place in (os.path.join(etc, domain), etc, os.path.join(user, domain), user):
             yield from _public_keys(place)
         yield from defaults.keys(domain)
-
-    def _wrong(self, name: str, why: str) -> PyparrotError:
-        return PyparrotError(self.origin(name), f"{name}={self.get(name)}: {why}")
 
 
 def load(
@@ -226,7 +174,7 @@ def _open(file: str, flags: int) -> int:
 
 def _uses_cdn(values: Mapping[str, Value]) -> bool:
     value = values.get("CVMFS_USE_CDN")
-    return value is not None and value.text.lower() in _TRUE
+    return value is not None and is_true(value.text)
 
 
 def _public_keys(directory: str) -> list[str]:

@@ -6,7 +6,7 @@ source of what CernVM-FS clients find in their configuration repository (revisio
 installs: ``mount/keys`` in the repository cvmfs/cvmfs, and for opensciencegrid.org its
 ``cvmfs-keys/keys``; Parrot (cctools) carries the same key. Other values are those of
 ``mount/default.conf`` in cvmfs/cvmfs, but for the proxy: a client that mounts refuses to start when
-none is set, while here nothing but the network shall be needed.
+none is set, while pyparrot needs nothing but the network.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reads assignments from shell text without a shell: nothing is run, nothing is looked up.
 
 Understood are assignments, also with ``export`` or ``readonly``, and what decides which of them
-count: ``if``, ``[ ... ]`` about strings and numbers, ``&&``, ``||``, ``!`` and ``return``. All else
+apply: ``if``, ``[ ... ]`` about strings and numbers, ``&&``, ``||``, ``!`` and ``return``. All else
 becomes a `Problem`. A condition that is not understood takes its whole ``if`` with it, so that
-nothing counts that a shell might have passed over.
+no assignment is made that a shell might have skipped.
 """
 
 from __future__ import annotations
@@ -13,8 +13,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pyparrot.config.grammar import Chain, Command, Commands, If, Not, Opaque, Simple, commands
-from pyparrot.config.words import Expansion, Part, Unclosed, Unknown, Word
+from pyparrot.config.shell_grammar import (
+    Chain,
+    Command,
+    Commands,
+    If,
+    Not,
+    Opaque,
+    Simple,
+    commands,
+)
+from pyparrot.config.shell_tokens import Expansion, Part, Unclosed, Unknown, Word
 
 MAX_TEXT = 1 << 20
 """Characters that a text may have."""
@@ -92,7 +101,7 @@ class _NotUnderstood(Exception):
 
 
 class _Return(Exception):
-    """The text says itself that the rest of it does not count."""
+    """The text says itself that the rest of it is to be ignored."""
 
 
 class _Reader:

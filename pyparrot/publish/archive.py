@@ -5,29 +5,31 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 
+from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import RULES_FILE
-from pyparrot.publish.pending import Remaining
-from pyparrot.publish.source import MARKER, Item, Surveyed
-from pyparrot.publish.staging_tree import IMPLIED_MODE, Stage
+from pyparrot.publish.pruned_tree import PrunedTree
+from pyparrot.publish.staging_tree import IMPLIED_MODE, StagingTree
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, Chunk, Entry
 
 
-class ArchiveSource:
-    """What remains of the published tree, and a stage laid over it."""
+class ArchiveInput:
+    """What remains of the published tree, and a staging tree laid over it."""
 
-    def __init__(self, old: Remaining, stage: Stage) -> None:
+    def __init__(self, old: PrunedTree, staged: StagingTree) -> None:
         self._old = old
-        self._stage = stage.catalog
+        self._staged = staged.catalog
         # New rules are for all that is there.
-        self._all_may_change = old.loses(RULES_FILE) or self._stage.lookup(RULES_FILE) is not None
+        self._all_may_change = (
+            old.removes(RULES_FILE) or self._staged.lookup(RULES_FILE) is not None
+        )
 
     def root(self) -> Item:
         """The root directory."""
-        return self._directory(b"", self._stage.lookup(b""), self._old.lookup(b""))
+        return self._directory(b"", self._staged.lookup(b""), self._old.lookup(b""))
 
     def listdir(self, path: bytes) -> Iterator[Item]:
         """What the directory will hold."""
-        staged = {entry.name: entry for entry in self._stage.listdir(path)}
+        staged = {entry.name: entry for entry in self._staged.listdir(path)}
         old = {entry.name: entry for entry in self._old.listdir(path)}
         groups = _link_groups(staged.values())
         left = _link_groups(entry for name, entry in old.items() if name not in staged)
@@ -41,7 +43,7 @@ class ArchiveSource:
                 gone = below is None or not below.is_directory
                 yield self._directory(full, above, None if gone else below)
             else:
-                chunks = self._stage.chunks(full) if above.is_chunked else ()
+                chunks = self._staged.chunks(full) if above.is_chunked else ()
                 yield _linked(above, chunks, groups.get(above.link_group, ()))
 
     def survey(self) -> Iterator[Surveyed]:
@@ -66,8 +68,8 @@ class ArchiveSource:
             pending += [path + b"/" + name for name in directories if name not in kept]
 
     def _published(self, path: bytes, entry: Entry, left: tuple[bytes, ...]) -> Item:
-        """What no tar file has; *left* is what is left of its hard link group."""
-        if entry.is_directory and self._old.loses_below(path):
+        """A name that the tar file lacks; *left* is what is left of its hard link group."""
+        if entry.is_directory and self._old.removes_below(path):
             return self._directory(path, None, entry)
         if entry.link_group and len(left) != entry.link_count:
             return _linked(entry, self._old.chunks(path) if entry.is_chunked else (), left)
@@ -81,7 +83,7 @@ class ArchiveSource:
             entry = staged
             if entry.mode == IMPLIED_MODE:
                 entry = entry._replace(mode=stat.S_IFDIR | 0o755)
-        above = {entry.name: entry.is_directory for entry in self._stage.listdir(path)}
+        above = {entry.name: entry.is_directory for entry in self._staged.listdir(path)}
         below = {entry.name: entry.is_directory for entry in self._old.listdir(path)}
         return Item(entry._replace(hardlinks=2 + sum({**below, **above}.values())))
 

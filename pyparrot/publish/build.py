@@ -1,4 +1,4 @@
-"""Builds the catalogs and bodies of a new revision from a source and the old tree.
+"""Builds the catalogs and bodies of a new revision from an input tree and the old tree.
 
 Nothing here touches what is published: objects are only ever added.
 """
@@ -8,12 +8,18 @@ from __future__ import annotations
 from typing import Callable, NamedTuple
 
 from pyparrot.progress import Progress
-from pyparrot.publish.catalogs import CatalogWriter, CatalogWriters, FinishedCatalog, totals_of
-from pyparrot.publish.compare import same_entry, same_metadata, stored
+from pyparrot.publish.catalogs import CatalogWriter, CatalogWriters, FinishedCatalog
 from pyparrot.publish.content import Body
+from pyparrot.publish.decisions import (
+    Content,
+    Decision,
+    decide,
+    published_link_group,
+    same_entry,
+)
+from pyparrot.publish.input import InputTree, Item
 from pyparrot.publish.layout import Layout
-from pyparrot.publish.scan import Enter, Leave, Pair, walk
-from pyparrot.publish.source import Item, Source
+from pyparrot.publish.scan import Enter, Leave, Pair, scan
 from pyparrot.sources.cvmfs.catalog import (
     DIRECTORY,
     NESTED_MOUNTPOINT,
@@ -38,8 +44,8 @@ class Changes(NamedTuple):
         return any(self)
 
 
-class _Place(NamedTuple):
-    """Where the entries of one directory go, and where they stood.
+class _Placement(NamedTuple):
+    """Which catalogs have the entries of a directory: in the new tree, and in the old one.
 
     *stays*: the new entries replace the old ones in the same catalog. *old_owner*: the new catalog
     that still has the old entries, if there is one.
@@ -64,21 +70,21 @@ class _SharedBody:
 
 
 class Builder:
-    """Turns the events of a walk into catalogs. `run` once.
+    """Turns the events of a scan into catalogs. `run` once.
 
     *distrust* has the bodies of files read that look unchanged.
     """
 
     def __init__(
         self,
-        source: Source,
+        input_tree: InputTree,
         old: CatalogTree | None,
         layout: Layout,
         writers: CatalogWriters,
         progress: Progress,
         distrust: bool = False,
     ) -> None:
-        self._source = source
+        self._input = input_tree
         self._old = old
         self._layout = layout
         self._writers = writers
@@ -87,14 +93,14 @@ class Builder:
         self._distrust = distrust
         self._added = self._changed = self._removed = 0
         # Of the directory that was entered last:
-        self._place: _Place
+        self._place: _Placement
         self._groups: dict[bytes, int] = {}
         self._shared: dict[bytes, _SharedBody] = {}
 
     def run(self) -> tuple[FinishedCatalog, Changes]:
         """Build everything; gives the root catalog and what has changed."""
         open_writers: list[CatalogWriter] = []
-        for event in walk(self._source, self._old, self._layout):
+        for event in scan(self._input, self._old, self._layout):
             if isinstance(event, Pair):
                 self._progress.advance()
                 self._pair(event)
@@ -125,23 +131,24 @@ class Builder:
             self._changed += not event.path
         return writer
 
-    def _place_of(self, event: Enter, writer: CatalogWriter) -> _Place:
+    def _place_of(self, event: Enter, writer: CatalogWriter) -> _Placement:
         owner = None if event.before is None else writer.owner_of(event.before)
-        return _Place(writer, event.stays, owner)
+        return _Placement(writer, event.stays, owner)
 
     # Names
 
     def _pair(self, pair: Pair) -> None:
-        old, new = pair.old, pair.new
-        if old is not None and (new is None or old.is_directory != new.entry.is_directory):
-            self._remove(pair.path, old)
-            old = None
+        new = pair.new
+        group = self._link_group(pair.path, new.links) if new and new.links else 0
+        decision = decide(pair, group if self._place.stays else None, self._distrust)
+        if decision.removed is not None:
+            self._remove(pair.path, decision.removed)
         if new is None:
             return
         if new.entry.is_directory:
-            self._directory(pair.path, old, new.entry)
+            self._directory(pair.path, decision.old, new.entry)
         else:
-            self._leaf(pair.path, old, new)
+            self._leaf(pair.path, decision, new, group)
 
     def _directory(self, path: bytes, old: Entry | None, new: Entry) -> None:
         nested = NESTED_MOUNTPOINT if self._layout.is_root(path) else 0
@@ -149,15 +156,15 @@ class Builder:
             self._forget_nested(path)
         self._put(self._place, path, old, new._replace(flags=DIRECTORY | nested))
 
-    def _leaf(self, path: bytes, old: Entry | None, new: Item) -> None:
-        entry = new.entry
+    def _leaf(self, path: bytes, decision: Decision, new: Item, group: int) -> None:
+        entry, old = new.entry, decision.old
         if new.links:
-            group = self._link_group(path, new.links)
             entry = entry._replace(hardlinks=group << 32 | len(new.links))
         place = self._place
-        if stored(new):
+        if decision.content is Content.COMPLETE:
             self._put(place, path, old, entry, new.chunks)
-        elif old is not None and self._trusted(old, entry, new):
+        elif decision.content is Content.PUBLISHED:
+            assert old is not None
             body = old._replace(hardlinks=entry.hardlinks)
             self._put(place, path, old, body, self._chunks_to_move(path, old))
         else:
@@ -169,14 +176,6 @@ class Builder:
                 place.writer.release()
 
             self._store_body(new, done)
-
-    def _trusted(self, old: Entry, entry: Entry, new: Item) -> bool:
-        """Whether the body of a file that was published before need not be read again."""
-        if self._distrust and new.file is not None:
-            return False
-        return same_metadata(old, entry) and (
-            not self._place.stays or old.link_group == entry.link_group
-        )
 
     def _chunks_to_move(self, path: bytes, old: Entry) -> tuple[Chunk, ...]:
         if not old.is_chunked or self._old is None:
@@ -204,30 +203,23 @@ class Builder:
         """The number of a hard link group in its catalog: the old one if it is the same group."""
         group = self._groups.get(links[0])
         if group is None:
-            group = self._old_link_group(path, links) or self._place.writer.new_link_group()
+            if self._place.stays:
+                group = published_link_group(self._old, path, links)
+            group = group or self._place.writer.new_link_group()
             self._groups[links[0]] = group
         return group
-
-    def _old_link_group(self, path: bytes, links: tuple[bytes, ...]) -> int:
-        if self._old is None or not self._place.stays:
-            return 0
-        directory = path.rpartition(b"/")[0]
-        entries = [self._old.lookup(directory + b"/" + name) for name in links]
-        groups = {entry.hardlinks if entry else 0 for entry in entries}
-        hardlinks = groups.pop()
-        return hardlinks >> 32 if not groups and hardlinks & 0xFFFFFFFF == len(links) else 0
 
     # What becomes of an entry
 
     def _put(
         self,
-        place: _Place,
+        place: _Placement,
         path: bytes,
         old: Entry | None,
         new: Entry,
         chunks: tuple[Chunk, ...] = (),
     ) -> None:
-        """Have *new* stand where it belongs, and *old* no longer where it stood."""
+        """Put *new* into its catalog, and remove *old* from the catalog that had it."""
         same = (
             old is not None
             and same_entry(old, new, place.stays)
@@ -246,7 +238,7 @@ class Builder:
             place.writer.put_chunks(path, chunks)
 
     def _remove(self, path: bytes, old: Entry) -> None:
-        """Have nothing of *old* and what is below it stand in any catalog."""
+        """Remove *old* and all that is below it from the new catalogs."""
         assert self._old is not None
         owner = self._place.old_owner
         pending = [(path, old)]
@@ -264,7 +256,7 @@ class Builder:
     def _forget_nested(self, mountpoint: bytes) -> int:
         """Drop the old reference to a nested catalog; gives the number of entries below it."""
         assert self._old is not None
-        totals = totals_of(self._old.catalog(mountpoint).catalog)
+        totals = self._old.catalog(mountpoint).catalog.totals()
         if self._place.old_owner:
             self._place.old_owner.remove_nested(mountpoint, totals)
         # Each catalog's root is counted, and as a mountpoint too, but for the first.

@@ -169,7 +169,7 @@ class CatalogWriter:
             assert self._shared.old is not None
             unchanged = self._shared.old.catalog(self.mountpoint)
             size = os.stat(unchanged.file).st_size
-            self._done(FinishedCatalog(unchanged.name, size, False), totals_of(unchanged.catalog))
+            self._done(FinishedCatalog(unchanged.name, size, False), unchanged.catalog.totals())
             return
         catalog, self._catalog = self._catalog, None
         revision, settings = self._shared.revision, self._shared.settings
@@ -183,9 +183,7 @@ class CatalogWriter:
             catalog.set_property("TTL", settings.ttl)
             if settings.volatile:
                 catalog.set_property("volatile", 1)
-        catalog.set_property("revision", revision.number)
-        catalog.set_property("last_modified", revision.timestamp)
-        catalog.set_property("previous_revision", previous)
+        stamp(catalog, revision, previous)
         counters = catalog.count()
         catalog.put_counters("self", counters)
         catalog.put_counters("subtree", self._subtree)
@@ -221,9 +219,11 @@ class CatalogWriter:
 
     def _old_totals(self) -> Counters:
         assert self._shared.old is not None
-        return totals_of(self._shared.old.catalog(self.mountpoint).catalog)
+        return self._shared.old.catalog(self.mountpoint).catalog.totals()
 
 
-def totals_of(catalog: Catalog) -> Counters:
-    """What a catalog counts, with all that is below it."""
-    return catalog.counters("self") + catalog.counters("subtree")
+def stamp(catalog: Catalog, revision: Revision, previous: ContentHash) -> None:
+    """Say in a catalog which revision it belongs to, and what its predecessor is."""
+    catalog.set_property("revision", revision.number)
+    catalog.set_property("last_modified", revision.timestamp)
+    catalog.set_property("previous_revision", previous)

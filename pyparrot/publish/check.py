@@ -7,37 +7,36 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
-from pyparrot.publish import keys, trust
-from pyparrot.publish.catalog_markers import KIND_OF_REFERENCE, mark_of_body
-from pyparrot.publish.repository import Repository, roots_of
+from pyparrot.publish import keys, signed_files
+from pyparrot.publish.object_marks import KIND_OF_REFERENCE, mark_of_body
+from pyparrot.publish.repository import StoredRepository, roots_of
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs import manifest, reflog
-from pyparrot.sources.cvmfs.catalog import (
-    DIRECTORY,
-    NESTED_ROOT,
-    Catalog,
-    Counters,
-    StoredObject,
-)
+from pyparrot.sources.cvmfs.catalog import Counters, StoredObject
+from pyparrot.sources.cvmfs.catalog_check import check_structure, content_of, difference
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
+from pyparrot.sources.cvmfs.object_sink import Nowhere, ObjectSink
+from pyparrot.transport import Corrupt
 
 _PIECE = 1 << 20
+_NO_LIMIT = 1 << 63
+"""Objects are unpacked and forgotten piece by piece, so their size does not matter."""
+
 _UNDER_WAY = 256
 """Objects that are being verified at once: bounds memory, keeps the threads busy."""
 
 
-class Report(NamedTuple):
+class CheckReport(NamedTuple):
     """What was looked at (numbers, and bytes as stored), and what is wrong with it."""
 
     revisions: int
@@ -47,15 +46,15 @@ class Report(NamedTuple):
     faults: tuple[str, ...]
 
 
-def check(fqrn: str, only_current: bool, progress: Progress) -> Report:
+def check(fqrn: str, only_current: bool, progress: Progress) -> CheckReport:
     """Check the current revision, and unless *only_current* all tagged ones."""
-    repository = Repository.open(fqrn)
+    repository = StoredRepository.open(fqrn)
     with _Checker(repository, progress) as checker:
         return checker.run(only_current)
 
 
 class _Checker:
-    def __init__(self, repository: Repository, progress: Progress) -> None:
+    def __init__(self, repository: StoredRepository, progress: Progress) -> None:
         self._repository = repository
         self._storage = repository.storage
         self._progress = progress
@@ -72,7 +71,7 @@ class _Checker:
     def __exit__(self, *exception: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def run(self, only_current: bool) -> Report:
+    def run(self, only_current: bool) -> CheckReport:
         repository = self._repository
         roots: list[tuple[str, ContentHash]] = []
         with self._noting():
@@ -86,7 +85,7 @@ class _Checker:
             self._check_catalog(name, root, b"")
         while self._under_way:
             self._collect()
-        return Report(
+        return CheckReport(
             len({root for _, root in roots}),
             len(self._totals),
             len(self._objects),
@@ -110,9 +109,9 @@ class _Checker:
         fqrn = self._repository.fqrn
         with self._noting():
             master = keys.load_public_key(keys.key_file(fqrn, "pub"))
-            whitelist = trust.read_whitelist(self._storage, fqrn, master)
-            trust.check_manifest_certificate(self._storage, current, whitelist)
-            trust.check_keys(keys.load_signing_keys(fqrn), whitelist)
+            whitelist = signed_files.read_whitelist(self._storage, fqrn, master)
+            signed_files.check_manifest_certificate(self._storage, current, whitelist)
+            signed_files.check_keys(keys.load_signing_keys(fqrn), whitelist)
 
     def _check_roots(self, current: Manifest) -> None:
         for name, kind in roots_of(current):
@@ -148,61 +147,26 @@ class _Checker:
             with self._repository.open_catalog(name) as catalog:
                 label = f"{where}, catalog {os.fsdecode(mountpoint) or '/'}"
                 nested = catalog.nested_catalogs()
-                self._check_entries(label, catalog, mountpoint)
+
+                def fault(path: bytes, why: str) -> None:
+                    inner = f"{printable(path)}: " if path != mountpoint else ""
+                    self._fault(label, inner + why)
+
+                for path, entry in check_structure(catalog, mountpoint, fault):
+                    content_of(catalog, path, entry, fault)
                 for stored in catalog.objects():
                     self._check_object(label, stored)
                 counted = catalog.count()
                 recorded, below = catalog.counters("self"), catalog.counters("subtree")
             self._totals[key] = recorded + below
             if recorded != counted:
-                self._fault(label, f"counters differ: {_difference(recorded, counted)}")
+                self._fault(label, f"counters differ: {difference(recorded, counted)}")
             totals = [self._check_catalog(where, n.hash, n.mountpoint) for n in nested]
             known = [counters for counters in totals if counters is not None]
             subtree = sum(known, Counters())
             if below != subtree and len(known) == len(totals):
-                self._fault(label, f"subtree counters differ: {_difference(below, subtree)}")
+                self._fault(label, f"subtree counters differ: {difference(below, subtree)}")
         return self._totals[key]
-
-    def _check_entries(self, label: str, catalog: Catalog, mountpoint: bytes) -> None:
-        """Check that every entry can be reached, and that chunks make up whole files."""
-        if catalog.mountpoint != mountpoint:
-            self._fault(label, f"made for {os.fsdecode(catalog.mountpoint)!r}")
-        root = catalog.lookup(mountpoint)
-        wanted = DIRECTORY | (NESTED_ROOT if mountpoint else 0)
-        if root is None or root.flags & wanted != wanted:
-            self._fault(label, "lacks its own root directory")
-            return
-        nested = {reference.mountpoint for reference in catalog.nested_catalogs()}
-        reached = 1
-        pending = [mountpoint]
-        while pending:
-            directory = pending.pop()
-            for entry in catalog.listdir(directory):
-                reached += 1
-                path = directory + b"/" + entry.name
-                if b"/" in entry.name or entry.name in (b"", b".", b".."):
-                    self._fault(label, f"bad name: {os.fsdecode(path)!r}")
-                elif entry.is_nested:
-                    if path not in nested:
-                        self._fault(label, f"{os.fsdecode(path)}: no such nested catalog")
-                elif entry.is_directory:
-                    pending.append(path)
-                elif entry.is_chunked:
-                    self._check_chunks(label, path, entry.size, catalog)
-                elif entry.is_regular and entry.digest is None:
-                    self._fault(label, f"{os.fsdecode(path)}: no content")
-        entries = catalog.count().entries
-        if reached != entries:
-            self._fault(label, f"{entries - reached} entries can't be reached from its root")
-
-    def _check_chunks(self, label: str, path: bytes, size: int, catalog: Catalog) -> None:
-        end = 0
-        for chunk in catalog.chunks(path):
-            if chunk.offset != end:
-                break
-            end += chunk.size
-        if end != size:
-            self._fault(label, f"{os.fsdecode(path)}: its chunks do not make up the file")
 
     # Objects
 
@@ -229,34 +193,16 @@ def _verify(
 ) -> int:
     """Read an object and check its hash and that it unpacks; gives its size as stored."""
     path = storage.path(name, kind)
-    hasher = name.algorithm.hasher()
-    stream = zlib.decompressobj() if compression is Compression.ZLIB else None
+    sink = ObjectSink(Nowhere(), name, compression, _NO_LIMIT, exact=False)
     size = 0
     try:
         with open(path, "rb") as file:
             for piece in iter(lambda: file.read(_PIECE), b""):
                 size += len(piece)
-                hasher.update(piece)
-                if stream:
-                    _unpack(stream, piece)
+                sink.write(piece)
+        sink.finish()
     except FileNotFoundError:
         raise PyparrotError(path, f"missing, needed by {label}") from None
-    except zlib.error as error:
-        raise PyparrotError(path, f"corrupt: {error}") from None
-    if name.algorithm.finish(hasher) != name:
-        raise PyparrotError(path, "corrupt: its content does not have the hash in its name")
-    if stream and (not stream.eof or stream.unused_data):
-        raise PyparrotError(path, "corrupt: not one complete zlib stream")
+    except Corrupt as corrupt:
+        raise PyparrotError(path, f"corrupt: {corrupt.why}") from None
     return size
-
-
-def _unpack(stream: zlib._Decompress, piece: bytes) -> None:
-    """Unpack and forget, a bounded amount at a time."""
-    while piece:
-        stream.decompress(piece, _PIECE)
-        piece = stream.unconsumed_tail
-
-
-def _difference(recorded: Counters, counted: Counters) -> str:
-    pairs = zip(recorded.as_dict().items(), counted.values)
-    return ", ".join(f"{name} {said} not {real}" for (name, said), real in pairs if said != real)

@@ -7,19 +7,21 @@ under way is bounded, in bytes, so a tree of any size takes the same memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple
 
 from pyparrot.core import ffi, lib
 from pyparrot.errors import naming
+from pyparrot.publish.input import changed, source_error
 from pyparrot.publish.settings import Settings
-from pyparrot.publish.source import changed, source_error
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs.catalog import CHUNKED, Chunk, Entry, storage_flags
+from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 _BATCH_FILES = 32
@@ -108,9 +110,7 @@ class BodyStore:
         elif size <= WHOLE_LIMIT:
             self._submit_whole(_read_exactly(read, size), done)
         else:
-            stored = self._store_pieces(read, size)
-            self._count(stored)
-            done(self._body(stored.name))
+            self._finish_body(self._store_pieces(read, size), done)
 
     def after(self, done: Callable[[], None]) -> None:
         """Call *done* when everything that was added before has been stored."""
@@ -136,25 +136,14 @@ class BodyStore:
 
         def finish(results: Sequence[_Stored]) -> None:
             for (_, _, done), stored in zip(batch, results):
-                self._count(stored)
-                done(self._body(stored.name))
+                self._finish_body(stored, done)
 
         files = [(file, entry) for file, entry, _ in batch]
         self._submit(max(size, _BATCH_BYTES), finish, self._store_batch, files)
 
     def _add_large(self, file: bytes, entry: Entry, done: Callable[[Body], None]) -> None:
-        try:
-            descriptor = os.open(file, _OPEN_FLAGS)
-        except OSError as error:
-            raise source_error(file, error) from None
-        try:
-            _check_unchanged(descriptor, file, entry)
+        with _opened(file, entry) as descriptor:
             self._cut(_reader(descriptor, file), entry.size, done)
-            _check_unchanged(descriptor, file, entry)
-        except EOFError:
-            raise changed(file) from None
-        finally:
-            os.close(descriptor)
 
     def _cut(self, read: Callable[[int], bytes], size: int, done: Callable[[Body], None]) -> None:
         settings = self._settings
@@ -198,8 +187,7 @@ class BodyStore:
 
     def _submit_whole(self, content: bytes, done: Callable[[Body], None]) -> None:
         def finish(stored: _Stored) -> None:
-            self._count(stored)
-            done(self._body(stored.name))
+            self._finish_body(stored, done)
 
         self._submit(len(content), finish, self._store_bytes, content, Kind.BODY)
 
@@ -219,8 +207,10 @@ class BodyStore:
             self._bytes_under_way -= work.size
             work.finish(work.future.result())
 
-    def _body(self, name: ContentHash) -> Body:
-        return Body(self._flags, name.digest)
+    def _finish_body(self, stored: _Stored, done: Callable[[Body], None]) -> None:
+        """Count a body that is stored whole, and hand it over."""
+        self._count(stored)
+        done(Body(self._flags, stored.name.digest))
 
     def _count(self, stored: _Stored) -> None:
         self.new_objects += stored.new_bytes > 0
@@ -232,23 +222,11 @@ class BodyStore:
         return [self._store_file(file, entry) for file, entry in files]
 
     def _store_file(self, file: bytes, entry: Entry) -> _Stored:
-        try:
-            descriptor = os.open(file, _OPEN_FLAGS)
-        except OSError as error:
-            raise source_error(file, error) from None
-        try:
-            _check_unchanged(descriptor, file, entry)
-            if entry.size <= WHOLE_LIMIT:
-                content = _read_file(descriptor, file, entry.size)
-                _check_unchanged(descriptor, file, entry)
-                return self._store_bytes(content, Kind.BODY)
-            stored = self._store_pieces(_reader(descriptor, file), entry.size)
-            _check_unchanged(descriptor, file, entry)
-            return stored
-        except EOFError:
-            raise changed(file) from None
-        finally:
-            os.close(descriptor)
+        with _opened(file, entry) as descriptor:
+            if entry.size > WHOLE_LIMIT:
+                return self._store_pieces(_reader(descriptor, file), entry.size)
+            content = _read_file(descriptor, file, entry.size)
+        return self._store_bytes(content, Kind.BODY)
 
     def _store_bytes(self, content: bytes, kind: Kind) -> _Stored:
         packed = self._settings.compression.pack(content)
@@ -256,8 +234,6 @@ class BodyStore:
         return _Stored(name, self._storage.put(name, kind, packed))
 
     def _store_object(self, file: str, kind: Kind) -> _Stored:
-        from pyparrot.sources.cvmfs.compression import Compression
-
         with open(file, "rb") as stream:
             packed = Compression.ZLIB.pack(stream.read())
         os.unlink(file)
@@ -282,6 +258,23 @@ class BodyStore:
             write(packer.end())
         name = self._settings.algorithm.finish(hasher)
         return _Stored(name, self._storage.adopt(temporary, name, Kind.BODY))
+
+
+@contextlib.contextmanager
+def _opened(file: bytes, entry: Entry) -> Iterator[int]:
+    """Open *file* of a source to read its body, which must be as *entry* says before and after."""
+    try:
+        descriptor = os.open(file, _OPEN_FLAGS)
+    except OSError as error:
+        raise source_error(file, error) from None
+    try:
+        _check_unchanged(descriptor, file, entry)
+        yield descriptor
+        _check_unchanged(descriptor, file, entry)
+    except EOFError:
+        raise changed(file) from None
+    finally:
+        os.close(descriptor)
 
 
 def _check_unchanged(descriptor: int, file: bytes, entry: Entry) -> None:

@@ -7,13 +7,15 @@ import time
 from typing import IO
 
 from pyparrot.errors import PyparrotError
-from pyparrot.publish import keys, settings, trust
-from pyparrot.publish.repository import Publication, Repository, Root
+from pyparrot.publish import keys, settings, signed_files
+from pyparrot.publish.catalogs import CatalogWriters, Revision
+from pyparrot.publish.content import BodyStore
+from pyparrot.publish.input import DIRECTORY_SIZE
+from pyparrot.publish.repository import Publication, Root, StoredRepository
 from pyparrot.publish.settings import Settings
-from pyparrot.publish.source import DIRECTORY_SIZE
 from pyparrot.sources.cvmfs import manifest, reflog, whitelist
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, Catalog, Counters, Entry
-from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.sources.cvmfs.catalog import DIRECTORY, Entry
+from pyparrot.sources.cvmfs.hashes import Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signature import Certificate
 
@@ -45,7 +47,7 @@ def create(
         except BaseException:
             os.unlink(settings.unfinished_file(wanted))
             raise
-    return Repository(wanted).manifest
+    return StoredRepository(wanted).manifest
 
 
 def _check_absent(wanted: Settings) -> None:
@@ -84,8 +86,8 @@ def _make(
 
 
 def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> None:
-    """Sign the whitelist anew, and with a number of days given also make a new certificate."""
-    repository = Repository.open(fqrn)
+    """Sign the whitelist anew; with *new_certificate_days* also make a new certificate."""
+    repository = StoredRepository.open(fqrn)
     signing = keys.load_signing_keys(fqrn)
     master = keys.load_master_pair(fqrn)
     algorithm = repository.settings.algorithm
@@ -96,12 +98,14 @@ def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> 
             signing = keys.renewed(signing, fqrn, new_certificate_days)
 
         def allow(*others: Certificate) -> None:
-            signed = trust.sign_whitelist(fqrn, signing, master, whitelist_days, algorithm, *others)
+            signed = signed_files.sign_whitelist(
+                fqrn, signing, master, whitelist_days, algorithm, *others
+            )
             storage.replace_file(whitelist.FILE_NAME, signed)
 
         if current.certificate != repository.object_name(signing.pem):
             # Whatever a client gets while this goes on, the manifest's certificate is on the list.
-            allow(trust.certificate_of(storage, current))
+            allow(signed_files.certificate_of(storage, current))
             if new_certificate_days is not None:
                 keys.replace_certificate(fqrn, signing)
             Publication(repository, current, signing).commit()
@@ -109,7 +113,7 @@ def resign(fqrn: str, whitelist_days: int, new_certificate_days: int | None) -> 
 
 
 def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
-    repository = Repository(wanted)
+    repository = StoredRepository(wanted)
     storage = repository.storage
     storage.create()
     signing = keys.load_signing_keys(wanted.fqrn)
@@ -123,7 +127,9 @@ def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
         storage.replace_file(REPLICA_MARKER, _REPLICA_TEXT)
         storage.replace_file(
             whitelist.FILE_NAME,
-            trust.sign_whitelist(wanted.fqrn, signing, master, whitelist_days, wanted.algorithm),
+            signed_files.sign_whitelist(
+                wanted.fqrn, signing, master, whitelist_days, wanted.algorithm
+            ),
         )
         first = Manifest(
             fqrn=wanted.fqrn,
@@ -137,10 +143,8 @@ def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
         Publication(repository, first, signing).commit(tags=[])
 
 
-def _empty_root(repository: Repository, now: int) -> Root:
-    wanted = repository.settings
-    file = repository.storage.temporary_file()
-    catalog = Catalog.create(file)
+def _empty_root(repository: StoredRepository, now: int) -> Root:
+    """Store the catalog of a revision 1 that has nothing but its root directory."""
     entry = Entry(
         name=b"",
         flags=DIRECTORY,
@@ -152,17 +156,12 @@ def _empty_root(repository: Repository, now: int) -> Root:
         gid=os.getegid(),
         hardlinks=2,
     )
-    catalog.put([(b"", entry)])
-    catalog.set_property("TTL", wanted.ttl)
-    if wanted.volatile:
-        catalog.set_property("volatile", 1)
-    catalog.set_property("revision", 1)
-    catalog.set_property("last_modified", now)
-    catalog.set_property("previous_revision", ContentHash.null(wanted.algorithm))
-    catalog.put_counters("self", catalog.count())
-    catalog.put_counters("subtree", Counters())
-    catalog.close()
-    with open(file, "rb") as stream:
-        content = stream.read()
-    os.unlink(file)
-    return Root(repository.put(content, Kind.CATALOG), len(content), 1)
+    storage, wanted, first = repository.storage, repository.settings, Revision(1, now)
+    with BodyStore(storage, wanted) as bodies:
+        writers = CatalogWriters(storage, bodies, wanted, first, old=None)
+        writer = writers.open(b"", None, known=False)
+        writer.put(b"", entry)
+        writer.release()
+        bodies.finish()
+    assert writers.root is not None
+    return Root(writers.root.hash, writers.root.size, first.number)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
-from pyparrot.publish.catalog_markers import (
+from pyparrot.publish.object_marks import (
     KIND_OF_REFERENCE,
     catalogs,
     mark,
@@ -20,7 +20,7 @@ from pyparrot.publish.catalog_markers import (
     mark_of_file,
     marks_of_roots,
 )
-from pyparrot.publish.repository import Publication, Repository
+from pyparrot.publish.repository import Publication, StoredRepository
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 
@@ -44,7 +44,7 @@ def collect(
     Recent are the current revision, the newest *keep_revisions*, and all that were current within
     the last *keep_days*.
     """
-    repository = Repository.open(fqrn)
+    repository = StoredRepository.open(fqrn)
     if not repository.settings.garbage_collection:
         raise PyparrotError(
             fqrn,
@@ -66,7 +66,7 @@ def collect(
 
 
 def _kept_roots(
-    repository: Repository, current: Manifest, keep_days: int, keep_revisions: int
+    repository: StoredRepository, current: Manifest, keep_days: int, keep_revisions: int
 ) -> set[ContentHash]:
     roots = {tag.catalog for tag in repository.tags(current)}
     oldest = time.time() - keep_days * _DAY
@@ -81,7 +81,7 @@ def _kept_roots(
 
 
 def _forget(publication: Publication, needed: set[bytes]) -> None:
-    """Have the reference log no longer list what is about to go."""
+    """Remove from the reference log what is about to be deleted."""
     unneeded = frozenset(
         reference.hash
         for reference in publication.repository.references()
@@ -92,7 +92,11 @@ def _forget(publication: Publication, needed: set[bytes]) -> None:
 
 
 def _sweep(
-    repository: Repository, needed: set[bytes], revisions: int, dry_run: bool, progress: Progress
+    repository: StoredRepository,
+    needed: set[bytes],
+    revisions: int,
+    dry_run: bool,
+    progress: Progress,
 ) -> Collected:
     kept = removed = removed_bytes = 0
     for name, file in repository.storage.objects():

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 
-from pyparrot.publish import keys, trust
-from pyparrot.publish.repository import Repository
+from pyparrot.publish import keys, signed_files
+from pyparrot.publish.repository import StoredRepository
 from pyparrot.sources.cvmfs.catalog import COUNTERS
 
 
 def describe(fqrn: str) -> dict[str, str | int]:
     """Facts about a repository, by name; times in UTC, sizes in bytes."""
-    repository = Repository.open(fqrn)
+    repository = StoredRepository.open(fqrn)
     current = repository.manifest
     configured = repository.settings
     master = keys.load_public_key(keys.key_file(fqrn, "pub"))
-    whitelist = trust.read_whitelist(repository.storage, fqrn, master)
+    whitelist = signed_files.read_whitelist(repository.storage, fqrn, master)
     signing = keys.load_signing_keys(fqrn)
     with repository.open_catalog(current.catalog) as root:
-        counters = root.counters("self") + root.counters("subtree")
-    counts = counters.as_dict()
-    # A nested catalog's root is counted in it and in its parent.
-    counts["dir"] -= counts["nested"]
+        counts = root.totals().of_names()
     return {
         "name": fqrn,
         "storage": configured.root,

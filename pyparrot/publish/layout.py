@@ -12,8 +12,8 @@ import heapq
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
+from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.settings import Settings
-from pyparrot.publish.source import MARKER, Item, Surveyed
 from pyparrot.sources.cvmfs.catalog import FILE, Entry
 
 AUTOMATIC_MARKER = b".cvmfsautocatalog"
@@ -41,7 +41,7 @@ class Rules:
                 self._wanted.append(pattern.strip("/").split("/"))
 
     def match(self, path: bytes) -> bool:
-        """Whether directory *path* shall have a catalog of its own."""
+        """Whether directory *path* is to have a catalog of its own."""
         text = path.decode("latin-1")
         names = text[1:].split("/")
         return any(

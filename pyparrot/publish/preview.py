@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from pyparrot.errors import printable
 from pyparrot.progress import Progress
 from pyparrot.publish.build import Changes
-from pyparrot.publish.compare import same_entry, same_metadata, stored
 from pyparrot.publish.content import Body, BodyStore
+from pyparrot.publish.decisions import (
+    Content,
+    decide,
+    published_link_group,
+    same_entry,
+    same_metadata,
+)
+from pyparrot.publish.input import InputTree, Item
 from pyparrot.publish.layout import Layout
-from pyparrot.publish.repository import Repository
-from pyparrot.publish.scan import Pair, walk
-from pyparrot.publish.source import Item, Source
+from pyparrot.publish.repository import StoredRepository
+from pyparrot.publish.scan import Enter, Pair, scan
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs.catalog import Entry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
@@ -27,65 +33,95 @@ class _Nowhere(Storage):
 
 
 def preview(
-    source: Source,
+    input_tree: InputTree,
     old: CatalogTree,
     layout: Layout,
-    repository: Repository,
+    repository: StoredRepository,
     distrust: bool,
     progress: Progress,
 ) -> Changes:
     """Print a line for every name that would be added, changed or removed; gives their numbers."""
-    counts = {"added": 0, "changed": 0, "removed": 0}
+    with BodyStore(_Nowhere(repository.settings.root), repository.settings) as bodies:
+        shown = _Preview(old, bodies, distrust)
+        root = old.lookup(b"")
+        if root is not None and not same_metadata(root, input_tree.root().entry):
+            shown.note("changed", b"/")
+        for event in scan(input_tree, old, layout):
+            if isinstance(event, Enter):
+                shown.enter(event)
+            elif isinstance(event, Pair):
+                progress.advance()
+                shown.compare(event)
+        bodies.finish()
+    return shown.changes
 
-    def note(what: str, path: bytes) -> None:
-        counts[what] += 1
+
+class _Preview:
+    """Prints what the pairs of a scan mean, and counts it."""
+
+    def __init__(self, old: CatalogTree, bodies: BodyStore, distrust: bool) -> None:
+        self.changes = Changes()
+        self._old = old
+        self._bodies = bodies
+        self._distrust = distrust
+        # Of the directory that was entered last:
+        self._stays = False
+        self._groups: dict[bytes, int] = {}
+
+    def note(self, what: str, path: bytes) -> None:
+        """Print that a name is *what*: a field of `Changes`, in which it is counted."""
+        self.changes = self.changes._replace(**{what: getattr(self.changes, what) + 1})
         print(f"{what:8}{printable(path)}")
 
-    root = old.lookup(b"")
-    if root is not None and not same_metadata(root, source.root().entry):
-        note("changed", b"/")
-    with BodyStore(_Nowhere(repository.settings.root), repository.settings) as bodies:
-        for event in walk(source, old, layout):
-            if not isinstance(event, Pair):
-                continue
-            progress.advance()
-            _compare(event, old, bodies, distrust, note)
-        bodies.finish()
-    return Changes(**counts)
+    def enter(self, event: Enter) -> None:
+        """The pairs of another directory follow."""
+        self._stays = event.stays
+        self._groups = {}
 
+    def compare(self, pair: Pair) -> None:
+        """Print what becomes of a name, and of what is below it if it goes."""
+        decision = decide(pair, self._link_group(pair), self._distrust)
+        if decision.removed is not None:
+            for path in _all_below(pair.path, decision.removed, self._old):
+                self.note("removed", path)
+        old, new = decision.old, pair.new
+        if new is None:
+            return
+        if old is None:
+            self.note("added", pair.path)
+        elif not decision.alike:
+            self.note("changed", pair.path)
+        elif decision.content is Content.COMPLETE:
+            if not _same_stored(old, new):
+                self.note("changed", pair.path)
+        elif decision.content is Content.READ:
+            self._compare_bodies(pair.path, old, new)
 
-def _compare(
-    event: Pair, old: CatalogTree, bodies: BodyStore, distrust: bool, note: object
-) -> None:
-    assert callable(note)
-    before, after = event.old, event.new
-    if before is not None and (after is None or before.is_directory != after.entry.is_directory):
-        for path in _all_below(event.path, before, old):
-            note("removed", path)
-        before = None
-    if after is None:
-        return
-    if before is None:
-        note("added", event.path)
-    elif not same_metadata(before, after.entry):
-        note("changed", event.path)
-    elif stored(after):
-        if not _same_stored(before, after):
-            note("changed", event.path)
-    elif distrust and after.file is not None:
-        known = before
+    def _link_group(self, pair: Pair) -> int | None:
+        """The published number of the new name's link group; None in another catalog."""
+        if not self._stays:
+            return None
+        if pair.new is None or not pair.new.links:
+            return 0
+        links = pair.new.links
+        if links[0] not in self._groups:
+            self._groups[links[0]] = published_link_group(self._old, pair.path, links)
+        # A group that the published tree lacks would get a number that no group has there.
+        return self._groups[links[0]] or -1
 
+    def _compare_bodies(self, path: bytes, old: Entry, new: Item) -> None:
         def done(body: Body) -> None:
-            chunks = old.chunks(event.path) if known.is_chunked else ()
-            if (body.digest, body.chunks) != (known.digest, chunks):
-                note("changed", event.path)
+            chunks = self._old.chunks(path) if old.is_chunked else ()
+            if (body.digest, body.chunks) != (old.digest, chunks):
+                self.note("changed", path)
 
-        bodies.add(after.file, after.entry, done)
+        assert new.file is not None
+        self._bodies.add(new.file, new.entry, done)
 
 
-def _same_stored(before: Entry, after: Item) -> bool:
-    entry = after.entry._replace(flags=after.entry.flags | before.flags)
-    return same_entry(before, entry, same_catalog=False)
+def _same_stored(old: Entry, new: Item) -> bool:
+    entry = new.entry._replace(flags=new.entry.flags | old.flags)
+    return same_entry(old, entry, same_catalog=False)
 
 
 def _all_below(path: bytes, entry: Entry, old: CatalogTree) -> Iterator[bytes]:

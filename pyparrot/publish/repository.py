@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pyparrot.errors import PyparrotError, from_os_error, naming
-from pyparrot.publish import keys, settings, trust
+from pyparrot.publish import keys, settings, signed_files
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs import history, manifest, reflog
@@ -39,7 +39,7 @@ class Root(NamedTuple):
     timestamp: int = 0
 
 
-class Repository:
+class StoredRepository:
     """One repository and how it is configured; `open` finds it by name."""
 
     def __init__(self, configured: Settings) -> None:
@@ -50,23 +50,25 @@ class Repository:
         self._serial = itertools.count()
 
     @classmethod
-    def open(cls, fqrn: str) -> Repository:
+    def open(cls, fqrn: str) -> StoredRepository:
         """The repository of that name; `PyparrotError` if none is published from here."""
         return cls(settings.load(fqrn))
 
     @property
     def manifest(self) -> Manifest:
         """The current manifest, its signature checked."""
-        return trust.read_manifest(self.storage, self.fqrn)
+        return signed_files.read_manifest(self.storage, self.fqrn)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Publication]:
-        """Be the only writer; raises unless what is published will be believed by clients."""
+        """Be the only writer; raises unless clients will accept what is published."""
         signing = keys.load_signing_keys(self.fqrn)
         with self.storage.lock():
             current = self.manifest
             master = keys.load_public_key(keys.key_file(self.fqrn, "pub"))
-            trust.check_keys(signing, trust.read_whitelist(self.storage, self.fqrn, master))
+            signed_files.check_keys(
+                signing, signed_files.read_whitelist(self.storage, self.fqrn, master)
+            )
             try:
                 yield Publication(self, current, signing)
             except sqlite3.OperationalError as error:
@@ -157,10 +159,10 @@ class Repository:
 
 
 class Publication:
-    """The right to change a repository; made by `Repository.writing`."""
+    """The right to change a repository; made by `StoredRepository.writing`."""
 
     def __init__(
-        self, repository: Repository, current: Manifest, signing: keys.SigningKeys
+        self, repository: StoredRepository, current: Manifest, signing: keys.SigningKeys
     ) -> None:
         self.repository = repository
         self.current = current
@@ -202,7 +204,7 @@ class Publication:
 
     def _replace_manifest(self, new: Manifest) -> None:
         self._storage.sync()
-        text = trust.sign_manifest(new, self._signing, self._settings.algorithm)
+        text = signed_files.sign_manifest(new, self._signing, self._settings.algorithm)
         self._storage.replace_file(manifest.FILE_NAME, text)
         self.current = new
 

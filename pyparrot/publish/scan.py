@@ -1,4 +1,4 @@
-"""Walks a source beside the tree that is published already, directory by directory.
+"""Walks an input tree beside the published tree, directory by directory.
 
 Only pairs names; what a pair means for catalogs and bodies is for the reader of the events.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Union
 
+from pyparrot.publish.input import InputTree, Item
 from pyparrot.publish.layout import Layout
-from pyparrot.publish.source import Item, Source
 from pyparrot.sources.cvmfs.catalog import Entry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
@@ -38,7 +38,7 @@ class Enter(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A name in the directory entered last: what it was, and what it shall be; one may be None."""
+    """A name in the directory entered last: what it was, and what it is to be; one may be None."""
 
     path: bytes
     old: Entry | None
@@ -54,13 +54,13 @@ class Leave(NamedTuple):
 Event = Union[Enter, Pair, Leave]
 
 
-def walk(source: Source, old: CatalogTree | None, layout: Layout) -> Iterator[Event]:
+def scan(input_tree: InputTree, old: CatalogTree | None, layout: Layout) -> Iterator[Event]:
     """Every name in either tree, parents first, each directory's names in order and together.
 
-    Directories that the source lacks are not entered. What it keeps is left out, unless its catalog
+    Directories that the input lacks are not entered. What it keeps is left out, unless its catalog
     changes.
     """
-    pending: list[Event] = [Enter(b"", source.root().entry, b"", None if old is None else b"")]
+    pending: list[Event] = [Enter(b"", input_tree.root().entry, b"", None if old is None else b"")]
     while pending:
         event = pending.pop()
         yield event
@@ -68,7 +68,7 @@ def walk(source: Source, old: CatalogTree | None, layout: Layout) -> Iterator[Ev
             continue
         pending.append(Leave(event.path))
         below = []
-        for pair in _pairs(event, source, old, layout):
+        for pair in _pairs(event, input_tree, old, layout):
             if pair.new and pair.new.kept and event.stays and not layout.changes_below(pair.path):
                 continue
             yield pair
@@ -81,12 +81,12 @@ def walk(source: Source, old: CatalogTree | None, layout: Layout) -> Iterator[Ev
 
 
 def _pairs(
-    directory: Enter, source: Source, old: CatalogTree | None, layout: Layout
+    directory: Enter, input_tree: InputTree, old: CatalogTree | None, layout: Layout
 ) -> Iterator[Pair]:
     """Merge two listings, both in the order of names."""
     path = directory.path
     old_entries = old.listdir(path) if old and directory.known else iter(())
-    new_items = layout.with_markers(path, directory.entry, source.listdir(path))
+    new_items = layout.with_markers(path, directory.entry, input_tree.listdir(path))
     old_entry, new_item = next(old_entries, None), next(new_items, None)
     while old_entry or new_item:
         old_name = old_entry.name if old_entry else None

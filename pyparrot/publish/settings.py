@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from pyparrot.config import shell
-from pyparrot.config.names import check_fqrn, config_directory
+from pyparrot.config.directories import config_directory
+from pyparrot.config.fqrn import check_fqrn
+from pyparrot.config.parameters import Parameters, Value
 from pyparrot.errors import PyparrotError, naming
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import Algorithm
@@ -109,45 +111,40 @@ def load(fqrn: str) -> Settings:
     file = settings_file(fqrn)
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-            values = _assignments(file, lines.read(shell.MAX_TEXT + 1))
+            server = _read(file, lines.read(shell.MAX_TEXT + 1))
     except FileNotFoundError:
         raise PyparrotError(
             fqrn, "no such repository here", f"pyparrot publish init {fqrn} --storage DIR"
         ) from None
-    reader = _Reader(file, values)
-    storage = reader.text("CVMFS_UPSTREAM_STORAGE").split(",")
+    storage = (server.get("CVMFS_UPSTREAM_STORAGE") or "").split(",")
     if len(storage) != 3 or storage[0] != "local" or not os.path.isabs(storage[2]):
         raise PyparrotError(file, "CVMFS_UPSTREAM_STORAGE must be local,TEMPORARY,DIRECTORY")
-    if reader.text("CVMFS_REPOSITORY_NAME") != fqrn:
+    if server.get("CVMFS_REPOSITORY_NAME") != fqrn:
         raise PyparrotError(file, f"the settings of another repository, not of {fqrn}")
-    default = Settings(fqrn, storage[2])
+    default, weight = Settings(fqrn, storage[2]), "CVMFS_AUTOCATALOGS"
     return Settings(
         fqrn=fqrn,
         root=storage[2],
-        algorithm=Algorithm.named(reader.text("CVMFS_HASH_ALGORITHM", "sha1")),
-        compression=Compression.named(reader.text("CVMFS_COMPRESSION_ALGORITHM", "default")),
-        chunking=reader.boolean("CVMFS_USE_FILE_CHUNKING", default.chunking),
-        chunk_minimum=reader.number("CVMFS_MIN_CHUNK_SIZE", default.chunk_minimum),
-        chunk_average=reader.number("CVMFS_AVG_CHUNK_SIZE", default.chunk_average),
-        chunk_maximum=reader.number("CVMFS_MAX_CHUNK_SIZE", default.chunk_maximum),
-        autocatalogs=reader.boolean("CVMFS_AUTOCATALOGS", default.autocatalogs),
-        autocatalogs_maximum=reader.number(
-            "CVMFS_AUTOCATALOGS_MAX_WEIGHT", default.autocatalogs_maximum
-        ),
-        autocatalogs_minimum=reader.number(
-            "CVMFS_AUTOCATALOGS_MIN_WEIGHT", default.autocatalogs_minimum
-        ),
-        xattrs=reader.boolean("CVMFS_INCLUDE_XATTRS", default.xattrs),
-        ttl=reader.number("CVMFS_REPOSITORY_TTL", default.ttl),
-        volatile=reader.boolean("CVMFS_VOLATILE", default.volatile),
-        garbage_collection=reader.boolean("CVMFS_GARBAGE_COLLECTION", default.garbage_collection),
-        auto_tag=reader.boolean("CVMFS_AUTO_TAG", default.auto_tag),
+        algorithm=Algorithm.named(server.get("CVMFS_HASH_ALGORITHM") or "sha1"),
+        compression=Compression.named(server.get("CVMFS_COMPRESSION_ALGORITHM") or "default"),
+        chunking=server.boolean("CVMFS_USE_FILE_CHUNKING", default.chunking),
+        chunk_minimum=_size(server, "CVMFS_MIN_CHUNK_SIZE", default.chunk_minimum),
+        chunk_average=_size(server, "CVMFS_AVG_CHUNK_SIZE", default.chunk_average),
+        chunk_maximum=_size(server, "CVMFS_MAX_CHUNK_SIZE", default.chunk_maximum),
+        autocatalogs=server.boolean("CVMFS_AUTOCATALOGS", default.autocatalogs),
+        autocatalogs_maximum=_size(server, f"{weight}_MAX_WEIGHT", default.autocatalogs_maximum),
+        autocatalogs_minimum=_size(server, f"{weight}_MIN_WEIGHT", default.autocatalogs_minimum),
+        xattrs=server.boolean("CVMFS_INCLUDE_XATTRS", default.xattrs),
+        ttl=_size(server, "CVMFS_REPOSITORY_TTL", default.ttl),
+        volatile=server.boolean("CVMFS_VOLATILE", default.volatile),
+        garbage_collection=server.boolean("CVMFS_GARBAGE_COLLECTION", default.garbage_collection),
+        auto_tag=server.boolean("CVMFS_AUTO_TAG", default.auto_tag),
     ).check()
 
 
 @contextlib.contextmanager
 def claimed(settings: Settings) -> Iterator[IO[bytes]]:
-    """Be the only one who makes this repository, or raise.
+    """Be the only process that makes this repository, or raise.
 
     Gives the file where its settings are until it is made; it is not empty if this was begun
     before by a process that was killed.
@@ -181,37 +178,19 @@ def save(settings: Settings, claim: IO[bytes]) -> None:
         os.fsync(claim.fileno())
 
 
-class _Reader:
-    """Typed access to the assignments of one file."""
-
-    def __init__(self, file: str, values: dict[str, str]) -> None:
-        self._file = file
-        self._values = values
-
-    def text(self, name: str, default: str = "") -> str:
-        return self._values.get(name, default)
-
-    def number(self, name: str, default: int) -> int:
-        text = self.text(name, str(default))
-        if not text.isdecimal() or len(text) > 18:
-            raise PyparrotError(self._file, f"{name}={text}: not a number")
-        return int(text)
-
-    def boolean(self, name: str, default: bool) -> bool:
-        text = self.text(name, _boolean(default)).lower()
-        if text in ("yes", "on", "1", "true"):
-            return True
-        if text in ("no", "off", "0", "false", ""):
-            return False
-        raise PyparrotError(self._file, f"{name}={text}: neither yes nor no")
+def _size(server: Parameters, name: str, default: int) -> int:
+    return server.number(name, default, minimum=0)
 
 
 def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _assignments(file: str, text: str) -> dict[str, str]:
+def _read(file: str, text: str) -> Parameters:
+    """The parameters that *text*, the content of *file*, sets; raises if some of it is unclear."""
     parsed = shell.parse(text, {}, file)
     for _, line, culprit, why in parsed.problems:
         raise PyparrotError(file, f"not understood: {culprit}", f"line {line}: {why}")
-    return {name: value for name, value, _ in parsed.assignments}
+    return Parameters(
+        {name: Value(value, f"{file}:{line}") for name, value, line in parsed.assignments}
+    )

@@ -1,4 +1,6 @@
-"""Takes in a tar file: bodies are stored at once, entries go to a catalog of their own, the stage.
+"""Takes in a tar file: its bodies are stored at once, its entries put into a staging tree.
+
+The staging tree is a catalog of its own, which is laid over the published tree afterwards.
 
 The tar file may be a stream, so it is read once, in its own order; what comes later replaces what
 came before, as in extracting.
@@ -21,13 +23,13 @@ from typing import IO, Any
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.publish.content import Body, BodyStore
-from pyparrot.publish.pending import Remaining
-from pyparrot.publish.source import DIRECTORY_SIZE, Owner, type_flags
+from pyparrot.publish.input import DIRECTORY_SIZE, Owner, type_flags
+from pyparrot.publish.pruned_tree import PrunedTree
 from pyparrot.sources.cvmfs import xattrs
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, Catalog, Chunk, Entry
 
 IMPLIED_MODE = 0
-"""The mode, in the stage, of directories that the tar file uses but does not list."""
+"""The mode, in a staging tree, of directories that the tar file uses but does not list."""
 
 NAME_LIMIT = 255
 """The longest name that Linux can look up, in bytes."""
@@ -83,10 +85,10 @@ class _Member(tarfile.TarInfo):
             raise tarfile.ReadError(str(error) or "it is cut off") from None
 
 
-class Stage:
+class StagingTree:
     """The entries of a tar file, with their paths in the repository."""
 
-    def __init__(self, file: str, bodies: BodyStore, old: Remaining, owner: Owner) -> None:
+    def __init__(self, file: str, bodies: BodyStore, old: PrunedTree, owner: Owner) -> None:
         self.catalog = Catalog.create(file)
         self._bodies = bodies
         self._old = old

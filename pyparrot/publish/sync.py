@@ -10,16 +10,16 @@ from typing import IO, NamedTuple
 from pyparrot.errors import PyparrotError
 from pyparrot.progress import Progress
 from pyparrot.publish import keys
-from pyparrot.publish.archive import ArchiveSource
+from pyparrot.publish.archive import ArchiveInput
 from pyparrot.publish.build import Builder, Changes
 from pyparrot.publish.catalogs import CatalogWriters, Revision
 from pyparrot.publish.content import BodyStore
+from pyparrot.publish.input import DirectoryInput, InputTree, Owner
 from pyparrot.publish.layout import AUTOMATIC_MARKER, RULES_FILE, Layout, Rules, plan
-from pyparrot.publish.pending import Remaining
 from pyparrot.publish.preview import preview
-from pyparrot.publish.repository import Publication, Repository, Root
-from pyparrot.publish.source import DirectorySource, Owner, Source
-from pyparrot.publish.staging_tree import Stage, repository_path
+from pyparrot.publish.pruned_tree import PrunedTree
+from pyparrot.publish.repository import Publication, Root, StoredRepository
+from pyparrot.publish.staging_tree import StagingTree, repository_path
 from pyparrot.publish.tags import with_tag
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
@@ -38,8 +38,8 @@ class Options(NamedTuple):
     message: str = ""
 
 
-class Outcome(NamedTuple):
-    """What was published; *manifest* is the old one if there was nothing to do or a dry run."""
+class Published(NamedTuple):
+    """What was published; *manifest* is the old one after a dry run, or if nothing changed."""
 
     manifest: Manifest
     changes: Changes
@@ -48,21 +48,21 @@ class Outcome(NamedTuple):
     published: bool
 
 
-def sync(fqrn: str, directory: bytes, options: Options, progress: Progress) -> Outcome:
+def sync(fqrn: str, directory: bytes, options: Options, progress: Progress) -> Published:
     """Make a repository equal to *directory*.
 
     Raises `PyparrotError`; the last revision stays as it is then.
     """
-    repository = Repository.open(fqrn)
-    source = DirectorySource(directory, options.owner, repository.settings.xattrs, progress)
-    source.refuse_to_contain(repository.settings.root, "the repository's own storage")
-    source.refuse_to_contain(keys.directory(), "the directory of your secret keys")
+    repository = StoredRepository.open(fqrn)
+    input_tree = DirectoryInput(directory, options.owner, repository.settings.xattrs, progress)
+    input_tree.refuse_to_contain(repository.settings.root, "the repository's own storage")
+    input_tree.refuse_to_contain(keys.directory(), "the directory of your secret keys")
     with repository.writing() as publication, _tree(repository, publication) as old:
-        rules = Rules(source.body(RULES_FILE) or b"")
+        rules = Rules(input_tree.body(RULES_FILE) or b"")
         if options.dry_run:
-            return _preview(publication, source, rules, old, options, progress)
+            return _preview(publication, input_tree, rules, old, options, progress)
         with BodyStore(repository.storage, repository.settings) as bodies:
-            return _revise(publication, source, rules, old, bodies, options, progress)
+            return _revise(publication, input_tree, rules, old, bodies, options, progress)
 
 
 def ingest(
@@ -73,29 +73,29 @@ def ingest(
     delete: Sequence[bytes],
     options: Options,
     progress: Progress,
-) -> Outcome:
+) -> Published:
     """Lay the content of a tar file over directory *into* of a repository.
 
     Before that, the paths in *delete* are removed. *name* is what messages call the tar file.
     Raises `PyparrotError`; the last revision stays as it is then.
     """
-    repository = Repository.open(fqrn)
+    repository = StoredRepository.open(fqrn)
     with repository.writing() as publication, _tree(repository, publication) as old:
         removed = [repository_path(path) for path in delete]
         for path in removed:
             if not path or old.lookup(path) is None:
                 raise PyparrotError(path or b"/", "there is nothing to delete")
-        remaining = Remaining(old, removed)
+        remaining = PrunedTree(old, removed)
         with BodyStore(repository.storage, repository.settings) as bodies:
-            stage = Stage(repository.scratch_file(), bodies, remaining, options.owner)
-            stage.read(stream, name, repository_path(into), progress)
-            source = ArchiveSource(remaining, stage)
-            rules = Rules(_rules_after(repository, stage.catalog, remaining))
-            return _revise(publication, source, rules, old, bodies, options, progress)
+            staged = StagingTree(repository.scratch_file(), bodies, remaining, options.owner)
+            staged.read(stream, name, repository_path(into), progress)
+            input_tree = ArchiveInput(remaining, staged)
+            rules = Rules(_rules_after(repository, staged.catalog, remaining))
+            return _revise(publication, input_tree, rules, old, bodies, options, progress)
 
 
 @contextlib.contextmanager
-def _tree(repository: Repository, publication: Publication) -> Iterator[CatalogTree]:
+def _tree(repository: StoredRepository, publication: Publication) -> Iterator[CatalogTree]:
     old = repository.tree(publication.current.catalog)
     try:
         yield old
@@ -103,8 +103,10 @@ def _tree(repository: Repository, publication: Publication) -> Iterator[CatalogT
         old.close()
 
 
-def _layout(repository: Repository, source: Source, rules: Rules, old: CatalogTree) -> Layout:
-    survey = list(source.survey())
+def _layout(
+    repository: StoredRepository, input_tree: InputTree, rules: Rules, old: CatalogTree
+) -> Layout:
+    survey = list(input_tree.survey())
     kept = {surveyed.path for surveyed in survey if surveyed.kept}
     published = set[bytes]()
     automatic = set[bytes]()
@@ -121,23 +123,23 @@ def _layout(repository: Repository, source: Source, rules: Rules, old: CatalogTr
 
 def _revise(
     publication: Publication,
-    source: Source,
+    input_tree: InputTree,
     rules: Rules,
     old: CatalogTree,
     bodies: BodyStore,
     options: Options,
     progress: Progress,
-) -> Outcome:
+) -> Published:
     repository, current = publication.repository, publication.current
     tags = repository.tags(current)
     if options.tag is not None:
         # Before the work, so that a name that can't be used doesn't cost any.
         with_tag(tags, Tag(options.tag, current.catalog, 0, 0))
-    layout = _layout(repository, source, rules, old)
+    layout = _layout(repository, input_tree, rules, old)
     now = int(time.time())
     revision = Revision(current.revision + 1, now)
     writers = CatalogWriters(repository.storage, bodies, repository.settings, revision, old)
-    finished, changes = Builder(source, old, layout, writers, progress, options.distrust).run()
+    finished, changes = Builder(input_tree, old, layout, writers, progress, options.distrust).run()
     root = Root(current.catalog, current.catalog_size, current.revision)
     if finished.changed:
         root = Root(finished.hash, finished.size, revision.number)
@@ -149,26 +151,26 @@ def _revise(
     published = finished.changed or bool(names)
     if published:
         publication.commit(root if finished.changed else None, tags)
-    return Outcome(publication.current, changes, bodies.new_objects, bodies.new_bytes, published)
+    return Published(publication.current, changes, bodies.new_objects, bodies.new_bytes, published)
 
 
 def _preview(
     publication: Publication,
-    source: Source,
+    input_tree: InputTree,
     rules: Rules,
     old: CatalogTree,
     options: Options,
     progress: Progress,
-) -> Outcome:
+) -> Published:
     repository = publication.repository
-    layout = _layout(repository, source, rules, old)
-    changes = preview(source, old, layout, repository, options.distrust, progress)
-    return Outcome(publication.current, changes, 0, 0, False)
+    layout = _layout(repository, input_tree, rules, old)
+    changes = preview(input_tree, old, layout, repository, options.distrust, progress)
+    return Published(publication.current, changes, 0, 0, False)
 
 
-def _rules_after(repository: Repository, stage: Catalog, remaining: Remaining) -> bytes:
-    """The content of ``.cvmfsdirtab`` as it will be once the stage is laid over what remains."""
-    entry = stage.lookup(RULES_FILE) or remaining.lookup(RULES_FILE)
+def _rules_after(repository: StoredRepository, staged: Catalog, remaining: PrunedTree) -> bytes:
+    """The content that ``.cvmfsdirtab`` will have in the new revision."""
+    entry = staged.lookup(RULES_FILE) or remaining.lookup(RULES_FILE)
     if entry is None or not entry.is_regular or entry.digest is None:
         return b""
     name = ContentHash(entry.digest, entry.algorithm)

@@ -6,8 +6,9 @@ import os
 import time
 
 from pyparrot.errors import PyparrotError
+from pyparrot.publish.catalogs import Revision, stamp
 from pyparrot.publish.content import BodyStore
-from pyparrot.publish.repository import Repository, Root
+from pyparrot.publish.repository import Root, StoredRepository
 from pyparrot.sources.cvmfs import history
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
@@ -24,6 +25,12 @@ def with_tag(tags: list[Tag], new: Tag) -> list[Tag]:
     return [*tags, new]
 
 
+def newest_first(fqrn: str) -> list[Tag]:
+    """All tags of a repository."""
+    repository = StoredRepository.open(fqrn)
+    return repository.tags(repository.manifest)[::-1]
+
+
 def find(tags: list[Tag], name: str) -> Tag:
     """The tag of that name; raises if there is none."""
     for tag in tags:
@@ -34,7 +41,7 @@ def find(tags: list[Tag], name: str) -> Tag:
 
 def add(fqrn: str, name: str, description: str, revision: int | None) -> Tag:
     """Name the current revision, or an earlier one by its number."""
-    repository = Repository.open(fqrn)
+    repository = StoredRepository.open(fqrn)
     with repository.writing() as publication:
         current = publication.current
         root = Root(current.catalog, current.catalog_size, current.revision)
@@ -47,7 +54,7 @@ def add(fqrn: str, name: str, description: str, revision: int | None) -> Tag:
 
 def remove(fqrn: str, names: list[str]) -> None:
     """Remove tags; what they named stays until the next garbage collection."""
-    repository = Repository.open(fqrn)
+    repository = StoredRepository.open(fqrn)
     with repository.writing() as publication:
         tags = repository.tags(publication.current)
         for name in names:
@@ -63,7 +70,7 @@ def rollback(fqrn: str, name: str) -> tuple[Manifest, Tag, list[Tag]]:
     Tags of revisions after that one are removed, as CernVM-FS does it. Gives the new manifest, the
     tag and the removed ones.
     """
-    repository = Repository.open(fqrn)
+    repository = StoredRepository.open(fqrn)
     with repository.writing() as publication:
         current = publication.current
         tags = repository.tags(current)
@@ -76,13 +83,11 @@ def rollback(fqrn: str, name: str) -> tuple[Manifest, Tag, list[Tag]]:
         return manifest, target, [tag for tag in tags if tag not in kept]
 
 
-def _renumbered(repository: Repository, current: Manifest, catalog: ContentHash) -> Root:
+def _renumbered(repository: StoredRepository, current: Manifest, catalog: ContentHash) -> Root:
     """The root catalog of an old revision as that of the next one."""
     file = repository.unpack_catalog(catalog)
     opened = Catalog.open_to_write(file)
-    opened.set_property("revision", current.revision + 1)
-    opened.set_property("last_modified", int(time.time()))
-    opened.set_property("previous_revision", current.catalog)
+    stamp(opened, Revision(current.revision + 1, int(time.time())), current.catalog)
     opened.close()
     size = os.stat(file).st_size
     stored: list[ContentHash] = []
@@ -92,7 +97,7 @@ def _renumbered(repository: Repository, current: Manifest, catalog: ContentHash)
     return Root(stored[0], size, current.revision + 1)
 
 
-def _root_of(repository: Repository, current: Manifest, revision: int) -> Root:
+def _root_of(repository: StoredRepository, current: Manifest, revision: int) -> Root:
     """An earlier revision, found by following each catalog's predecessor."""
     for root in repository.revisions(current):
         if root.revision == revision:

@@ -5,7 +5,7 @@ and `Policy`. Nothing here knows repositories: a *sink* of the caller judges the
 arrives and raises `Corrupt` if it is not what was asked for. `SingleFlight` is for callers that
 may want the same object at the same time.
 
-One module, one idea: ``servers`` and ``proxies`` are what stays chosen between requests,
+``servers`` and ``proxies`` remember between requests which server and proxy are in use,
 ``failover`` decides what a request tries next, ``failures`` whose fault a failure is, ``policy``
 holds the limits, ``connections`` the sockets, and ``client`` puts them together.
 

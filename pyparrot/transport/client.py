@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pyparrot.transport import failures
-from pyparrot.transport.failover import Failover, Way, without_password
+from pyparrot.transport.failover import Failover, Route, without_password
 from pyparrot.transport.failures import Blame, Corrupt, Failure, TransportError
 from pyparrot.transport.policy import Policy
 from pyparrot.transport.proxies import DIRECT, ProxyChain, ProxyGroups
@@ -21,7 +21,7 @@ from pyparrot.transport.servers import ServerChain
 if TYPE_CHECKING:
     from requests import Response, Session
 
-    from pyparrot.transport.connections import Lines
+    from pyparrot.transport.connections import Connections
 
 _BLOCK = 128 * 1024
 _REDIRECTS = 4  # as many as the official client follows
@@ -75,7 +75,7 @@ class Transport:
     """Fetches from *servers* through *proxies* within the limits of *policy*.
 
     Any number of threads may use it at the same time. Proxies in the environment, ``.netrc`` and
-    cookies do not count. `PyparrotError` if a server's URL is none.
+    cookies are ignored. `PyparrotError` if a server's URL is none.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Transport:
         self._free = policy.max_connections
         self._statistics = Statistics()
         self._session: Session | None = None
-        self._lines: Lines | None = None
+        self._connections: Connections | None = None
         self._closed = threading.Event()
 
     @property
@@ -131,15 +131,15 @@ class Transport:
         """
         escaped = urllib.parse.quote(path, safe=_UNESCAPED).lstrip("/")
         request = _Request(escaped, headers or {}, part, limit)
-        course = Failover(escaped, self._servers, self._proxies, self._policy, self._random)
+        failover = Failover(escaped, self._servers, self._proxies, self._policy, self._random)
         while True:
             try:
-                self._attempt(course.way, course.fresh, request, sink)
+                self._attempt(failover.route, failover.fresh, request, sink)
                 return
             except Failure as failure:
                 self._count(failures=1)
-                self._refuse_if_closed(course.way.server)
-                pause = course.after(failure)
+                self._refuse_if_closed(failover.route.server)
+                pause = failover.after(failure)
             self._count(waited=pause)
             self._closed.wait(pause)
 
@@ -148,9 +148,9 @@ class Transport:
         with self._changed:
             self._closed.set()
             self._changed.notify_all()
-            session, lines = self._session, self._lines
-        if lines is not None:
-            lines.close()
+            session, connections = self._session, self._connections
+        if connections is not None:
+            connections.close()
         if session is not None:
             session.close()
 
@@ -165,26 +165,26 @@ class Transport:
     ) -> None:
         self.close()
 
-    def _attempt(self, way: Way, fresh: bool, request: _Request, sink: Sink) -> None:
+    def _attempt(self, route: Route, fresh: bool, request: _Request, sink: Sink) -> None:
         try:
             sink.reset()
-            with self._turn(way), contextlib.closing(self._ask(way, fresh, request)) as answer:
-                for data in self._body(answer, request.limit, way.proxy):
+            with self._slot(route), contextlib.closing(self._ask(route, fresh, request)) as answer:
+                for data in self._body(answer, request.limit, route.proxy):
                     sink.write(data)
             sink.finish()
         except Corrupt as corrupt:
             raise Failure(Blame.CONTENT, corrupt.why) from None
 
     @contextlib.contextmanager
-    def _turn(self, way: Way) -> Iterator[None]:
+    def _slot(self, route: Route) -> Iterator[None]:
         begin = time.monotonic()
         with self._changed:
             free = self._changed.wait_for(
                 lambda: self._free > 0 or self._closed.is_set(), self._policy.queue_timeout
             )
             if not free:
-                raise TransportError(without_password(way.server), "too many requests under way")
-            self._refuse_if_closed(way.server)
+                raise TransportError(without_password(route.server), "too many requests under way")
+            self._refuse_if_closed(route.server)
             self._free -= 1
         self._count(requests=1, waited=time.monotonic() - begin)
         try:
@@ -194,17 +194,17 @@ class Transport:
                 self._free += 1
                 self._changed.notify()
 
-    def _ask(self, way: Way, fresh: bool, request: _Request) -> Response:
+    def _ask(self, route: Route, fresh: bool, request: _Request) -> Response:
         """Send a request and give the answer to it, whose body is still to come."""
-        url = f"{way.server}/{request.path}"
+        url = f"{route.server}/{request.path}"
         for _ in range(_REDIRECTS + 1):
             try:
-                answer = self._get(url, way.proxy, request.headers_for(fresh))
+                answer = self._get(url, route.proxy, request.headers_for(fresh))
                 target = self._opened().get_redirect_target(answer)
             except _errors() as error:
-                raise failures.of_error(error, way.proxy) from None
+                raise failures.of_error(error, route.proxy) from None
             if target is None or not self._policy.follow_redirects:
-                return self._checked(answer, way.proxy, request)
+                return self._checked(answer, route.proxy, request)
             answer.close()
             url = urllib.parse.urljoin(url, target)
         raise Failure(Blame.SERVER, "too many redirects", status=answer.status_code)
@@ -275,7 +275,7 @@ class Transport:
         with self._changed:
             if self._session is None:
                 self._refuse_if_closed("transport")
-                self._session, self._lines = _open_session(self._policy)
+                self._session, self._connections = _open_session(self._policy)
             return self._session
 
     def _refuse_if_closed(self, server: str) -> None:
@@ -295,14 +295,14 @@ class Transport:
             )
 
 
-def _open_session(policy: Policy) -> tuple[Session, Lines]:
+def _open_session(policy: Policy) -> tuple[Session, Connections]:
     from http.cookiejar import DefaultCookiePolicy
 
     from requests import Session
 
-    from pyparrot.transport.connections import Adapter, Lines
+    from pyparrot.transport.connections import Adapter, Connections
 
-    lines = Lines(policy.low_speed_limit)
+    connections = Connections(policy.low_speed_limit)
     session = Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -316,10 +316,10 @@ def _open_session(policy: Policy) -> tuple[Session, Lines]:
             "Connection": "keep-alive",
         }
     )
-    adapter = Adapter(lines, policy.max_connections)
+    adapter = Adapter(connections, policy.max_connections)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
-    return session, lines
+    return session, connections
 
 
 def _errors() -> tuple[type[Exception], ...]:

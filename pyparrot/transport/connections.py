@@ -27,7 +27,7 @@ from pyparrot.transport.failures import NoConnection
 from pyparrot.transport.policy import Speedometer
 
 _Address = tuple[int, int, int, str, Any]  # as getaddrinfo() gives it
-_GLANCE = 0.1
+_POLL_SECONDS = 0.1
 
 
 class TooSlow(OSError):
@@ -38,7 +38,7 @@ class Stale(OSError):
     """A connection that was kept alive turned out to be closed; a new one may do."""
 
 
-class Lines:
+class Connections:
     """The connections of one transport. *low_speed_limit* is in bytes/s."""
 
     def __init__(self, low_speed_limit: float) -> None:
@@ -47,7 +47,7 @@ class Lines:
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
-    def dial(
+    def connect(
         self, host: str, port: int, seconds: float, options: Sequence[tuple[Any, ...]] = ()
     ) -> socket.socket:
         """A connection to *host* within *seconds*, whatever number of addresses it has.
@@ -80,11 +80,11 @@ class Lines:
             except Exception as error:
                 answers.put(error)
 
-        # Nothing can interrupt getaddrinfo(): its thread is left to itself if it takes too long.
+        # Nothing can interrupt getaddrinfo(): its thread is abandoned if it takes too long.
         threading.Thread(target=ask, name=f"address of {host}", daemon=True).start()
         while time.monotonic() < deadline and not self.closed.is_set():
             with contextlib.suppress(queue.Empty):
-                found = answers.get(timeout=_GLANCE)
+                found = answers.get(timeout=_POLL_SECONDS)
                 if isinstance(found, list):
                     return found
                 raise NoConnection(found)
@@ -94,41 +94,41 @@ class Lines:
         self, address: _Address, seconds: float, options: Sequence[tuple[Any, ...]]
     ) -> socket.socket:
         family, kind, protocol, _, target = address
-        line = socket.socket(family, kind, protocol)
+        connection = socket.socket(family, kind, protocol)
         try:
             for option in options:
-                line.setsockopt(*option)
-            line.settimeout(seconds)
-            self.watch(line)
-            line.connect(target)
-            self.watch(line)  # close() may have been what ended the wait
+                connection.setsockopt(*option)
+            connection.settimeout(seconds)
+            self.watch(connection)
+            connection.connect(target)
+            self.watch(connection)  # close() may have been what ended the wait
         except BaseException:
-            line.close()
+            connection.close()
             raise
-        return line
+        return connection
 
-    def watch(self, line: socket.socket) -> None:
-        """Let `close` end *line* too; `OSError` if it has been called already."""
+    def watch(self, connection: socket.socket) -> None:
+        """Let `close` end *connection* too; `OSError` if it has been called already."""
         with self._lock:
             if self.closed.is_set():
                 raise OSError("the transport is closed")
-            self._sockets.add(line)
+            self._sockets.add(connection)
 
     def close(self) -> None:
-        """End all connections; whoever waits for one of them gets an `OSError` at once."""
+        """End all connections; what waits for one of them gets an `OSError` at once."""
         with self._lock:
             self.closed.set()
-            lines = list(self._sockets)
-        for line in lines:
+            connections = list(self._sockets)
+        for connection in connections:
             with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> list[_Address]:
     return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)]
 
 
-class _Wire(io.RawIOBase):
+class _WatchedReader(io.RawIOBase):
     """What comes from a socket, as long as it comes fast enough.
 
     Here and not where the body is read: heads and the frames of chunks can drip as well.
@@ -159,19 +159,19 @@ class _Wire(io.RawIOBase):
 
 
 class _Connection(HTTPConnection):
-    """A connection among *lines*."""
+    """A connection that *connections* watches and can end."""
 
-    lines: Lines
+    connections: Connections
     _reused = False
 
     def _new_conn(self) -> socket.socket:
         seconds = self.timeout if isinstance(self.timeout, (int, float)) else 60.0
-        return self.lines.dial(self.host, self.port, seconds, self.socket_options or ())
+        return self.connections.connect(self.host, self.port, seconds, self.socket_options or ())
 
     def connect(self) -> None:
         super().connect()
         self._reused = False
-        self.lines.watch(self.sock)  # TLS has put another object in its place
+        self.connections.watch(self.sock)  # TLS has put another object in its place
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         # One that was kept alive may be closed by the server in the very moment of its use.
@@ -189,15 +189,15 @@ class _Connection(HTTPConnection):
     ) -> http.client.HTTPResponse:
         response = http.client.HTTPResponse(sock, *args, **kwargs)
         seconds = sock.gettimeout() or 60.0
-        wire = _Wire(response.fp.detach(), self.lines.low_speed_limit, seconds)
-        response.fp = io.BufferedReader(wire)
+        reader = _WatchedReader(response.fp.detach(), self.connections.low_speed_limit, seconds)
+        response.fp = io.BufferedReader(reader)
         return response
 
 
 class Adapter(HTTPAdapter):
-    """Makes requests use *lines*, keeping up to *size* connections a server or proxy alive."""
+    """Makes requests use *connections*, and keeps up to *size* of them a server or proxy alive."""
 
-    def __init__(self, lines: Lines, size: int) -> None:
+    def __init__(self, connections: Connections, size: int) -> None:
         class Connection(_Connection):
             pass
 
@@ -210,7 +210,7 @@ class Adapter(HTTPAdapter):
         class SecurePool(HTTPSConnectionPool):
             ConnectionCls = SecureConnection
 
-        Connection.lines = SecureConnection.lines = lines
+        Connection.connections = SecureConnection.connections = connections
         self._pools = {"http": Pool, "https": SecurePool}
         super().__init__(pool_connections=size, pool_maxsize=size, max_retries=0)
 

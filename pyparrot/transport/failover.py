@@ -1,9 +1,9 @@
 """What one request tries, and in which order.
 
 Source of the rules: CernVM-FS ``network/download.cc`` (``VerifyAndFinalize``). Transfers that
-broke are tried again on the same way, after a pause. Then, and for an HTTP error at once, the one
-to blame is replaced: each server is asked at most once by a request. When no proxy is left, it
-may be the server's fault after all: the next server, with all proxies again.
+broke are tried again on the same route, after a pause. Then, and for an HTTP error at once, the
+server or proxy to blame is replaced: a request asks each server at most once. When no proxy is
+left, it may be the server's fault after all: the next server is tried, with all proxies again.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from random import Random
 
 
-class Way(NamedTuple):
-    """How an attempt goes: which server is asked, through which proxy (or `DIRECT`)."""
+class Route(NamedTuple):
+    """Which server is asked, and through which proxy (or `DIRECT`)."""
 
     server: str
     proxy: str
 
 
 class Failover:
-    """The course of one request for *path*: the way of the next attempt, and what follows.
+    """The attempts of one request for *path*: the route of the next one, and what follows it.
 
-    *fresh* says that caches on the way are to be circumvented.
+    *fresh* says that caches on the route are to be circumvented.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Failover:
         self._failed_proxies: set[str] = set()
         self._used_proxies: set[str] = set()
         self._reached_any = False
-        self._go(Way(servers.active, proxies.active))
+        self._take(Route(servers.active, proxies.active))
 
-    def _go(self, way: Way) -> None:
-        self.way = way
+    def _take(self, route: Route) -> None:
+        self.route = route
         self.fresh = False
         self._pauses = pauses(self._policy, self._random)
-        self._used_proxies |= {way.proxy} - {DIRECT}
+        self._used_proxies |= {route.proxy} - {DIRECT}
 
     def after(self, failure: Failure) -> float:
         """Choose what follows *failure*: seconds to wait before the next attempt.
@@ -79,24 +79,24 @@ class Failover:
         return 0.0
 
     def _replace_proxy(self, failure: Failure) -> None:
-        self._failed_proxies.add(self.way.proxy)
-        self._proxies.burn(self.way.proxy)
+        self._failed_proxies.add(self.route.proxy)
+        self._proxies.burn(self.route.proxy)
         other = self._proxies.choose(self._failed_proxies)
         if other is not None:
-            self._go(Way(self.way.server, other))
+            self._take(Route(self.route.server, other))
             return
         self._failed_proxies.clear()
         self._proxies.reset()
         self._replace_server(failure)
 
     def _replace_server(self, failure: Failure) -> None:
-        self._failed_servers[self.way.server] = failure
+        self._failed_servers[self.route.server] = failure
         other = self._servers.choose(self._failed_servers)
         proxy = self._proxies.choose(self._failed_proxies)
         if other is None or proxy is None:
             raise self._given_up(failure)
-        self._servers.leave(self.way.server)
-        self._go(Way(other, proxy))
+        self._servers.leave(self.route.server)
+        self._take(Route(other, proxy))
 
     def _given_up(self, failure: Failure) -> TransportError:
         tried = [_count(len(self._failed_servers), "server", "servers")]
@@ -107,9 +107,9 @@ class Failover:
             hint += "; is the network up?"
         why = failure.why
         if failure.blame is Blame.PROXY:
-            why = f"proxy {without_password(self.way.proxy)}: {why}"
+            why = f"proxy {without_password(self.route.proxy)}: {why}"
         missing = all(last.status == 404 for last in self._failed_servers.values())
-        url = without_password(f"{self.way.server}/{self._path}")
+        url = without_password(f"{self.route.server}/{self._path}")
         code = errno.ENOENT if missing else errno.EIO
         return TransportError(url, f"not available: {why}", hint, errno=code)
 

@@ -45,18 +45,18 @@ class NoConnection(OSError):
 
 
 class Blame(Enum):
-    """Who is to be replaced for the next attempt."""
+    """What is to be replaced for the next attempt."""
 
     SERVER = "server"
     PROXY = "proxy"
     CONTENT = "content"
-    """First a cache on the way, which is told to fetch anew; then the server."""
+    """First a cache on the route, which is told to fetch anew; then the server."""
 
 
 class Failure(Exception):
     """One failed attempt.
 
-    *why* is for the user. *transient* failures deserve another try on the same way, after
+    *why* is for the user. *transient* failures deserve another try on the same route, after
     *pause* seconds at least. *status* is the answer's, None if there was none. *reached* is whether
     there was a connection.
     """

@@ -35,8 +35,8 @@ class ProxyGroups(NamedTuple):
         """Read a ``CVMFS_HTTP_PROXY``: ``|`` inside a group, ``;`` between groups.
 
         Blanks and empty entries are ignored. The groups of *fallback* (``CVMFS_FALLBACK_PROXY``)
-        follow; with them `DIRECT` counts nowhere. A proxy without a scheme is an ``http://`` one,
-        ``auto`` the one that the variable ``http_proxy`` names, which counts for nothing otherwise.
+        follow; with them `DIRECT` is ignored everywhere. A proxy without a scheme is an ``http://``
+        one, ``auto`` the one that the variable ``http_proxy`` names, which is ignored otherwise.
         `PyparrotError` if no proxy is left or one is not understood.
         """
         groups, last = _split(text), _without_direct(_split(fallback))

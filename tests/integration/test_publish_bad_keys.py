@@ -17,8 +17,8 @@ from support.publishing import (
     Site,
 )
 
-from pyparrot.publish import keys, trust
-from pyparrot.publish.repository import Repository
+from pyparrot.publish import keys, signed_files
+from pyparrot.publish.repository import StoredRepository
 from pyparrot.sources.cvmfs import signature
 from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
 
@@ -46,7 +46,7 @@ def _encrypted(pem: bytes) -> bytes:
 
 def _elliptic_certificate() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
-    valid = signature.new_certificate(signature.new_private_key(), FQRN, trust._now(), 10)
+    valid = signature.new_certificate(signature.new_private_key(), FQRN, signed_files._now(), 10)
     builder = x509.CertificateBuilder(
         valid.issuer,
         valid.subject,
@@ -136,9 +136,9 @@ def test_resign_makes_other_keys_good(site: Site, other_keys: Keys) -> None:
     site.key("crt").write_bytes(other_keys["crt"])
     site.good("resign", FQRN)
     # Clients check the manifest against the certificate that it names: that one must be listed.
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     master = keys.load_public_key(keys.key_file(FQRN, "pub"))
-    listed = trust.read_whitelist(repository.storage, FQRN, master).fingerprints
+    listed = signed_files.read_whitelist(repository.storage, FQRN, master).fingerprints
     named = repository.manifest.certificate
     assert named is not None
     pem = repository.storage.read(named, Kind.CERTIFICATE)
@@ -151,7 +151,7 @@ def test_check_knows_what_clients_will_believe(site: Site, other_keys: Keys) -> 
     """A whitelist that lists the certificate in ``keys/``, but not the manifest's."""
     site.overwrite(site.key("key"), other_keys["key"])
     site.overwrite(site.key("crt"), other_keys["crt"])
-    whitelist = trust.sign_whitelist(
+    whitelist = signed_files.sign_whitelist(
         FQRN,
         keys.load_signing_keys(FQRN),
         keys.load_master_key(keys.key_file(FQRN, "masterkey")),
@@ -194,7 +194,7 @@ def _whitelist(
     pem = master["masterkey"] if master else site.key("masterkey").read_bytes()
     signing = keys.load_signing_keys(FQRN)
     key = signature.load_private_key(pem)
-    return trust.sign_whitelist(fqrn, signing, key, days, Algorithm.SHA1)
+    return signed_files.sign_whitelist(fqrn, signing, key, days, Algorithm.SHA1)
 
 
 BAD_WHITELISTS: dict[str, tuple[Callable[[Site, Keys], bytes | None], str]] = {

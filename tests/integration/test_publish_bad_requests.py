@@ -12,7 +12,7 @@ from support.publishing import (
     objects_of,
 )
 
-from pyparrot.publish.repository import Repository
+from pyparrot.publish.repository import StoredRepository
 from pyparrot.sources.cvmfs.hashes import Kind
 
 # What Python prints of errors in finalizers would be more than one line.
@@ -103,7 +103,7 @@ def test_rollback_when_there_is_no_way_back(vacant: Site) -> None:
 
 
 def test_rollback_to_what_is_lost(site: Site) -> None:
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     tags = {tag.name: tag for tag in repository.tags(repository.manifest)}
     with site.unharmed():
         file = site.object(tags["v1"].catalog, Kind.CATALOG)

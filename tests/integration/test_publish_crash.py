@@ -262,17 +262,17 @@ def _believed(site: Site, moment: int) -> None:
     """Clients go on believing: the whitelist lists the certificate that the manifest names."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(site.base / "config"))
-        from pyparrot.publish import keys, trust
-        from pyparrot.publish.repository import Repository
+        from pyparrot.publish import keys, signed_files
+        from pyparrot.publish.repository import StoredRepository
         from pyparrot.sources.cvmfs import signature
         from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
 
-        repository = Repository.open(FQRN)
+        repository = StoredRepository.open(FQRN)
         named = repository.manifest.certificate
         assert named is not None
         pem = repository.storage.read(named, Kind.CERTIFICATE)
         master = keys.load_public_key(keys.key_file(FQRN, "pub"))
-        whitelist = trust.read_whitelist(repository.storage, FQRN, master)
+        whitelist = signed_files.read_whitelist(repository.storage, FQRN, master)
     der = signature.certificate_der(signature.load_certificate(pem))
     assert Algorithm.SHA1.of(der) in whitelist.fingerprints, f"killed at touch {moment}"
 

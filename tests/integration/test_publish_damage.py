@@ -18,7 +18,7 @@ from support.publishing import (
     objects_of,
 )
 
-from pyparrot.publish.repository import Repository
+from pyparrot.publish.repository import StoredRepository
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.hashes import Kind
 
@@ -138,7 +138,7 @@ def test_check_compares_the_reference_log_with_the_manifest(site: Site) -> None:
 
 def test_check_counts_again(site: Site) -> None:
     """A catalog that lies about itself, published with valid signatures."""
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     with repository.writing() as publication:
         from pyparrot.publish.repository import Root
 

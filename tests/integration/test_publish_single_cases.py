@@ -112,14 +112,14 @@ def test_catalogs_that_an_ingestion_does_not_touch_are_not_even_read(
     before = repository.read()
     wanted = {before.catalogs[path].hash for path in (b"", b"/1")}
     read = set()
-    unpack = publisher.Repository.unpack_catalog
+    unpack = publisher.StoredRepository.unpack_catalog
 
-    def unpack_noting(self: publisher.Repository, name: ContentHash) -> str:
+    def unpack_noting(self: publisher.StoredRepository, name: ContentHash) -> str:
         read.add(str(name))
         return unpack(self, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(publisher.Repository, "unpack_catalog", unpack_noting)
+        patch.setattr(publisher.StoredRepository, "unpack_catalog", unpack_noting)
         _ingest_cases(repository, [Case("1/new")])
     assert read == wanted
     assert b"/1/new" in repository.read().facts()

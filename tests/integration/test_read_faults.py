@@ -39,7 +39,7 @@ from support.faulty_server import (
 
 from pyparrot.cache import ObjectStore
 from pyparrot.errors import PyparrotError, understood
-from pyparrot.publish import keys, trust
+from pyparrot.publish import keys, signed_files
 from pyparrot.publish.settings import settings_file
 from pyparrot.repository import open_repository
 from pyparrot.sources.cvmfs import signature
@@ -135,7 +135,7 @@ class Site:
     def signed(self, **changes: Any) -> dict[str, bytes]:
         """A manifest that says something else, signed as it should be."""
         manifest = self.manifest._replace(**changes)
-        return {MANIFEST: trust.sign_manifest(manifest, self.signing, Algorithm.SHA1)}
+        return {MANIFEST: signed_files.sign_manifest(manifest, self.signing, Algorithm.SHA1)}
 
     def with_root(self, catalog: bytes) -> dict[str, bytes]:
         """Another root catalog, all signatures right."""
@@ -345,7 +345,7 @@ def by_another_key(site: Site) -> Mapping[str, bytes]:
     packed = zlib.compress(signing.pem)
     name = Algorithm.SHA1.of(packed)
     manifest = site.manifest._replace(certificate=name)
-    signed = trust.sign_manifest(manifest, signing, Algorithm.SHA1)
+    signed = signed_files.sign_manifest(manifest, signing, Algorithm.SHA1)
     return {name.path(Kind.CERTIFICATE): packed, MANIFEST: signed}
 
 
@@ -353,17 +353,17 @@ def signed_by_another_key(site: Site) -> Mapping[str, bytes]:
     """The right certificate, and a signature that is not by its key."""
     with site.configured():
         signing = keys.load_signing_keys(OTHER)
-    return {MANIFEST: trust.sign_manifest(site.manifest, signing, Algorithm.SHA1)}
+    return {MANIFEST: signed_files.sign_manifest(site.manifest, signing, Algorithm.SHA1)}
 
 
 def expired_whitelist(site: Site) -> Mapping[str, bytes]:
-    raw = trust.sign_whitelist(FQRN, site.signing, site.master, -1, Algorithm.SHA1)
+    raw = signed_files.sign_whitelist(FQRN, site.signing, site.master, -1, Algorithm.SHA1)
     return {WHITELIST: raw}
 
 
 def whitelist_by_another_key(site: Site) -> Mapping[str, bytes]:
     key = signature.new_private_key()
-    return {WHITELIST: trust.sign_whitelist(FQRN, site.signing, key, 30, Algorithm.SHA1)}
+    return {WHITELIST: signed_files.sign_whitelist(FQRN, site.signing, key, 30, Algorithm.SHA1)}
 
 
 def no_certificate(site: Site) -> Mapping[str, bytes]:

@@ -15,7 +15,7 @@ from support import run_publish
 
 from pyparrot import serve
 from pyparrot.errors import PyparrotError
-from pyparrot.publish import keys, trust
+from pyparrot.publish import keys, signed_files
 from pyparrot.publish.keys import SigningKeys
 from pyparrot.repository import open_repository
 from pyparrot.sources.cvmfs.hashes import Algorithm
@@ -49,7 +49,9 @@ class Site(NamedTuple):
     def publish(self, **changes: Any) -> None:
         """Put another manifest on the server, signed as it should be."""
         manifest = self.manifest._replace(**changes)
-        self.manifest_file.write_bytes(trust.sign_manifest(manifest, self.signing, Algorithm.SHA1))
+        self.manifest_file.write_bytes(
+            signed_files.sign_manifest(manifest, self.signing, Algorithm.SHA1)
+        )
 
     def open(
         self, cache: Path, wanted: Wanted | None = None, /, **options: str

@@ -29,7 +29,7 @@ from support.servers import served_by_nginx
 
 from pyparrot import serve
 from pyparrot.config import config_directory, load
-from pyparrot.publish import keys, trust
+from pyparrot.publish import keys, signed_files
 from pyparrot.publish.settings import settings_file
 from pyparrot.repository import open_repository
 from pyparrot.sources.cvmfs.catalog import parent_hash, path_hash
@@ -543,7 +543,7 @@ class Publication(NamedTuple):
         manifest = Manifest.parse(SignedText.parse(file.read_bytes()).text)._replace(
             catalog=catalog
         )
-        file.write_bytes(trust.sign_manifest(manifest, self.signing, Algorithm.SHA1))
+        file.write_bytes(signed_files.sign_manifest(manifest, self.signing, Algorithm.SHA1))
 
 
 def old_row(path: bytes, flags: int, mode: int, **more: object) -> dict[str, object]:

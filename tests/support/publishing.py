@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pyparrot.cli import main
-from pyparrot.publish.repository import Repository
+from pyparrot.publish.repository import StoredRepository
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.hashes import Algorithm, Kind
 from support.runs import ordinary_user
@@ -153,7 +153,7 @@ class Site:
     @contextlib.contextmanager
     def catalog(self) -> Iterator[Catalog]:
         """The root catalog of the current revision."""
-        repository = Repository.open(FQRN)
+        repository = StoredRepository.open(FQRN)
         with repository.open_catalog(repository.manifest.catalog) as opened:
             yield opened
 
@@ -289,7 +289,7 @@ def flip(content: bytes, bit: int) -> bytes:
 
 def objects_of(site: Site) -> dict[str, Path]:
     """One object of each kind, all of which the current revision needs."""
-    repository = Repository.open(FQRN)
+    repository = StoredRepository.open(FQRN)
     current = repository.manifest
     assert current.history
     assert current.certificate

@@ -190,14 +190,13 @@ def test_true(site: Site, text: str) -> None:
     assert site.load(X=text).boolean("X", False)
 
 
-@pytest.mark.parametrize("text", ["no", "off", "0", "false", "NO"])
+@pytest.mark.parametrize("text", ["no", "off", "0", "false", "NO", ""])
 def test_false(site: Site, text: str) -> None:
     assert not site.load(X=text).boolean("X", True)
 
 
 def test_what_is_empty_has_its_default(site: Site) -> None:
     configuration = site.load(X="")
-    assert configuration.boolean("X", True)
     assert configuration.boolean("NOT_SET", True)
     assert configuration.number("X", 5) == 5
     assert configuration.number("NOT_SET", 5) == 5

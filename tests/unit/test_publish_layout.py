@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import AUTOMATIC_MARKER, Layout, Rules, plan
 from pyparrot.publish.settings import Settings
-from pyparrot.publish.source import MARKER, Item, Surveyed
 from pyparrot.sources.cvmfs.catalog import DIRECTORY, FILE, Entry
 
 Tree = dict[bytes, int]

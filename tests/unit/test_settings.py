@@ -183,6 +183,21 @@ def test_false(text: str) -> None:
     assert not load(FQRN).auto_tag
 
 
+def test_a_size_that_is_empty_has_its_default() -> None:
+    write(_plain._replace(ttl=17).encode() + "CVMFS_REPOSITORY_TTL=\n")
+    assert load(FQRN).ttl == _plain.ttl
+
+
+def test_a_bad_size_is_refused_with_its_line() -> None:
+    lines = _plain.encode().count("\n")
+    for text, why in (("-1", "less than 0"), ("4M", "not a whole number")):
+        write(_plain.encode() + f"CVMFS_REPOSITORY_TTL={text}\n")
+        with pytest.raises(PyparrotError) as error:
+            load(FQRN)
+        where = f"{settings_file(FQRN)}:{lines + 1}"
+        assert str(error.value) == f"{where}: CVMFS_REPOSITORY_TTL={text}: {why}"
+
+
 @pytest.mark.parametrize(
     "fqrn", ["a.b", "sw.example.org", "x-1.y_2.z3", "0.1", "a" * 60 + ".org", "atlas.cern.ch"]
 )

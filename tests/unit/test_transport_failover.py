@@ -15,7 +15,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import MaxRetryError, ProtocolError
 
 from pyparrot.transport import failures
-from pyparrot.transport.failover import Failover, Way
+from pyparrot.transport.failover import Failover, Route
 from pyparrot.transport.failures import Blame, Failure, NoConnection, TransportError
 from pyparrot.transport.policy import Policy
 from pyparrot.transport.proxies import DIRECT, ProxyChain, ProxyGroups
@@ -42,17 +42,17 @@ class World:
     def request(self) -> Failover:
         return Failover("x/y", self.servers, self.proxies, self.policy, Random(3))
 
-    def course(self, *reasons: Failure) -> tuple[list[Way], TransportError | None]:
-        """The ways that a request takes if one after the other happens; why it gives up."""
+    def course(self, *reasons: Failure) -> tuple[list[Route], TransportError | None]:
+        """The routes that a request takes if one after the other happens; why it gives up."""
         request = self.request()
-        ways = [request.way]
+        routes = [request.route]
         for reason in reasons:
             try:
                 request.after(reason)
             except TransportError as error:
-                return ways, error
-            ways.append(request.way)
-        return ways, None
+                return routes, error
+            routes.append(request.route)
+        return routes, None
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_retry_after_is_obeyed_within_reason() -> None:
 
 
 def test_transfers_that_broke_are_retried_on_the_same_way_first() -> None:
-    ways, error = World(f"{A};{B}", retries=2).course(*[BROKEN] * 6)
-    assert [way.server for way in ways] == [A] * 3 + [B] * 3
+    routes, error = World(f"{A};{B}", retries=2).course(*[BROKEN] * 6)
+    assert [way.server for way in routes] == [A] * 3 + [B] * 3
     assert error is not None
 
 
@@ -147,47 +147,47 @@ def test_pauses_come_only_before_retries() -> None:
     request = World(f"{A};{B}").request()
     assert 0 < request.after(BROKEN) <= 2
     assert request.after(BROKEN) == 0
-    assert request.after(UNAVAILABLE if request.way.server == A else CORRUPT) == 0
+    assert request.after(UNAVAILABLE if request.route.server == A else CORRUPT) == 0
 
 
 def test_http_errors_switch_the_server_at_once_and_for_all() -> None:
     world = World(f"{A};{B}")
-    ways, error = world.course(UNAVAILABLE)
-    assert ways == [Way(A, DIRECT), Way(B, DIRECT)]
+    routes, error = world.course(UNAVAILABLE)
+    assert routes == [Route(A, DIRECT), Route(B, DIRECT)]
     assert error is None
     assert world.servers.active == B
-    assert world.request().way.server == B
+    assert world.request().route.server == B
 
 
 def test_corrupt_content_is_asked_for_anew_before_the_server_is_left() -> None:
     request = World(f"{A};{B}").request()
-    seen = [(request.way.server, request.fresh)]
+    seen = [(request.route.server, request.fresh)]
     for _ in range(3):
         assert request.after(CORRUPT) == 0
-        seen.append((request.way.server, request.fresh))
+        seen.append((request.route.server, request.fresh))
     assert seen == [(A, False), (A, True), (B, False), (B, True)]
     with pytest.raises(TransportError, match="wrong hash"):
         request.after(CORRUPT)
 
 
 def test_no_retries_while_asking_anew() -> None:
-    ways, error = World(f"{A};{B}").course(CORRUPT, BROKEN)
-    assert [way.server for way in ways] == [A, A, B]
+    routes, error = World(f"{A};{B}").course(CORRUPT, BROKEN)
+    assert [way.server for way in routes] == [A, A, B]
     assert error is None
 
 
 def test_a_proxy_is_replaced_and_not_the_server() -> None:
     world = World(f"{A};{B}", f"{P};{Q}")
-    ways, error = world.course(PROXY_DEAD, PROXY_DEAD)
-    assert ways == [Way(A, P), Way(A, P), Way(A, Q)]
+    routes, error = world.course(PROXY_DEAD, PROXY_DEAD)
+    assert routes == [Route(A, P), Route(A, P), Route(A, Q)]
     assert error is None
     assert (world.servers.active, world.proxies.active) == (A, Q)
 
 
 def test_when_no_proxy_is_left_the_next_server_gets_all_of_them() -> None:
     world = World(f"{A};{B}", f"{P};{Q}")
-    ways, error = world.course(*[PROXY_SAYS_NO] * 4)
-    assert ways == [Way(A, P), Way(A, Q), Way(B, P), Way(B, Q)]
+    routes, error = world.course(*[PROXY_SAYS_NO] * 4)
+    assert routes == [Route(A, P), Route(A, Q), Route(B, P), Route(B, Q)]
     assert str(error) == (
         f"http://b/x/y: not available: proxy {Q}: HTTP 503 (2 servers, 2 proxies tried)"
     )
@@ -195,13 +195,13 @@ def test_when_no_proxy_is_left_the_next_server_gets_all_of_them() -> None:
 
 def test_a_direct_connection_can_stand_in_for_a_proxy() -> None:
     world = World(f"{A};{B}", f"{P};DIRECT")
-    ways, _ = world.course(PROXY_SAYS_NO, UNAVAILABLE)
-    assert ways == [Way(A, P), Way(A, DIRECT), Way(B, DIRECT)]
+    routes, _ = world.course(PROXY_SAYS_NO, UNAVAILABLE)
+    assert routes == [Route(A, P), Route(A, DIRECT), Route(B, DIRECT)]
 
 
 def test_the_server_fails_through_a_proxy() -> None:
-    ways, error = World(f"{A};{B}", f"{P};{Q}").course(MISSING, MISSING)
-    assert ways == [Way(A, P), Way(B, P)]
+    routes, error = World(f"{A};{B}", f"{P};{Q}").course(MISSING, MISSING)
+    assert routes == [Route(A, P), Route(B, P)]
     assert error is not None
     assert error.errno == errno.ENOENT
 
@@ -243,7 +243,7 @@ def test_two_requests_failing_at_the_same_time_switch_once() -> None:
     one, two = world.request(), world.request()
     one.after(UNAVAILABLE)
     two.after(UNAVAILABLE)
-    assert one.way == two.way == Way(B, DIRECT)
+    assert one.route == two.route == Route(B, DIRECT)
     assert world.servers.active == B
 
 
@@ -251,6 +251,6 @@ def test_any_course_ends() -> None:
     kinds = [BROKEN, MISSING, CORRUPT, PROXY_DEAD, PROXY_SAYS_NO]
     for seed in range(200):
         world, random = World(f"{A};{B};http://c", f"{P}|{Q};DIRECT"), Random(seed)
-        ways, error = world.course(*[random.choice(kinds) for _ in range(100)])
+        routes, error = world.course(*[random.choice(kinds) for _ in range(100)])
         assert error is not None
-        assert len(ways) <= 3 * 3 * 4
+        assert len(routes) <= 3 * 3 * 4

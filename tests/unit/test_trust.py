@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from pyparrot.errors import PyparrotError
 from pyparrot.publish.keys import SigningKeys
-from pyparrot.publish.trust import sign_manifest, sign_whitelist
+from pyparrot.publish.signed_files import sign_manifest, sign_whitelist
 from pyparrot.sources.cvmfs import signature, trust_chain
 from pyparrot.sources.cvmfs.blacklist import Blacklist
 from pyparrot.sources.cvmfs.hashes import Algorithm

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import signal
 import threading
-from typing import Callable, NoReturn
+from typing import NoReturn
 
 from pyparrot.cli import sentence
-from pyparrot.cli.publish import caring, making, naming, revising
 
 _EPILOG = """\
 examples:
@@ -24,8 +24,21 @@ files (below $XDG_CONFIG_HOME/pyparrot, by default ~/.config/pyparrot):
   keys/FQRN.key, keys/FQRN.crt      sign every revision
 """
 
-_Configure = Callable[[argparse.ArgumentParser], None]
-_Run = Callable[[argparse.Namespace], int]
+_ACTIONS = {
+    "init": "make a new repository",
+    "sync": "make the repository equal to a directory",
+    "ingest": "add the content of a tar file",
+    "tag": "name revisions",
+    "rollback": "go back to an earlier revision",
+    "resign": "sign the whitelist anew",
+    "check": "verify all catalogs, objects and counters",
+    "gc": "remove what no revision needs any more",
+    "info": "show the repository's state",
+}
+"""Every action and its one-line help.
+
+``pyparrot.cli.publish.NAME`` has its `configure`, which sets the default *action_run*.
+"""
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -34,54 +47,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    for name, summary, fill, run in _ACTIONS:
+    for name, summary in _ACTIONS.items():
         action = actions.add_parser(name, help=summary, description=sentence(summary))
-        if name != "tag":
-            action.add_argument("fqrn", metavar="FQRN", help="the repository's full name")
-        fill(action)
-        action.set_defaults(run=_tidily(run))
+        importlib.import_module(f"pyparrot.cli.publish.{name}").configure(action)
+    parser.set_defaults(run=_run)
 
 
-def _tidily(run: _Run) -> _Run:
-    """Have signals that ask to end it end an action as Ctrl-C does: nothing is left lying about."""
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the action. Signals that ask to end it do so as Ctrl-C does: nothing is left behind."""
 
     def end(number: int, frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    def run_tidily(arguments: argparse.Namespace) -> int:
-        # One that is ignored (nohup) stays so; and only the main thread can have handlers.
-        numbers = [n for n in _ENDING if signal.getsignal(n) is signal.SIG_DFL]
-        if threading.current_thread() is not threading.main_thread():
-            numbers = []
+    # One that is ignored (nohup) stays so; and only the main thread can have handlers.
+    numbers = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        status: int = arguments.action_run(arguments)
+        return status
+    finally:
         for number in numbers:
-            signal.signal(number, end)
-        try:
-            return run(arguments)
-        finally:
-            for number in numbers:
-                signal.signal(number, signal.SIG_DFL)
-
-    return run_tidily
-
-
-_ACTIONS: tuple[tuple[str, str, _Configure, _Run], ...] = (
-    ("init", "make a new repository", making.configure_init, making.run_init),
-    (
-        "sync",
-        "make the repository equal to a directory",
-        revising.configure_sync,
-        revising.run_sync,
-    ),
-    ("ingest", "add the content of a tar file", revising.configure_ingest, revising.run_ingest),
-    ("tag", "name revisions", naming.configure_tag, naming.run_tag),
-    ("rollback", "go back to an earlier revision", naming.configure_rollback, naming.run_rollback),
-    ("resign", "sign the whitelist anew", caring.configure_resign, caring.run_resign),
-    (
-        "check",
-        "verify all catalogs, objects and counters",
-        caring.configure_check,
-        caring.run_check,
-    ),
-    ("gc", "remove what no revision needs any more", caring.configure_gc, caring.run_gc),
-    ("info", "show the repository's state", caring.configure_info, caring.run_info),
-)
+            signal.signal(number, signal.SIG_DFL)

@@ -237,6 +237,15 @@ class Counters(NamedTuple):
         """The counters by name."""
         return dict(zip(COUNTERS, self.values))
 
+    def of_names(self) -> dict[str, int]:
+        """The counters of a whole tree by name, with each directory counted once.
+
+        A nested catalog's root is counted in it and, as its mountpoint, in its parent.
+        """
+        counts = self.as_dict()
+        counts["dir"] -= counts["nested"]
+        return counts
+
     @property
     def entries(self) -> int:
         """Files, links, special files and directories together."""
@@ -452,6 +461,10 @@ class Catalog:
         rows = self._database.execute("SELECT counter, value FROM statistics")
         recorded = {name.decode(): value for name, value in rows}
         return Counters(tuple(recorded.get(f"{scope}_{name}", 0) for name in COUNTERS))
+
+    def totals(self) -> Counters:
+        """What the catalog says of itself and all that is below it."""
+        return self.counters("self") + self.counters("subtree")
 
     def highest_link_group(self) -> int:
         """The highest hard link group in use; 0 if there is none."""

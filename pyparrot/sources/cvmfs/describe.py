@@ -61,18 +61,16 @@ def _sizes(opened: RemoteRepository) -> dict[str, int]:
     try:
         file = opened.objects.metadata(opened.root, Kind.CATALOG)
         with closing(Catalog.open(file)) as catalog:
-            counters = catalog.counters("self") + catalog.counters("subtree")
+            counts = catalog.totals().of_names()
             size = catalog.size
     except (OSError, *BROKEN) as error:
         opened.warnings.append(f"{opened.name}: no sizes: {error}")
         return {}
-    counts = counters.as_dict()
     return {
         "root_size": size,
         "files": counts["regular"],
         "symlinks": counts["symlink"],
-        # A nested catalog's root is counted in it and in its parent.
-        "directories": counts["dir"] - counts["nested"],
+        "directories": counts["dir"],
         "nested_catalogs": counts["nested"],
         "size_of_files": counts["file_size"],
     }

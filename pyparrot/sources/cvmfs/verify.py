@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, EXTERNAL, NESTED_ROOT, Catalog, Entry
-from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
+from pyparrot.sources.cvmfs.catalog import EXTERNAL, Catalog, Entry
+from pyparrot.sources.cvmfs.catalog_check import (
+    Fault,
+    check_structure,
+    content_of,
+    difference,
+)
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
@@ -32,7 +37,7 @@ _MOST_FAULTS = 1000
 _PACKED_EXTRA = 1 << 16
 
 
-class Findings(NamedTuple):
+class VerifyReport(NamedTuple):
     """What was looked at (numbers, and bytes unpacked), and what is wrong with it.
 
     *unchecked* external files could not be checked, as no server for them is configured.
@@ -45,7 +50,7 @@ class Findings(NamedTuple):
     faults: tuple[str, ...]
 
 
-def verify(repository: RemoteRepository, catalogs_only: bool, progress: Progress) -> Findings:
+def verify(repository: RemoteRepository, catalogs_only: bool, progress: Progress) -> VerifyReport:
     """Check the revision that *repository* was opened at.
 
     Its cache should be empty: what is in it is not asked of the server. Catalogs go there for as
@@ -54,12 +59,16 @@ def verify(repository: RemoteRepository, catalogs_only: bool, progress: Progress
     return _Verifier(repository, catalogs_only, progress).run()
 
 
-class _MountedCatalog(NamedTuple):
+class _Mounted(NamedTuple):
     """A catalog: which one, what its root is called in itself, and where that is seen."""
 
     name: ContentHash
     root: bytes
     shown: bytes
+
+    def seen(self, path: bytes) -> bytes:
+        """Where a path that the catalog has is seen."""
+        return self.shown + path[len(self.root) :]
 
 
 class _Object(NamedTuple):
@@ -86,7 +95,7 @@ class _Verifier:
         self._seen: set[object] = set()
         self._unchecked = 0
 
-    def run(self) -> Findings:
+    def run(self) -> VerifyReport:
         objects = size = 0
         self._check_roots()
         for stored, future in in_parallel(self._fetch, self._objects()):
@@ -99,7 +108,8 @@ class _Verifier:
             except (OSError, PyparrotError) as error:
                 self._fault(stored.path, f"object {stored.name}{stored.kind.value}: {_why(error)}")
             self._progress.advance()
-        return Findings(len(self._catalogs), objects, size, self._unchecked, tuple(self._faults))
+        catalogs, faults = len(self._catalogs), tuple(self._faults)
+        return VerifyReport(catalogs, objects, size, self._unchecked, faults)
 
     def _fault(self, path: bytes, why: str) -> None:
         self._faults.append(f"{printable(path) or '/'}: {why}")
@@ -123,7 +133,7 @@ class _Verifier:
 
     def _objects(self) -> Iterator[_Object]:
         """Go through all catalogs, check them, and give the objects that their files need."""
-        pending = [_MountedCatalog(self._repository.root, b"", b"")]
+        pending = [_Mounted(self._repository.root, b"", b"")]
         while pending:
             mounted = pending.pop()
             if mounted.name in self._catalogs:
@@ -141,34 +151,20 @@ class _Verifier:
             finally:
                 self._repository.store.discard(stored_name(mounted.name, Kind.CATALOG))
 
-    def _check_catalog(self, catalog: Catalog, mounted: _MountedCatalog) -> Iterator[_Object]:
-        if catalog.mountpoint != mounted.root:
-            self._fault(mounted.shown, f"the catalog of {printable(catalog.mountpoint) or '/'}")
-            return
-        root = catalog.lookup(mounted.root)
-        wanted = DIRECTORY | (NESTED_ROOT if mounted.root else 0)
-        if root is None or root.flags & wanted != wanted:
-            self._fault(mounted.shown, "the catalog lacks its own root directory")
-            return
-        counted, recorded = catalog.count(), catalog.counters("self")
-        for name, number in counted.as_dict().items():
-            said = recorded.as_dict()[name]
-            if said and said != number:  # catalogs of older schemas do not record all
-                self._fault(mounted.shown, f"the catalog counts {said} for {name}, not {number}")
-        reached = 1
-        for path, entry in _entries(catalog, mounted.root):
-            reached += 1
-            shown = mounted.shown + path[len(mounted.root) :]
-            if b"/" in entry.name or entry.name in (b"", b".", b".."):
-                self._fault(shown, "a bad name")
-            elif entry.is_regular and not self._catalogs_only:
-                yield from self._objects_of(catalog, path, shown, entry)
-        if reached != counted.entries:
-            left = counted.entries - reached
-            self._fault(mounted.shown, f"{left} entries can't be reached from the catalog's root")
+    def _check_catalog(self, catalog: Catalog, place: _Mounted) -> Iterator[_Object]:
+        def fault(path: bytes, why: str) -> None:
+            self._fault(place.seen(path), why)
+
+        recorded, counted = catalog.counters("self"), catalog.count()
+        differing = difference(recorded, counted, all_recorded=False)
+        if differing:
+            fault(place.root, f"counters differ: {differing}")
+        for path, entry in check_structure(catalog, place.root, fault):
+            if not self._catalogs_only:
+                yield from self._objects_of(catalog, path, place.seen(path), entry, fault)
 
     def _objects_of(
-        self, catalog: Catalog, path: bytes, shown: bytes, entry: Entry
+        self, catalog: Catalog, path: bytes, shown: bytes, entry: Entry, fault: Fault
     ) -> Iterator[_Object]:
         """The objects that a file needs, if they were not seen before."""
         external = bool(entry.flags & EXTERNAL)
@@ -177,18 +173,11 @@ class _Verifier:
             return
         algorithm, compression = entry.algorithm, entry.compression
         pieces: list[_Object] = []
-        if entry.is_chunked:
-            chunks = catalog.chunks(path)
-            if not make_up(chunks, entry.size):
-                self._fault(shown, NOT_THE_FILE)
-                chunks = ()
-            for offset, size, digest in chunks:
-                part = range(offset, offset + size) if external else None
-                name = ContentHash(digest, algorithm)
-                pieces.append(_Object(name, Kind.CHUNK, compression, size, shown, external, part))
-        elif entry.digest is None:
-            self._fault(shown, "it has no content")
-        else:
+        for offset, size, digest in content_of(catalog, path, entry, fault):
+            part = range(offset, offset + size) if external else None
+            name = ContentHash(digest, algorithm)
+            pieces.append(_Object(name, Kind.CHUNK, compression, size, shown, external, part))
+        if entry.digest is not None and not entry.is_chunked:
             name = ContentHash(entry.digest, algorithm)
             pieces.append(_Object(name, Kind.BODY, compression, entry.size, shown, external, None))
         for piece in pieces:
@@ -211,31 +200,17 @@ class _Verifier:
             repository.external.fetch(stored.path, sink, limit=limit, part=stored.part)
 
 
-def _below(catalog: Catalog, mounted: _MountedCatalog) -> list[_MountedCatalog]:
+def _below(catalog: Catalog, place: _Mounted) -> list[_Mounted]:
     """The catalogs that are mounted in *catalog*."""
     inside = [
-        _MountedCatalog(
-            nested.hash, nested.mountpoint, mounted.shown + nested.mountpoint[len(mounted.root) :]
-        )
+        _Mounted(nested.hash, nested.mountpoint, place.seen(nested.mountpoint))
         for nested in catalog.nested_catalogs()
     ]
     bound = [
-        _MountedCatalog(other.hash, b"", mounted.shown + other.mountpoint[len(mounted.root) :])
+        _Mounted(other.hash, b"", place.seen(other.mountpoint))
         for other in catalog.bind_mountpoints()
     ]
     return inside + bound
-
-
-def _entries(catalog: Catalog, root: bytes) -> Iterator[tuple[bytes, Entry]]:
-    """What a catalog has below its root, by the paths that it uses itself."""
-    pending = [root]
-    while pending:
-        directory = pending.pop()
-        for entry in catalog.listdir(directory):
-            path = directory + b"/" + entry.name
-            yield path, entry
-            if entry.is_directory and not entry.is_nested:
-                pending.append(path)
 
 
 def _why(error: Exception) -> str:

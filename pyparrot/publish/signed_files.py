@@ -1,4 +1,7 @@
-"""Checks that what is about to be published will be believed, and signs it."""
+"""The signed files of a repository, manifest and whitelist: reading, checking, signing them.
+
+Nothing is published unless clients will accept it.
+"""
 
 from __future__ import annotations
 

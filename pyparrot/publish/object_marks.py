@@ -1,7 +1,7 @@
-"""Which objects revisions need; what `check` and `gc` share.
+"""Which objects revisions need: the marks of mark and sweep, for `check` and `gc`.
 
-An object is known here by its *mark*: its digest and its kind's letter, small enough to keep
-millions of them.
+An object is known here by its *mark*: its digest and the letter of its kind, small enough
+to keep millions of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pyparrot.publish.repository import Repository, roots_of
+from pyparrot.publish.repository import StoredRepository, roots_of
 from pyparrot.sources.cvmfs.catalog import Catalog, StoredObject
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
@@ -47,7 +47,7 @@ def marks_of_roots(published: Manifest) -> set[bytes]:
 
 
 def catalogs(
-    repository: Repository, roots: Iterable[ContentHash]
+    repository: StoredRepository, roots: Iterable[ContentHash]
 ) -> Iterator[tuple[ContentHash, Catalog]]:
     """Every catalog below *roots*, each once; `PyparrotError` where one is missing or corrupt."""
     seen: set[bytes] = set()

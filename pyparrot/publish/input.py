@@ -1,7 +1,7 @@
 """Where the content of a new revision comes from.
 
-A `Source` is a tree in the terms of a repository: absolute paths as bytes, the root empty, and for
-every name an `Item`: its catalog entry, as far as it is known, and where its body is.
+An `InputTree` is a tree in the terms of a repository: absolute paths as bytes, the root empty, and
+for every name an `Item`: its catalog entry, as far as it is known, and where its body is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DIRECTORY_SIZE = 4096
 
 
 class Item(NamedTuple):
-    """A name in a source.
+    """A name in an input tree.
 
     *entry* lacks the body's digest if *file* is given: the path on disk to read it from. Otherwise
     the body is stored already (in *chunks* if it is chunked) or is empty. *links* are the names of
@@ -41,7 +41,7 @@ class Item(NamedTuple):
 
 
 class Surveyed(NamedTuple):
-    """A directory of a source, as far as the layout of catalogs needs to know it.
+    """A directory of an input tree, as far as the layout of catalogs needs to know it.
 
     *directories* are the names of the directories in it, *entries* is how many names it has,
     *marked* tells whether it has a marker of its own for a nested catalog. *kept* is a nested
@@ -55,7 +55,7 @@ class Surveyed(NamedTuple):
     kept: bool = False
 
 
-class Source(Protocol):
+class InputTree(Protocol):
     """A tree that is to become the content of a repository."""
 
     def root(self) -> Item:
@@ -69,7 +69,7 @@ class Source(Protocol):
 
 
 class Owner(NamedTuple):
-    """Whom everything shall belong to; None leaves it as it is."""
+    """The owner that everything gets; None leaves it as it is."""
 
     uid: int | None = None
     gid: int | None = None
@@ -86,7 +86,7 @@ def type_flags(mode: int) -> int:
     return FILE | SPECIAL
 
 
-class DirectorySource:
+class DirectoryInput:
     """A directory on disk."""
 
     def __init__(
@@ -151,26 +151,17 @@ class DirectorySource:
         while pending:
             path, above = pending.pop()
             file = self._file(path)
-            directories = []
-            entries = 0
-            marked = False
             with _reading(file):
                 status = os.stat(file)
                 identity = (status.st_dev, status.st_ino)
                 if identity in above:
                     raise PyparrotError(file, "a loop: this directory contains itself")
-                with os.scandir(file) as scan:
-                    for entry in scan:
-                        entries += 1
-                        if entry.is_dir(follow_symlinks=False):
-                            directories.append(entry.name)
-                        elif entry.name == MARKER:
-                            marked = True
-            total += entries
-            self._subdirectories[path] = len(directories)
-            yield Surveyed(path, tuple(directories), entries, marked)
+                surveyed = _survey_directory(path, file)
+            total += surveyed.entries
+            self._subdirectories[path] = len(surveyed.directories)
+            yield surveyed
             below = above | {identity}
-            pending += [(path + b"/" + name, below) for name in directories]
+            pending += [(path + b"/" + name, below) for name in surveyed.directories]
         self._progress.expect(total)
 
     def _item(
@@ -228,6 +219,21 @@ class DirectorySource:
         return groups
 
 
+def _survey_directory(path: bytes, file: bytes) -> Surveyed:
+    """What directory *file* holds, which is *path* in the repository."""
+    directories = []
+    entries = 0
+    marked = False
+    with os.scandir(file) as scan:
+        for entry in scan:
+            entries += 1
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(entry.name)
+            elif entry.name == MARKER:
+                marked = True
+    return Surveyed(path, tuple(directories), entries, marked)
+
+
 class _Xattrs:
     """Reads extended attributes, those that mean something on another machine."""
 
@@ -263,7 +269,7 @@ class _Xattrs:
 
 
 class _reading:
-    """Turns an `OSError` while the source is read into pyparrot's form."""
+    """Turns an `OSError` while a source directory is read into pyparrot's form."""
 
     def __init__(self, file: bytes) -> None:
         self._file = file
@@ -277,7 +283,7 @@ class _reading:
 
 
 def source_error(file: bytes, error: OSError) -> PyparrotError:
-    """What to tell when *file* of a source can't be read."""
+    """The error to raise when *file* of a source directory can't be read."""
     if error.errno == errno.ENOENT:
         return changed(file)
     hint = "make it readable, or remove it" if error.errno == errno.EACCES else ""
@@ -285,7 +291,7 @@ def source_error(file: bytes, error: OSError) -> PyparrotError:
 
 
 def changed(file: bytes) -> PyparrotError:
-    """What to tell when *file* of a source is not what it was a moment ago."""
+    """The error to raise when *file* of a source directory changed while it was read."""
     return PyparrotError(
         file, "changed while it was read; nothing was published", "publish again when it is at rest"
     )

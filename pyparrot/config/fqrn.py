@@ -1,21 +1,12 @@
-"""Names: which repositories can be, what their parts are called, where the user's files are."""
+"""Fully qualified repository names (FQRN): which are valid, and what their parts are called."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 
 from pyparrot.errors import PyparrotError
 
 _FQRN = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)+")
-
-
-def config_directory(environ: Mapping[str, str] | None = None) -> str:
-    """The user's configuration directory of pyparrot."""
-    variables = os.environ if environ is None else environ
-    base = variables.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "pyparrot")
 
 
 def check_fqrn(fqrn: str) -> None:

@@ -1,16 +1,18 @@
-"""``publish init``: a new repository."""
+"""``publish init``: make a new repository."""
 
 from __future__ import annotations
 
 import argparse
 import os
 
-from pyparrot.cli.publish.values import days, number
+from pyparrot.cli._repository_options import add_fqrn
+from pyparrot.cli.publish._options import days, number
 from pyparrot.errors import PyparrotError, printable
 
 
-def configure_init(parser: argparse.ArgumentParser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pyparrot publish init``."""
+    add_fqrn(parser)
     parser.epilog = """\
 The repository is put into DIR/FQRN. Its keys and settings go to ~/.config/pyparrot (see
 pyparrot publish --help); the settings can be edited later.
@@ -28,15 +30,16 @@ example:
     add("--no-xattrs", action="store_true", help="leave extended attributes out")
     add("--no-gc", action="store_true", help="keep every revision for ever")
     add("--auto-tag", action="store_true", help="name every revision by its time")
-    add("--volatile", action="store_true", help="clients shall evict this content first")
+    add("--volatile", action="store_true", help="have clients evict this content first")
     add("--ttl", metavar="S", type=number, default=240, help="seconds clients trust a revision")
     add("--whitelist-days", metavar="N", type=days, default=30, help="until resign (30)")
     add("--certificate-days", metavar="N", type=days, default=3650, help="(3650)")
     add("--master-key", metavar="FILE", help="use this master key instead of a new one")
     add("--metainfo", metavar="FILE", help="JSON text about the repository, for other sites")
+    parser.set_defaults(action_run=run)
 
 
-def run_init(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run ``pyparrot publish init``."""
     from pyparrot.publish import create, keys
     from pyparrot.publish.settings import Settings, check_fqrn

@@ -8,7 +8,7 @@ from pyparrot.sources.cvmfs.catalog import Chunk, Entry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 
-class Remaining:
+class PrunedTree:
     """What *old* holds, except for the paths in *removed* and all below them."""
 
     def __init__(self, old: CatalogTree, removed: Sequence[bytes]) -> None:
@@ -42,11 +42,11 @@ class Remaining:
         """The chunks of a file that stays."""
         return self._old.chunks(path)
 
-    def loses_below(self, path: bytes) -> bool:
+    def removes_below(self, path: bytes) -> bool:
         """Whether something in or below directory *path* is removed."""
         return path in self._above_removed
 
-    def loses(self, path: bytes) -> bool:
+    def removes(self, path: bytes) -> bool:
         """Whether *path* itself is one of the removed paths."""
         return path in self._removed
 

@@ -1,6 +1,6 @@
 """The commands of shell text, and which of them belong together.
 
-Every construct with a beginning and an end is read as one, also those that nobody here can run: so
+Every construct with a beginning and an end is read as one, also those that `shell` can't run: so
 what is inside a loop, say, is never taken for a command that always runs.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Callable, NamedTuple, Union
 
-from pyparrot.config.words import Operator, Token, Unclosed, Word, tokens
+from pyparrot.config.shell_tokens import Operator, Token, Unclosed, Word, tokens
 
 _DEPTH = 32  # of commands in each other
 
