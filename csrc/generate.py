@@ -19,8 +19,8 @@ CPUS = ("x86_64", "aarch64")
 """The columns of numbers. The compiler's macro for each is ``__CPU__``."""
 
 HANDLINGS = {"decide": "DECIDED", "notice": "NOTICED", "filter": "FILTERED", "pass": "PASSED"}
-OPTIONS = (
-    *("nofollow", "null_path", "null_if_empty_path", "empty_path", "cwd", "old_dirent", "shim"),
+OPTIONS = frozenset(
+    ("nofollow", "null_path", "null_if_empty_path", "empty_path", "cwd", "old_dirent", "shim")
 )
 
 FIELDS = {
@@ -78,7 +78,7 @@ def _call(name: str, *columns: str) -> Call:
     call = Call(name, numbers, handling, operation, tuple(arguments.split(",")), tuple(options))
     if handling not in HANDLINGS:
         raise ValueError(f"{name}: no handling is called {handling}")
-    if not set(options) <= set(OPTIONS):
+    if not OPTIONS.issuperset(options):
         raise ValueError(f"{name}: unknown options in {' '.join(options)}")
     words = [word.partition(":")[0] for word in call.arguments]
     if len(words) > 6 or not set(words) <= {*FIELDS, *PLAIN}:

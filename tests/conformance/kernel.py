@@ -79,6 +79,9 @@ TABLE = runpy.run_path(str(_GENERATOR))["read_table"]()
 DECIDED = [c.name for c in TABLE if c.handling == "decide" and "x86_64" in c.numbers]
 """The calls that the decision core decides: each has to be tried."""
 
+YOUNG = [c.name for c in TABLE if c.numbers.get("x86_64", 0) > 450]
+"""Calls that not every kernel has on which the tests run."""
+
 SIGNATURES = dict(_signatures())
 """The number of each call, and the kinds of its arguments."""
 

@@ -109,7 +109,8 @@ class Program:
                 compiled = list(self._step(words, variables))
             except (KeyError, ValueError, IndexError) as error:
                 raise ValueError(f"{case.name}: {text.strip()}: {error!r}") from error
-            calls.append(words[0])
+            is_old = words[0] == "!list" and words[-1] == "SYS_getdents"
+            calls.append("!list-old" if is_old else words[0])
             steps.append(f"{index} {' '.join(compiled)}")
         self._calls.append(calls)
         return ";".join(steps)
@@ -170,7 +171,7 @@ class Program:
             return _descriptor(word, variables)
         if word.startswith("@"):
             return word[1:]
-        if word == "NULL" or re.fullmatch(r"-?\d+|[A-Z][A-Z0-9_|]+", word):
+        if word.split("|", maxsplit=1)[0] in CONSTANTS or re.fullmatch(r"-?\d+", word):
             return f"n{_number(word)}"
         return self._path(word)
 
@@ -318,6 +319,7 @@ _DECODERS: dict[str, Callable[[bytes], str]] = {
     "statx": _statx,
     "statfs": _statfs,
     "!list": lambda data: _entries(data, 19),
+    "!list-old": lambda data: _entries(data, 18),
     "raw": lambda data: "some",
     "getdents64": lambda data: "some",
     "names": _names,
