@@ -12,27 +12,11 @@
 #ifndef PYPARROT_WALK_H
 #define PYPARROT_WALK_H
 
-#include "core/index.h"
+#include "core/snapshot.h"
+#include "core/variant.h"
 
 #define PP_PATH_MAX 4096u
 #define PP_LINKS_MAX 40u
-
-/* The catalogs of a snapshot that are at hand, by the hash of their mountpoint. One thread adds,
- * any number reads meanwhile: an entry's hash is written last. */
-struct pp_mounted {
-    uint64_t hash; /* 0 where it is free */
-    const struct pp_index *index;
-};
-
-struct pp_snapshot {
-    const struct pp_index *root;
-    struct pp_mounted *mounted; /* of size mask + 1, never full */
-    uint64_t mask;
-    const char *mountpoint; /* where the repository is seen: "/cvmfs/sw.example.org" */
-    uint64_t mountpoint_length;
-    const char *const *environment; /* "NAME=value" …, NULL: what variant symlinks refer to */
-    const uint64_t *covered; /* hashes of paths where something else is mounted, then 0; or NULL */
-};
 
 /* How to walk. */
 enum {
@@ -90,16 +74,5 @@ enum pp_outcome pp_walk_enter(struct pp_walk *walk);
 
 /* The hash of a path without "." and "..", from that of the directory where it starts. */
 uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
-
-/* Put a nested catalog at hand; -1 if the table is full. */
-int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
-
-/* The catalog at hand for a mountpoint; NULL if there is none. */
-const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot, uint64_t hash);
-
-/* Write a variant symlink's target with its references replaced; its length, which may exceed
- * `capacity` (what does not fit is not written). Nothing nests, as in CernVM-FS. */
-size_t pp_expand(const char *target, size_t length, const char *const *environment, char *output,
-                 size_t capacity);
 
 #endif

@@ -100,6 +100,9 @@ ffibuilder.cdef("""
     int pp_walk_enter(struct pp_walk *walk);
     uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
     int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
+    int pp_snapshot_has_room(const struct pp_snapshot *snapshot);
+    int pp_snapshot_copy(struct pp_snapshot *copy, const struct pp_snapshot *snapshot,
+                         struct pp_mounted *table, uint64_t capacity);
     size_t pp_expand(const char *target, size_t length, const char *const *environment,
                      char *output, size_t capacity);
 
