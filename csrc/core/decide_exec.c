@@ -105,7 +105,7 @@ static enum pp_action use_copy(struct pp_call *call, struct pp_place *program,
     char *copy = call->buffer + 2 * PP_PATH_MAX, *view = call->buffer + 4 * PP_PATH_MAX;
     const size_t capacity = 2 * PP_PATH_MAX;
     const int is_virtual = program->where == PP_VIRTUAL;
-    const char *name = is_virtual ? program->mount->view : "real";
+    const char *name = is_virtual ? pp_mount_view(program->mount) : "real";
     const char *path = is_virtual ? program->walk.path : program->path;
     size_t length = 0;
     char byte;

@@ -79,7 +79,7 @@ static int needs_mount(struct pp_place *place, const struct pp_mounts *mounts, s
         return 0;
     const uint64_t hash = pp_hash_child(pp_path_hash(PP_HASH_ROOT, mount->path, mount->path_length),
                                         pp_hash_name(place->path + start, length));
-    if (pp_mounts_refused(mounts, hash, now))
+    if (pp_mounts_is_negative(mounts, hash, now))
         return 0;
     __builtin_memmove(place->path, place->path + start, length);
     place->path[length] = 0;
@@ -237,11 +237,12 @@ static int start_at(struct pp_place *place, const struct pp_namespace *space, st
 }
 
 /* Walk on in `place->mount`, to which the path leads up to `end`: 0 if it leads out again. */
-static int walk_mount(struct pp_place *place, const struct pp_mounts *mounts, struct pp_task *task,
-                      size_t end, uint32_t flags)
+static int walk_mount(struct pp_place *place, const struct pp_namespace *space,
+                      const struct pp_mounts *mounts, struct pp_task *task, size_t end,
+                      uint32_t flags)
 {
     place->passed = 1;
-    place->walk.snapshot = __atomic_load_n(&place->mount->snapshot, __ATOMIC_ACQUIRE);
+    place->walk.snapshot = pp_mount_snapshot(space, place->mount);
     if (!place->walk.snapshot) {
         miss(place, PP_NEEDS_MOUNT);
         return 1;
@@ -322,7 +323,7 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
             }
             continue;
         }
-        if (walk_mount(place, mounts, task, end, flags))
+        if (walk_mount(place, space, mounts, task, end, flags))
             return;
         flags |= PP_JOINED; /* a symlink's target and what was left: no program gave that path */
     }
@@ -358,7 +359,7 @@ void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct
             return;
         if (!path[0] && place->mount) { /* the very file, whatever its path leads to by now */
             const struct pp_mounts *mounts = __atomic_load_n(&space->mounts, __ATOMIC_ACQUIRE);
-            if (walk_mount(place, mounts, task, place->mount->path_length, flags))
+            if (walk_mount(place, space, mounts, task, place->mount->path_length, flags))
                 return;
         }
         length = pp_length(place->path);

@@ -120,33 +120,45 @@ ffibuilder.cdef("""
 ffibuilder.cdef("""
     enum { PP_AUTOMOUNT, ... };
     struct pp_mount {
-        const char *path;
-        uint64_t path_length;
-        const char *view;
-        uint64_t view_length;
-        const struct pp_snapshot *snapshot;
         uint64_t device;
         uint64_t blocks;
-        uint64_t flags;
+        uint32_t number;
+        uint32_t flags;
+        uint32_t path_length;
+        uint32_t view_length;
+        uint32_t environment;
+        char path[];
     };
     struct pp_mount_slot {
         uint64_t hash;
-        const struct pp_mount *mount;
-        int64_t until;
+        uint32_t mount;
+        uint32_t covered;
     };
+    struct pp_negative_entry { uint64_t hash; int64_t until; };
     struct pp_mounts {
-        const struct pp_mount_slot *slots;
-        uint64_t mask;
-        uint64_t depth;
+        uint32_t offset;
+        uint32_t mask;
+        uint32_t depth;
+        uint32_t negatives;
+        struct pp_mount_slot slots[];
+    };
+    struct pp_snapshots {
+        uint64_t count;
+        const struct pp_snapshot *of[];
     };
     struct pp_namespace {
         const struct pp_mounts *mounts;
+        const struct pp_snapshots *snapshots;
         const char *views;
         uint64_t views_length;
     };
+    const struct pp_mount *pp_mount_at(const struct pp_mounts *mounts, uint64_t slot);
+    const struct pp_snapshot *pp_mount_snapshot(const struct pp_namespace *space,
+                                                const struct pp_mount *mount);
+    const struct pp_mounts *pp_mounts_open(const void *memory, uint64_t size, uint32_t offset);
     const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const char *path,
                                            size_t *end);
-    int pp_mounts_refused(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
+    int pp_mounts_is_negative(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
     int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output,
                      size_t capacity);
 
@@ -178,30 +190,12 @@ ffibuilder.cdef("""
     struct pp_mapping_pool *pp_mapping_pool_new(void);
     void pp_mapping_pool_free(struct pp_mapping_pool *mappings);
 
-    enum { PP_SHARED_COVERS, PP_SHARED_COUNTS, ... };
+    enum { PP_SHARED_SHADOWS, PP_SHARED_COUNTS, ... };
     static char *const PP_SHARED_STATE_MAGIC;
     #define PP_SHARED_STATE_SIZE ...
     #define PP_SHARED_USAGE_SIZE ...
     #define PP_TOUCH_OPENED ...
     #define PP_COPIES_MAX ...
-    struct pp_shared_mount {
-        uint64_t hash;
-        uint64_t device;
-        uint64_t blocks;
-        uint32_t id;
-        uint32_t flags;
-        uint32_t path, path_length;
-        uint32_t view, view_length;
-        uint32_t environment;
-        uint32_t covered;
-    };
-    struct pp_shared_refusal { uint64_t hash; int64_t until; };
-    struct pp_shared_table {
-        uint32_t depth;
-        uint32_t mounts;
-        uint32_t refusals;
-        uint32_t padding;
-    };
     struct pp_shared_catalog {
         uint32_t next;
         uint32_t mount;

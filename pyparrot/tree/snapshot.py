@@ -121,7 +121,7 @@ class Snapshot:
             lib.pp_snapshot_mount(self._pointer, index.pointer)
 
     def _grow(self, capacity: int) -> None:
-        """Go on with a copy that has a larger table; some thread may still be reading the old one."""
+        """Go on with a copy that has a larger table: threads may still be reading the old one."""
         table = ffi.new("struct pp_mounted[]", capacity)
         grown = ffi.new("struct pp_snapshot *")
         fits = lib.pp_snapshot_copy(grown, self._pointer, table, capacity) == 0
