@@ -77,35 +77,36 @@ const struct pp_mounts *pp_mounts_open(const void *memory, uint64_t size, uint32
     return used < slots ? mounts : NULL;
 }
 
-static const struct pp_mount *find(const struct pp_mounts *mounts, uint64_t hash)
+/* The offset of the mount whose mount point has this hash; 0 if there is none. */
+static uint32_t find(const struct pp_mounts *mounts, uint64_t hash)
 {
     for (uint64_t slot = hash & mounts->mask; mounts->slots[slot].hash;
          slot = (slot + 1) & mounts->mask)
         if (mounts->slots[slot].hash == hash)
-            return pp_mount_at(mounts, slot);
-    return NULL;
+            return mounts->slots[slot].mount;
+    return 0;
 }
 
 const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const char *path,
                                        size_t *end)
 {
-    const struct pp_mount *match = NULL;
+    uint32_t match = 0;
     uint64_t hash = PP_HASH_ROOT;
     size_t position = 0;
 
-    for (uint64_t depth = 0; depth < mounts->depth; depth++) {
+    for (uint32_t left = mounts->depth; left > 0; left--) {
         const char *name;
         const size_t length = next_component(path, &position, &name);
         if (length == 0 || (length == 2 && name[0] == '.' && name[1] == '.'))
             break;
         hash = pp_hash_child(hash, pp_hash_name(name, length));
-        const struct pp_mount *mount = find(mounts, hash);
+        const uint32_t mount = find(mounts, hash);
         if (mount) {
             match = mount;
             *end = position;
         }
     }
-    return match;
+    return pp_mount_by_offset(mounts, match);
 }
 
 int pp_mounts_is_negative(const struct pp_mounts *mounts, uint64_t hash, int64_t now)

@@ -85,11 +85,17 @@ struct pp_namespace {
     uint64_t views_length;
 };
 
+/* The mount at an offset of the memory in which the table lies; NULL for 0. */
+static inline const struct pp_mount *pp_mount_by_offset(const struct pp_mounts *mounts,
+                                                        uint32_t offset)
+{
+    return offset ? (const void *)((const char *)mounts - mounts->offset + offset) : NULL;
+}
+
 /* The mount in a slot of the table; NULL if the slot is free. */
 static inline const struct pp_mount *pp_mount_at(const struct pp_mounts *mounts, uint64_t slot)
 {
-    const uint32_t offset = mounts->slots[slot].mount;
-    return offset ? (const void *)((const char *)mounts - mounts->offset + offset) : NULL;
+    return pp_mount_by_offset(mounts, mounts->slots[slot].mount);
 }
 
 /* What this process shows in a mount; NULL if that is not at hand. */
