@@ -23,8 +23,8 @@ enum {
     PP_AUTOMOUNT = 1, /* what is missing in it is asked for: the directory /cvmfs */
 };
 
-/* It is written once for each mount: its address tells it from all others, its number does so in
- * all processes and for the whole session. */
+/* It is written once for each mount and memory, so that its address tells it from all others in the
+ * same memory; its number does so in all processes, for the whole session. */
 struct pp_mount {
     uint64_t device; /* st_dev of all that is in it */
     uint64_t blocks; /* for statfs, of PP_BLOCK_SIZE */

@@ -60,8 +60,8 @@ int64_t pp_shown(const struct pp_namespace *space, const char *path, char *outpu
 
 /* Mounts */
 
-/* A name that nothing is mounted at, in a directory where that may come: ask, unless it is refused.
- */
+/* Nothing is mounted at a name in an automount directory. Whether to ask for it: if so, the name is
+ * all that is left in `place->path`. */
 static int needs_mount(struct pp_place *place, const struct pp_mounts *mounts, size_t end,
                        int64_t now)
 {
@@ -111,7 +111,8 @@ static int put_before(char *path, size_t capacity, size_t rest, const char *targ
     return 0;
 }
 
-/* Whether a relative target is none: "pipe:[1]" and its like, which the kernel alone can follow. */
+/* Whether what looks like a relative target is none: "pipe:[1]" and its like, which the kernel
+ * alone can follow. */
 static int is_magic(const char *path, const char *target)
 {
     if (!pp_starts_with(path, "/proc/", 6))
@@ -121,7 +122,7 @@ static int is_magic(const char *path, const char *target)
     return *target == ':';
 }
 
-/* If `place->path` is that of a view, make it the one that programs see. */
+/* If `place->path` is that of a view, replace it by the path that programs see; 1 if so. */
 static int leave_view(struct pp_place *place, const struct pp_namespace *space)
 {
     char shown[PP_PATH_MAX];
@@ -346,8 +347,8 @@ static int walk_mount(struct pp_place *place, const struct pp_namespace *space,
     }
 }
 
-/* Leave out "." and empty components, but for the last: no program gave a path as long as what a
- * symlink's target and the rest of a path can come to. */
+/* Leave out "." and empty components, except for the last: with a symlink's target put before its
+ * rest, a path may have become longer than the kernel takes. */
 static void squeeze(char *path)
 {
     size_t kept = 0;

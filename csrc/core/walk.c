@@ -88,7 +88,7 @@ int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, co
         return PP_FOUND;
     }
     if (path[length - 1] == '/' || size > PP_NAME_MAX)
-        return -1; /* a slash at the end says more than the name before it */
+        return -1; /* a slash at the end means: a directory */
     const struct pp_record *record = pp_index_find(index, hash, parent, path + begin, size);
     if (!record)
         return find_nothing(snapshot, start, path, begin, found);
@@ -96,8 +96,8 @@ int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, co
     return PP_FOUND;
 }
 
-/* Most paths are real already. Gives -1 if the path needs more than that. */
-static int walk_real(struct pp_walk *walk, const char *path, size_t length)
+/* Take a path for a real one, as most are: a single look-up. -1 if it needs more than that. */
+static int walk_directly(struct pp_walk *walk, const char *path, size_t length)
 {
     struct pp_found found;
 
@@ -113,12 +113,12 @@ static int walk_real(struct pp_walk *walk, const char *path, size_t length)
     return PP_FOUND;
 }
 
-/* Go to the directory at the walk's own path, which is real. */
+/* Set the walk to the directory at its own `path`, which is real. */
 static enum pp_outcome go_to_path(struct pp_walk *walk)
 {
     const uint32_t flags = walk->flags;
     walk->flags |= PP_NOFOLLOW;
-    const int outcome = walk_real(walk, walk->path, walk->path_length);
+    const int outcome = walk_directly(walk, walk->path, walk->path_length);
     walk->flags = flags;
     return outcome == PP_FOUND ? PP_FOUND : PP_DAMAGED;
 }
@@ -207,7 +207,8 @@ static enum pp_outcome go_up(struct pp_walk *walk, size_t position)
         while (length > 0 && snapshot->mountpoint[length - 1] != '/')
             length--;
         if (length > 1 && !walk->rest[position])
-            length--; /* the slash would say more than the program has said */
+            length--; /* a slash at the end would ask for a directory, which the program has not
+                         done */
         return leave(walk, snapshot->mountpoint, length, walk->rest + position);
     }
     while (walk->path[walk->path_length - 1] != '/')
@@ -327,7 +328,7 @@ enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length)
         return fail(walk, NAME_TOO_LONG);
     const uint64_t *covered = walk->snapshot->covered;
     if (!(walk->flags & PP_WANT_PATH) && !(covered && *covered)) {
-        const int outcome = walk_real(walk, path, length);
+        const int outcome = walk_directly(walk, path, length);
         if (outcome >= 0)
             return (enum pp_outcome)outcome;
     }

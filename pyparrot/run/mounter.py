@@ -34,9 +34,9 @@ class Mounter:
         self._store = store
         self._table = table
         self._report = report
-        # For each directory that is nothing but a place for mount points: the names in it.
+        # The names in each directory that is shown for its mount points alone.
         self._names: dict[bytes, set[bytes]] = {AUTOMOUNT: set()}
-        self._naming = threading.RLock()  # many may mount at once
+        self._naming = threading.RLock()  # threads may mount at the same time
         self.opened: list[RemoteRepository] = []
         """All repositories with a server, those included that are not mounted any more."""
 
@@ -53,7 +53,7 @@ class Mounter:
                 mount.repository.close()
 
     def _mount_names(self, directory: bytes, names: set[bytes]) -> None:
-        """Show a directory that is nothing but a place for mount points."""
+        """Show a directory that has mount points in it, and nothing else."""
         from pyparrot.sources.names import Names
 
         self._names[directory] = names
@@ -109,7 +109,7 @@ class Mounter:
             self._show_in_parent(path)
 
     def _show_in_parent(self, path: bytes) -> None:
-        """Let a mount point be seen where it is, even if there is no such directory."""
+        """Show a mount point in the directory above it, even if there is no such directory."""
         parent, _, name = path.rpartition(b"/")
         if parent in self._names:
             self._mount_names(parent, self._names[parent] | {name})
@@ -145,7 +145,8 @@ class Mounter:
         try:
             repository = self._open_remote(configuration, path)
         except (PyparrotError, OSError) as error:
-            # Programs look for their files in all directories above: most of it is no repository.
+            # Many programs look for their files in all directories above them: such a name is
+            # seldom meant to be a repository's.
             unknown = isinstance(error, TransportError) and error.errno == errno.ENOENT
             self._report.say(1, str(error)) if unknown else self._report.complain(str(error))
             return False

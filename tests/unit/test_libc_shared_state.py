@@ -258,7 +258,7 @@ def test_the_next_table_takes_the_place_of_the_last(
     assert reader.state.generation == 2
     assert [mount.number for mount in reader.table()[1]] == [1, 2]
     assert reader.state.flags == lib.PP_SHARED_SHADOWS
-    # Who still reads the table that was there finds it as it was.
+    # A shim that still reads the table that was there finds it as it was.
     assert reader.content().startswith(before)
     assert reader.state.table > place
     # It stays so: the shims' own tables may be older.
@@ -354,7 +354,7 @@ def test_what_does_not_fit_leaves_no_table(
     assert (reader.state.table, reader.state.generation) == (0, 3)
 
 
-def test_a_board_is_filled_to_its_end(state: SharedState, writer: Writer, tmp_path: Path) -> None:
+def test_a_shared_state_is_filled_to_its_end(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     """Table by table, catalog by catalog: what is there stays, and nothing is behind the end."""
     root = index(tmp_path)
     reader = Reader(state)
