@@ -354,7 +354,9 @@ def test_what_does_not_fit_leaves_no_table(
     assert (reader.state.table, reader.state.generation) == (0, 3)
 
 
-def test_a_shared_state_is_filled_to_its_end(state: SharedState, writer: Writer, tmp_path: Path) -> None:
+def test_a_shared_state_is_filled_to_its_end(
+    state: SharedState, writer: Writer, tmp_path: Path
+) -> None:
     """Table by table, catalog by catalog: what is there stays, and nothing is behind the end."""
     root = index(tmp_path)
     reader = Reader(state)
