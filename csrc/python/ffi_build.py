@@ -100,6 +100,7 @@ ffibuilder.cdef("""
     int pp_walk_enter(struct pp_walk *walk);
     uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
     int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
+    const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot, uint64_t hash);
     int pp_snapshot_has_room(const struct pp_snapshot *snapshot);
     int pp_snapshot_copy(struct pp_snapshot *copy, const struct pp_snapshot *snapshot,
                          struct pp_mounted *table, uint64_t capacity);
