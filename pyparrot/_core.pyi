@@ -171,33 +171,40 @@ class PpMappingPool(Struct):
     pass
 
 class PpMount(Struct):
-    path: Pointer[bytes]
-    path_length: int
-    view: Pointer[bytes]
-    view_length: int
-    snapshot: PpSnapshot
     device: int
     blocks: int
+    number: int
     flags: int
+    path_length: int
+    view_length: int
+    environment: int
+    path: Array[bytes]
 
 class PpMountSlot(Struct):
     hash: int
-    mount: PpMount
-    until: int
+    mount: int
+    covered: int
 
 class PpMounted(Struct):
     hash: int
     index: PpIndex
 
 class PpMounts(Struct):
-    slots: PpMountSlot
+    offset: int
     mask: int
     depth: int
+    negatives: int
+    slots: Array[PpMountSlot]
 
 class PpNamespace(Struct):
     mounts: PpMounts
+    snapshots: PpSnapshots
     views: Pointer[bytes]
     views_length: int
+
+class PpNegativeEntry(Struct):
+    hash: int
+    until: int
 
 class PpNotify(Struct):
     engine: PpEngine
@@ -265,23 +272,6 @@ class PpSharedCatalog(Struct):
     file: int
     padding: int
 
-class PpSharedMount(Struct):
-    hash: int
-    device: int
-    blocks: int
-    id: int
-    flags: int
-    path: int
-    path_length: int
-    view: int
-    view_length: int
-    environment: int
-    covered: int
-
-class PpSharedRefusal(Struct):
-    hash: int
-    until: int
-
 class PpSharedState(Struct):
     magic: Array[bytes]
     cookie: int
@@ -296,12 +286,6 @@ class PpSharedState(Struct):
     views: int
     views_length: int
     used: int
-    padding: int
-
-class PpSharedTable(Struct):
-    depth: int
-    mounts: int
-    refusals: int
     padding: int
 
 class PpSharedUsage(Struct):
@@ -326,6 +310,10 @@ class PpSnapshot(Struct):
     mountpoint_length: int
     environment: Pointer[Pointer[bytes]]
     covered: Pointer[int]
+
+class PpSnapshots(Struct):
+    count: int
+    of: Array[PpSnapshot]
 
 class PpStart(Struct):
     task: int
@@ -414,8 +402,8 @@ class _Lib:
     PP_RUN: Final[int]
     PP_SCRIPTS_MAX: Final[int]
     PP_SHARED_COUNTS: Final[int]
-    PP_SHARED_COVERS: Final[int]
     PP_SHARED_CWD_APART: Final[int]
+    PP_SHARED_SHADOWS: Final[int]
     PP_SHARED_STATE_MAGIC: Final[Pointer[bytes]]
     PP_SHARED_STATE_MODE: Final[int]
     PP_SHARED_STATE_PATH: Final[Pointer[bytes]]
@@ -453,8 +441,13 @@ class _Lib:
     pp_is_trapped: Callable[[int], int]
     pp_mapping_pool_free: Callable[[PpMappingPool], None]
     pp_mapping_pool_new: Callable[[], PpMappingPool]
+    pp_mount_at: Callable[[PpMounts, int], PpMount]
+    pp_mount_by_offset: Callable[[PpMounts, int], PpMount]
+    pp_mount_snapshot: Callable[[PpNamespace, PpMount], PpSnapshot]
+    pp_mount_view: Callable[[PpMount], Pointer[bytes]]
+    pp_mounts_is_negative: Callable[[PpMounts, int, int], int]
     pp_mounts_match: Callable[[PpMounts, _Text, _Integers], PpMount]
-    pp_mounts_refused: Callable[[PpMounts, int, int], int]
+    pp_mounts_open: Callable[[_Address, int, int], PpMounts]
     pp_next_attribute: Callable[[PpAttributes, PpAttribute], int]
     pp_notify_prepare: Callable[[PpNotify], None]
     pp_notify_probe: Callable[[int, _Texts], int]
@@ -467,7 +460,9 @@ class _Lib:
     pp_resolve: Callable[[PpPlace, PpNamespace, PpTask, int, _Text, int], None]
     pp_shared_state_set: Callable[[PpSharedState, int], None]
     pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]
+    pp_snapshot_copy: Callable[[PpSnapshot, PpSnapshot, PpMounted, int], int]
     pp_snapshot_find: Callable[[PpSnapshot, int], PpIndex]
+    pp_snapshot_has_room: Callable[[PpSnapshot], int]
     pp_snapshot_mount: Callable[[PpSnapshot, PpIndex], int]
     pp_substitution_register: Callable[[PpSubstitution, PpEngine], None]
     pp_touch_word: Callable[[PpIndex, PpRecord], int]
@@ -532,6 +527,8 @@ class _Ffi:
     @overload
     def new(self, cdecl: Literal["struct pp_namespace *", "struct pp_namespace[]"], init: Any = ...) -> PpNamespace: ...
     @overload
+    def new(self, cdecl: Literal["struct pp_negative_entry *", "struct pp_negative_entry[]"], init: Any = ...) -> PpNegativeEntry: ...
+    @overload
     def new(self, cdecl: Literal["struct pp_notify *", "struct pp_notify[]"], init: Any = ...) -> PpNotify: ...
     @overload
     def new(self, cdecl: Literal["struct pp_place *", "struct pp_place[]"], init: Any = ...) -> PpPlace: ...
@@ -544,19 +541,15 @@ class _Ffi:
     @overload
     def new(self, cdecl: Literal["struct pp_shared_catalog *", "struct pp_shared_catalog[]"], init: Any = ...) -> PpSharedCatalog: ...
     @overload
-    def new(self, cdecl: Literal["struct pp_shared_mount *", "struct pp_shared_mount[]"], init: Any = ...) -> PpSharedMount: ...
-    @overload
-    def new(self, cdecl: Literal["struct pp_shared_refusal *", "struct pp_shared_refusal[]"], init: Any = ...) -> PpSharedRefusal: ...
-    @overload
     def new(self, cdecl: Literal["struct pp_shared_state *", "struct pp_shared_state[]"], init: Any = ...) -> PpSharedState: ...
-    @overload
-    def new(self, cdecl: Literal["struct pp_shared_table *", "struct pp_shared_table[]"], init: Any = ...) -> PpSharedTable: ...
     @overload
     def new(self, cdecl: Literal["struct pp_shared_usage *", "struct pp_shared_usage[]"], init: Any = ...) -> PpSharedUsage: ...
     @overload
     def new(self, cdecl: Literal["struct pp_slot *", "struct pp_slot[]"], init: Any = ...) -> PpSlot: ...
     @overload
     def new(self, cdecl: Literal["struct pp_snapshot *", "struct pp_snapshot[]"], init: Any = ...) -> PpSnapshot: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_snapshots *", "struct pp_snapshots[]"], init: Any = ...) -> PpSnapshots: ...
     @overload
     def new(self, cdecl: Literal["struct pp_start *", "struct pp_start[]"], init: Any = ...) -> PpStart: ...
     @overload

@@ -105,7 +105,7 @@ static enum pp_action use_copy(struct pp_call *call, struct pp_place *program,
     char *copy = call->program.copy;
     const size_t capacity = sizeof call->program.copy;
     const int is_virtual = program->where == PP_VIRTUAL;
-    const char *name = is_virtual ? program->mount->view : "real";
+    const char *name = is_virtual ? pp_mount_view(program->mount) : "real";
     const char *path = is_virtual ? program->walk.path : program->path;
     size_t length = 0;
     char byte;

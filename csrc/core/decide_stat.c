@@ -102,6 +102,6 @@ enum pp_action pp_decide_statfs(struct pp_call *call, const struct pp_spec *spec
 
     if (pp_resolve_call(call, spec, &action))
         return action;
-    pp_fill_statfs(&status, call->places[0].mount);
+    pp_fill_statfs(&status, call->places[0].mount, call->places[0].walk.snapshot);
     return pp_answer(call, call->args[spec->output], &status, sizeof status, 0);
 }

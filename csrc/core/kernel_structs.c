@@ -97,13 +97,14 @@ void pp_fill_statx(struct statx *status, const struct pp_mount *mount,
     };
 }
 
-void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount)
+void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount,
+                    const struct pp_snapshot *snapshot)
 {
     *status = (struct statfs){
         .f_type = FUSE_MAGIC,
         .f_bsize = PP_BLOCK_SIZE,
         .f_blocks = (long)mount->blocks,
-        .f_files = (long)mount->snapshot->root->header->entries,
+        .f_files = (long)snapshot->root->header->entries,
         .f_fsid = {{(int)mount->device, (int)(mount->device >> 32)}},
         .f_namelen = PP_NAME_MAX,
         .f_frsize = PP_BLOCK_SIZE,

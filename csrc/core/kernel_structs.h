@@ -19,7 +19,8 @@ void pp_fill_stat(struct stat *status, const struct pp_mount *mount,
                   const struct pp_snapshot *snapshot, const struct pp_record *record);
 void pp_fill_statx(struct statx *status, const struct pp_mount *mount,
                    const struct pp_snapshot *snapshot, const struct pp_record *record);
-void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount);
+void pp_fill_statfs(struct statfs *status, const struct pp_mount *mount,
+                    const struct pp_snapshot *snapshot);
 
 /* The form of a directory's entries. */
 enum pp_dirent_form { PP_DIRENT_64, PP_DIRENT_OLD };

@@ -21,41 +21,107 @@ static size_t next_component(const char *path, size_t *position, const char **st
     }
 }
 
-static const struct pp_mount_slot *find(const struct pp_mounts *mounts, uint64_t hash)
+/* Whether `length` bytes from `offset` on lie within `size`, aligned as numbers have to be. */
+static int is_within(uint64_t size, uint64_t offset, uint64_t length)
+{
+    return offset && offset % sizeof(uint64_t) == 0 && offset <= size && length <= size - offset;
+}
+
+static int is_mount(const char *memory, uint64_t size, uint32_t offset)
+{
+    const uint64_t head = offsetof(struct pp_mount, path);
+    const struct pp_mount *mount = (const void *)(memory + offset);
+
+    if (!is_within(size, offset, sizeof *mount))
+        return 0;
+    const uint64_t texts = UINT64_C(2) + mount->path_length + mount->view_length;
+    return is_within(size, offset, head + texts) && mount->path[mount->path_length] == 0 &&
+           pp_mount_view(mount)[mount->view_length] == 0 && mount->environment < size &&
+           mount->number <= size / sizeof *mount;
+}
+
+/* Hashes up to one that is 0; none if the offset is 0. */
+static int is_list(const char *memory, uint64_t size, uint32_t offset)
+{
+    for (uint64_t place = offset; place; place += sizeof(uint64_t)) {
+        if (!is_within(size, place, sizeof(uint64_t)))
+            return 0;
+        if (*(const uint64_t *)(const void *)(memory + place) == 0)
+            break;
+    }
+    return 1;
+}
+
+const struct pp_mounts *pp_mounts_open(const void *memory, uint64_t size, uint32_t offset)
+{
+    const struct pp_mounts *mounts = (const void *)((const char *)memory + offset);
+    uint64_t used = 0;
+
+    if (!is_within(size, offset, sizeof *mounts) || mounts->offset != offset ||
+        mounts->mask & (mounts->mask + 1))
+        return NULL;
+    const uint64_t slots = mounts->mask + UINT64_C(1);
+    if (!is_within(size, offset,
+                   sizeof *mounts + slots * sizeof(struct pp_mount_slot) +
+                       mounts->negatives * sizeof(struct pp_negative_entry)))
+        return NULL;
+    for (uint64_t i = 0; i < slots; i++) {
+        const struct pp_mount_slot *slot = &mounts->slots[i];
+        if (!slot->hash != !slot->mount)
+            return NULL;
+        used += slot->hash != 0;
+        if (slot->hash &&
+            (!is_mount(memory, size, slot->mount) || !is_list(memory, size, slot->covered)))
+            return NULL;
+    }
+    return used < slots ? mounts : NULL;
+}
+
+/* The offset of the mount whose mount point has this hash; 0 if there is none. */
+static uint32_t find(const struct pp_mounts *mounts, uint64_t hash)
 {
     for (uint64_t slot = hash & mounts->mask; mounts->slots[slot].hash;
          slot = (slot + 1) & mounts->mask)
         if (mounts->slots[slot].hash == hash)
-            return &mounts->slots[slot];
-    return NULL;
+            return mounts->slots[slot].mount;
+    return 0;
 }
 
 const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const char *path,
                                        size_t *end)
 {
-    const struct pp_mount *match = NULL;
+    uint32_t match = 0;
     uint64_t hash = PP_HASH_ROOT;
     size_t position = 0;
 
-    for (uint64_t depth = 0; depth < mounts->depth; depth++) {
+    for (uint32_t left = mounts->depth; left > 0; left--) {
         const char *name;
         const size_t length = next_component(path, &position, &name);
         if (length == 0 || (length == 2 && name[0] == '.' && name[1] == '.'))
             break;
         hash = pp_hash_child(hash, pp_hash_name(name, length));
-        const struct pp_mount_slot *slot = find(mounts, hash);
-        if (slot && slot->mount) {
-            match = slot->mount;
+        const uint32_t mount = find(mounts, hash);
+        if (mount) {
+            match = mount;
             *end = position;
         }
     }
-    return match;
+    return pp_mount_by_offset(mounts, match);
 }
 
-int pp_mounts_refused(const struct pp_mounts *mounts, uint64_t hash, int64_t now)
+int pp_mounts_is_negative(const struct pp_mounts *mounts, uint64_t hash, int64_t now)
 {
-    const struct pp_mount_slot *slot = find(mounts, hash);
-    return slot && !slot->mount && now < slot->until;
+    const struct pp_negative_entry *entries = (const void *)(mounts->slots + mounts->mask + 1);
+    uint32_t low = 0, high = mounts->negatives;
+
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (entries[middle].hash < hash)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < mounts->negatives && entries[low].hash == hash && now < entries[low].until;
 }
 
 const struct pp_mount *pp_view_named(const struct pp_namespace *space, const char *path,
@@ -67,8 +133,9 @@ const struct pp_mount *pp_view_named(const struct pp_namespace *space, const cha
     if (path[start - 1] != '/')
         return NULL;
     for (uint64_t slot = 0; slot <= mounts->mask; slot++) {
-        const struct pp_mount *mount = mounts->slots[slot].mount;
-        if (!mount || !pp_starts_with(path + start, mount->view, mount->view_length))
+        const struct pp_mount *mount = pp_mount_at(mounts, slot);
+        if (!mount || !mount->view_length ||
+            !pp_starts_with(path + start, pp_mount_view(mount), mount->view_length))
             continue;
         size_t after = start + mount->view_length;
         if (pp_starts_with(path + after, PP_PROGRAM_SUFFIX, sizeof PP_PROGRAM_SUFFIX - 1))
@@ -95,7 +162,7 @@ int64_t pp_view_of(const struct pp_namespace *space, const struct pp_mount *moun
 
     if (pp_append(output, capacity, &length, space->views, space->views_length) ||
         pp_append(output, capacity, &length, "/", 1) ||
-        pp_append(output, capacity, &length, mount->view, mount->view_length) ||
+        pp_append(output, capacity, &length, pp_mount_view(mount), mount->view_length) ||
         pp_append(output, capacity, &length, path, path_length))
         return -1;
     return (int64_t)length;

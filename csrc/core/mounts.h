@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The mount table: which paths are virtual, and whose they are.
+ * The mount table: which paths are virtual, and which mount they belong to.
+ *
+ * Python writes it once (pyparrot/run/mount_memory.py), in a form that does not depend on where it
+ * lies in memory. The supervisor and all shims of a session read the same bytes. What differs
+ * between processes is looked up by a mount's number: see struct pp_namespace.
  *
  * Rules that hold here are those of index.h; beyond them:
- *  - A table never changes once it is in use. A new one takes its place at once, by one pointer;
- *    the old one stays where it is, since somebody may be reading it.
+ *  - There are no pointers in the table, in the mounts and in what they refer to: there are offsets
+ *    from the beginning of the memory in which they lie, 0 for none.
+ *  - Nothing of it ever changes. A new table takes the place of the last, by one word that is
+ *    stored last; the old one stays where it is, since somebody may be reading it.
  *  - Paths are matched by the hash of their components, so "//a/./b" is "/a/b". ".." ends a match:
- *    what it means depends on symlinks, and that is the resolution's business.
+ *    what it means depends on symlinks, and that is for the resolution to find out.
  */
 #ifndef PYPARROT_MOUNTS_H
 #define PYPARROT_MOUNTS_H
@@ -19,44 +25,93 @@ enum {
     PP_AUTOMOUNT = 1, /* what is missing in it is asked for: the directory /cvmfs */
 };
 
+/* It is written once for each mount and memory, so that its address tells it from all others in the
+ * same memory; its number does so in all processes, for the whole session. */
 struct pp_mount {
-    const char *path; /* the mount point: "/cvmfs/sw.example.org"; "" never */
-    uint64_t path_length;
-    const char *view; /* the name of its directory of views */
-    uint64_t view_length;
-    const struct pp_snapshot *snapshot; /* replaced at once when its table of catalogs has grown;
-                                         * NULL if it has to be mounted first */
-    uint64_t device;                    /* st_dev of all that is in it */
-    uint64_t blocks;                    /* for statfs, of PP_BLOCK_SIZE */
-    uint64_t flags;
+    uint64_t device; /* st_dev of all that is in it */
+    uint64_t blocks; /* for statfs, of PP_BLOCK_SIZE */
+    uint32_t number; /* from 1 on */
+    uint32_t flags;
+    uint32_t path_length;
+    uint32_t view_length;
+    uint32_t environment; /* offset of "NAME=value" texts, an empty one behind the last */
+    char path[]; /* the mount point, "/cvmfs/sw.example.org", never ""; then the view (below) */
 };
 
 #define PP_BLOCK_SIZE 4096u
+
+/* The name of a mount's directory of views; "" if it has to be mounted first. */
+static inline const char *pp_mount_view(const struct pp_mount *mount)
+{
+    return mount->path + mount->path_length + 1;
+}
 
 /* A program that can't be run from its view as it is has another copy, in a directory whose name
  * ends so. It stands for the same path. */
 #define PP_PROGRAM_SUFFIX ".x"
 
-/* A place in the table, by the pp_path_hash of the mount point from PP_HASH_ROOT on; free if `hash`
- * is 0. Without a mount it says that there is none until then. */
+/* A place in the table, by the pp_path_hash of the mount point from PP_HASH_ROOT on. */
 struct pp_mount_slot {
+    uint64_t hash;    /* 0 where it is free */
+    uint32_t mount;   /* offset of the struct pp_mount */
+    uint32_t covered; /* offset of pp_snapshot's `covered`, for as long as this table holds */
+};
+
+/* Nothing can be mounted at the path with this hash until then (seconds of CLOCK_MONOTONIC). */
+struct pp_negative_entry {
     uint64_t hash;
-    const struct pp_mount *mount;
-    int64_t until; /* seconds of CLOCK_MONOTONIC */
+    int64_t until;
 };
 
 struct pp_mounts {
-    const struct pp_mount_slot *slots; /* of size mask + 1, never full */
-    uint64_t mask;
-    uint64_t depth; /* components that the longest mount point has */
+    uint32_t offset;              /* of this table itself */
+    uint32_t mask;                /* there are mask + 1 slots, a power of two, never all taken */
+    uint32_t depth;               /* components that the longest mount point has */
+    uint32_t negatives;           /* how many struct pp_negative_entry follow the slots, */
+    struct pp_mount_slot slots[]; /* by ascending hash */
 };
 
-/* All that a session shows. */
+/* A process's own snapshots, by the numbers of the mounts that show them. NULL where there is none:
+ * the mount point is reserved, or its root catalog is not mapped in this process. */
+struct pp_snapshots {
+    uint64_t count;
+    const struct pp_snapshot *of[]; /* each is replaced at once, as when its table has grown */
+};
+
+/* All that a session shows, as one process sees it. */
 struct pp_namespace {
-    const struct pp_mounts *mounts; /* replaced at once */
-    const char *views;              /* the directory of all views, absolute and real */
+    const struct pp_mounts *mounts;       /* replaced at once */
+    const struct pp_snapshots *snapshots; /* the same; it has room for all mounts of the table
+                                           * before that is there */
+    const char *views;                    /* the directory of all views, absolute and real */
     uint64_t views_length;
 };
+
+/* The mount at an offset of the memory in which the table lies; NULL for 0. */
+static inline const struct pp_mount *pp_mount_by_offset(const struct pp_mounts *mounts,
+                                                        uint32_t offset)
+{
+    return offset ? (const void *)((const char *)mounts - mounts->offset + offset) : NULL;
+}
+
+/* The mount in a slot of the table; NULL if the slot is free. */
+static inline const struct pp_mount *pp_mount_at(const struct pp_mounts *mounts, uint64_t slot)
+{
+    return pp_mount_by_offset(mounts, mounts->slots[slot].mount);
+}
+
+/* What this process shows in a mount; NULL if that is not at hand. */
+static inline const struct pp_snapshot *pp_mount_snapshot(const struct pp_namespace *space,
+                                                          const struct pp_mount *mount)
+{
+    const struct pp_snapshots *all = __atomic_load_n(&space->snapshots, __ATOMIC_ACQUIRE);
+    return mount->number < all->count ? __atomic_load_n(&all->of[mount->number], __ATOMIC_ACQUIRE)
+                                      : NULL;
+}
+
+/* The table at `offset` of memory that another process has written; NULL if any offset or size in
+ * it leads out of the `size` bytes. Everything else here takes tables for granted. */
+const struct pp_mounts *pp_mounts_open(const void *memory, uint64_t size, uint32_t offset);
 
 /* The longest mount point that `path` starts with; `*end` is where the rest begins. NULL if none.
  */
@@ -65,7 +120,7 @@ const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const cha
 
 /* Whether it is known, at the time `now`, that nothing can be mounted at the path with this hash.
  */
-int pp_mounts_refused(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
+int pp_mounts_is_negative(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
 
 /* The mount to whose view an absolute real path leads; `*end` is where the path in it begins. */
 const struct pp_mount *pp_view_match(const struct pp_namespace *space, const char *path,

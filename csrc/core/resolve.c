@@ -60,8 +60,8 @@ int64_t pp_shown(const struct pp_namespace *space, const char *path, char *outpu
 
 /* Mounts */
 
-/* A name that nothing is mounted at, in a directory where that may come: ask, unless it is refused.
- */
+/* Nothing is mounted at a name in an automount directory. Whether to ask for it: if so, the name is
+ * all that is left in `place->path`. */
 static int needs_mount(struct pp_place *place, const struct pp_mounts *mounts, size_t end,
                        int64_t now)
 {
@@ -79,7 +79,7 @@ static int needs_mount(struct pp_place *place, const struct pp_mounts *mounts, s
         return 0;
     const uint64_t hash = pp_hash_child(pp_path_hash(PP_HASH_ROOT, mount->path, mount->path_length),
                                         pp_hash_name(place->path + start, length));
-    if (pp_mounts_refused(mounts, hash, now))
+    if (pp_mounts_is_negative(mounts, hash, now))
         return 0;
     __builtin_memmove(place->path, place->path + start, length);
     place->path[length] = 0;
@@ -111,7 +111,8 @@ static int put_before(char *path, size_t capacity, size_t rest, const char *targ
     return 0;
 }
 
-/* Whether a relative target is none: "pipe:[1]" and its like, which the kernel alone can follow. */
+/* Whether what looks like a relative target is none: "pipe:[1]" and its like, which the kernel
+ * alone can follow. */
 static int is_magic(const char *path, const char *target)
 {
     if (!pp_starts_with(path, "/proc/", 6))
@@ -121,7 +122,7 @@ static int is_magic(const char *path, const char *target)
     return *target == ':';
 }
 
-/* If `place->path` is that of a view, make it the one that programs see. */
+/* If `place->path` is that of a view, replace it by the path that programs see; 1 if so. */
 static int leave_view(struct pp_place *place, const struct pp_namespace *space)
 {
     char shown[PP_PATH_MAX];
@@ -134,86 +135,160 @@ static int leave_view(struct pp_place *place, const struct pp_namespace *space)
     return 1;
 }
 
-/* Walk a real path by its components, until it leads into something virtual (1, and `path` starts
- * with a mount point then) or ends (0: `path` is real, without symlinks as far as it exists).
- * -errno if it fails. */
-static int walk_real(struct pp_place *place, const struct pp_namespace *space,
-                     const struct pp_mounts *mounts, struct pp_task *task, int follow)
+/* The walk through the real file system */
+
+/* How a step of it ends. */
+enum step {
+    STEP_ON,   /* there may be more components */
+    STEP_REAL, /* `path` is real, without symlinks as far as it exists; the kernel does the rest */
+    STEP_VIRTUAL, /* `path` starts with a mount point */
+    STEP_FAILED,  /* `error` of the place says why */
+};
+
+/* A component of `place->path`: what is before it is known to be real. */
+struct component {
+    size_t before; /* where the part before it ends */
+    size_t start, end;
+    int is_last;
+};
+
+/* The component behind the first `before` bytes of a path; its length, 0 at the end of the path. */
+static size_t find_component(const char *path, size_t before, struct component *component)
+{
+    size_t start = before;
+
+    while (path[start] == '/')
+        start++;
+    size_t end = start;
+    while (path[end] && path[end] != '/')
+        end++;
+    *component = (struct component){before, start, end, path[end] == 0};
+    return end - start;
+}
+
+/* Read the symlink that the first `length` bytes of `path` name; as the operation `read_link`. */
+static int64_t read_link(struct pp_task *task, char *path, size_t length, char *target)
+{
+    const char behind = path[length];
+
+    path[length] = 0;
+    const int64_t size = task->operations->read_link(task, path, target, PP_PATH_MAX);
+    path[length] = behind;
+    return size;
+}
+
+/* Take the bytes from `start` to `end` out of a path. */
+static void cut(char *path, size_t start, size_t end)
+{
+    __builtin_memmove(path + start, path + end, pp_length(path + end) + 1);
+}
+
+static enum step step_up(struct pp_place *place, struct pp_task *task,
+                         const struct component *component, size_t *done)
 {
     char *path = place->path;
-    char *target = place->walk.rest; /* free for now: there is no walk in a repository yet */
-    size_t done = 0;                 /* the part of the path that is known to be real */
 
-    for (;;) {
-        size_t start = done;
-        while (path[start] == '/')
-            start++;
-        if (!path[start])
-            return 0;
-        size_t end = start;
-        while (path[end] && path[end] != '/')
-            end++;
-        const size_t length = end - start;
-        const int last = path[end] == 0;
-        if (length == 1 && path[start] == '.') {
-            if (last)
-                return 0; /* what is before it has to be a directory: the kernel looks */
-            __builtin_memmove(path + done, path + end, pp_length(path + end) + 1);
-            continue;
-        }
-        if (length == 2 && path[start] == '.' && path[start + 1] == '.') {
-            const char behind = path[end];
-            path[end] = 0;
-            const int64_t no_link = task->operations->read_link(task, path, target, PP_PATH_MAX);
-            path[end] = behind;
-            if (no_link != -EINVAL)
-                return 0; /* what is before it is no directory: the kernel knows what to say */
-            while (done > 0 && path[--done] != '/')
-                ;
-            __builtin_memmove(path + done, path + end, pp_length(path + end) + 1);
-            if (!path[0]) {
-                path[0] = '/';
-                path[1] = 0;
-            }
-            continue;
-        }
-        if (is_mount_point(mounts, path, end))
-            return 1;
-        if (last && !follow)
-            return 0;
-        const char after = path[end];
-        path[end] = 0;
-        const int64_t size = task->operations->read_link(task, path, target, PP_PATH_MAX);
-        path[end] = after;
-        if (size < 0) {
-            if (size != -EINVAL)
-                return 0; /* it ends here, and the kernel knows how */
-            done = end;
-            continue;
-        }
-        target[size] = 0;
-        if (++place->walk.links > PP_LINKS_MAX)
-            return -ELOOP;
-        if (target[0] == '/') {
-            if (put_before(path, sizeof place->path, end, target, (size_t)size))
-                return -ENAMETOOLONG;
-            if (leave_view(place, space))
-                return 1;
-            done = 0;
+    if (read_link(task, path, component->end, place->walk.rest) != -EINVAL)
+        return STEP_REAL; /* what is before it is no directory: the kernel knows what to say */
+    size_t parent = component->before;
+    while (parent > 0 && path[--parent] != '/')
+        ;
+    cut(path, parent, component->end);
+    if (!path[0]) {
+        path[0] = '/';
+        path[1] = 0;
+    }
+    *done = parent;
+    return STEP_ON;
+}
+
+static enum step fail_step(struct pp_place *place, int error)
+{
+    place->error = error;
+    return STEP_FAILED;
+}
+
+/* Put the target of a relative symlink in its place. */
+static enum step follow_relative(struct pp_place *place, const char *target, size_t size,
+                                 const struct component *component)
+{
+    char *path = place->path;
+    char rest[2 * PP_PATH_MAX];
+    size_t kept = 0, total = component->before;
+
+    if (is_magic(path, target))
+        return STEP_REAL;
+    if (pp_append(rest, sizeof rest, &kept, path + component->end,
+                  pp_length(path + component->end)) ||
+        pp_append(path, sizeof place->path, &total, "/", 1) ||
+        pp_append(path, sizeof place->path, &total, target, size) ||
+        pp_append(path, sizeof place->path, &total, rest, kept))
+        return fail_step(place, ENAMETOOLONG);
+    return STEP_ON;
+}
+
+static enum step follow_absolute(struct pp_place *place, const struct pp_namespace *space,
+                                 const char *target, size_t size, const struct component *component,
+                                 size_t *done)
+{
+    if (put_before(place->path, sizeof place->path, component->end, target, size))
+        return fail_step(place, ENAMETOOLONG);
+    if (leave_view(place, space))
+        return STEP_VIRTUAL;
+    *done = 0;
+    return STEP_ON;
+}
+
+/* Go on to what a name is: a directory or a file, or a symlink that is to be followed. */
+static enum step step_down(struct pp_place *place, const struct pp_namespace *space,
+                           struct pp_task *task, const struct component *component, size_t *done)
+{
+    char *target = place->walk.rest; /* free for now: there is no walk in a repository yet */
+    const int64_t size = read_link(task, place->path, component->end, target);
+
+    if (size == -EINVAL) {
+        *done = component->end;
+        return STEP_ON;
+    }
+    if (size < 0)
+        return STEP_REAL; /* it ends here, and the kernel knows how */
+    target[size] = 0;
+    if (++place->walk.links > PP_LINKS_MAX)
+        return fail_step(place, ELOOP);
+    return target[0] == '/' ? follow_absolute(place, space, target, (size_t)size, component, done)
+                            : follow_relative(place, target, (size_t)size, component);
+}
+
+/* Walk the real path `place->path` by its components, until it ends or leads into something
+ * virtual. */
+static enum step walk_real(struct pp_place *place, const struct pp_namespace *space,
+                           const struct pp_mounts *mounts, struct pp_task *task, int follow)
+{
+    char *path = place->path;
+    size_t done = 0; /* the part of the path that is known to be real */
+    enum step step = STEP_ON;
+
+    while (step == STEP_ON) {
+        struct component component;
+        const size_t length = find_component(path, done, &component);
+        const char *name = path + component.start;
+        if (length == 0)
+            return STEP_REAL;
+        if (length == 1 && name[0] == '.') {
+            if (component.is_last)
+                return STEP_REAL; /* what is before it has to be a directory: the kernel looks */
+            cut(path, done, component.end);
+        } else if (length == 2 && name[0] == '.' && name[1] == '.') {
+            step = step_up(place, task, &component, &done);
+        } else if (is_mount_point(mounts, path, component.end)) {
+            return STEP_VIRTUAL;
+        } else if (component.is_last && !follow) {
+            return STEP_REAL;
         } else {
-            if (is_magic(path, target))
-                return 0;
-            char rest[2 * PP_PATH_MAX];
-            size_t kept = 0;
-            if (pp_append(rest, sizeof rest, &kept, path + end, pp_length(path + end)))
-                return -ENAMETOOLONG;
-            size_t total = done;
-            if (pp_append(path, sizeof place->path, &total, "/", 1) ||
-                pp_append(path, sizeof place->path, &total, target, (size_t)size) ||
-                pp_append(path, sizeof place->path, &total, rest, kept))
-                return -ENAMETOOLONG;
+            step = step_down(place, space, task, &component, &done);
         }
     }
+    return step;
 }
 
 /* What a descriptor names, as programs see it, in `place->path`: 1 if it is virtual, of
@@ -237,11 +312,12 @@ static int start_at(struct pp_place *place, const struct pp_namespace *space, st
 }
 
 /* Walk on in `place->mount`, to which the path leads up to `end`: 0 if it leads out again. */
-static int walk_mount(struct pp_place *place, const struct pp_mounts *mounts, struct pp_task *task,
-                      size_t end, uint32_t flags)
+static int walk_mount(struct pp_place *place, const struct pp_namespace *space,
+                      const struct pp_mounts *mounts, struct pp_task *task, size_t end,
+                      uint32_t flags)
 {
     place->passed = 1;
-    place->walk.snapshot = __atomic_load_n(&place->mount->snapshot, __ATOMIC_ACQUIRE);
+    place->walk.snapshot = pp_mount_snapshot(space, place->mount);
     if (!place->walk.snapshot) {
         miss(place, PP_NEEDS_MOUNT);
         return 1;
@@ -271,8 +347,8 @@ static int walk_mount(struct pp_place *place, const struct pp_mounts *mounts, st
     }
 }
 
-/* Leave out "." and empty components, but for the last: no program gave a path as long as what a
- * symlink's target and the rest of a path can come to. */
+/* Leave out "." and empty components, except for the last: with a symlink's target put before its
+ * rest, a path may have become longer than the kernel takes. */
 static void squeeze(char *path)
 {
     size_t kept = 0;
@@ -293,6 +369,14 @@ static void squeeze(char *path)
     path[kept] = 0;
 }
 
+/* The path is real to its end: say so. */
+static void end_real(struct pp_place *place)
+{
+    place->where = place->passed ? PP_MOVED : PP_REAL;
+    if (place->passed)
+        squeeze(place->path);
+}
+
 /* Go on where the path is absolute, in `place->path`. */
 static void resolve_absolute(struct pp_place *place, const struct pp_namespace *space,
                              struct pp_task *task, uint32_t flags)
@@ -303,28 +387,24 @@ static void resolve_absolute(struct pp_place *place, const struct pp_namespace *
 
     for (;;) {
         place->mount = pp_mounts_match(mounts, place->path, &end);
-        if (!place->mount && leave_view(place, space))
-            continue;
-        if (!place->mount) {
-            if (!place->passed && !pp_has_dots(place->path) &&
-                task->operations->has_no_symlinks(task, place->path, follow)) {
-                place->where = PP_REAL;
+        if (place->mount) {
+            if (walk_mount(place, space, mounts, task, end, flags))
                 return;
-            }
-            const int outcome = walk_real(place, space, mounts, task, follow);
-            if (outcome < 0)
-                return fail(place, -outcome);
-            if (outcome == 0) {
-                place->where = place->passed ? PP_MOVED : PP_REAL;
-                if (place->passed)
-                    squeeze(place->path);
-                return;
-            }
+            flags |= PP_JOINED; /* a target and what was left: no program gave that path */
             continue;
         }
-        if (walk_mount(place, mounts, task, end, flags))
+        if (leave_view(place, space))
+            continue;
+        if (!place->passed && !pp_has_dots(place->path) &&
+            task->operations->has_no_symlinks(task, place->path, follow)) {
+            place->where = PP_REAL;
             return;
-        flags |= PP_JOINED; /* a symlink's target and what was left: no program gave that path */
+        }
+        const enum step step = walk_real(place, space, mounts, task, follow);
+        if (step == STEP_FAILED)
+            return fail(place, place->error);
+        if (step == STEP_REAL)
+            return end_real(place);
     }
 }
 
@@ -358,7 +438,7 @@ void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct
             return;
         if (!path[0] && place->mount) { /* the very file, whatever its path leads to by now */
             const struct pp_mounts *mounts = __atomic_load_n(&space->mounts, __ATOMIC_ACQUIRE);
-            if (walk_mount(place, mounts, task, place->mount->path_length, flags))
+            if (walk_mount(place, space, mounts, task, place->mount->path_length, flags))
                 return;
         }
         length = pp_length(place->path);

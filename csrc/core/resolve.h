@@ -3,8 +3,8 @@
  * From a path as a program gives it to what it names: something real, or a record of a repository.
  *
  * Rules that hold here are those of walk.h. A path may lead through the real file system and
- * through repositories in any order; one count of symlinks holds for all of it. What is real is
- * the kernel's business: here it only matters whether the way leads into a virtual tree.
+ * through repositories in any order, and the symlinks on the way are counted together. What is real
+ * the kernel resolves itself: it is only followed here to see whether it leads into a repository.
  */
 #ifndef PYPARROT_RESOLVE_H
 #define PYPARROT_RESOLVE_H
@@ -15,9 +15,9 @@
 /* cffi: begin */
 
 enum pp_where {
-    PP_REAL,    /* the kernel has to answer, with the path as it was given */
-    PP_MOVED,   /* the kernel has to answer, with the absolute path in `path` */
-    PP_VIRTUAL, /* `walk` has the record, `mount` says where */
+    PP_REAL,    /* the kernel has to make the call with the path as it was given */
+    PP_MOVED,   /* the kernel has to make the call with the absolute path in `path` */
+    PP_VIRTUAL, /* `walk` has found the record, in the repository of `mount` */
     PP_FAILED,  /* `error` is the errno */
     PP_MISSING, /* something is needed first: `need`, with `mount`, `walk` or `path` */
 };
@@ -35,14 +35,14 @@ struct pp_place {
     enum pp_where where;
     int error;
     enum pp_need need;
-    int passed; /* whether the way led through something virtual */
+    int passed; /* the path led through something virtual: the kernel can't resolve it as given */
     const struct pp_mount *mount;
     struct pp_walk walk; /* the flags are the caller's to set; PP_WANT_PATH always holds here */
     char path[2 * PP_PATH_MAX];
 };
 
-/* Resolve `path`, relative to `descriptor` (or PP_CWD) of the task. An empty path is that very
- * file. `flags` are those of the walk. */
+/* Resolve `path`, relative to `descriptor` (or PP_CWD) of the task. An empty path names the
+ * descriptor's own file. `flags` are those of the walk. */
 void pp_resolve(struct pp_place *place, const struct pp_namespace *space, struct pp_task *task,
                 int descriptor, const char *path, uint32_t flags);
 

@@ -22,95 +22,6 @@ static enum pp_outcome fail(struct pp_walk *walk, int error)
     return PP_ERROR;
 }
 
-/* Snapshots */
-
-const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot, uint64_t hash)
-{
-    for (uint64_t slot = hash & snapshot->mask;; slot = (slot + 1) & snapshot->mask) {
-        const uint64_t found = __atomic_load_n(&snapshot->mounted[slot].hash, __ATOMIC_ACQUIRE);
-        if (found == 0)
-            return NULL;
-        if (found == hash)
-            return snapshot->mounted[slot].index;
-    }
-}
-
-int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index)
-{
-    const uint64_t hash = index->header->root_hash;
-    uint64_t used = 0;
-    for (uint64_t slot = 0; slot <= snapshot->mask; slot++)
-        used += snapshot->mounted[slot].hash != 0;
-    if (hash == 0 || used >= snapshot->mask)
-        return -1;
-    uint64_t slot = hash & snapshot->mask;
-    while (snapshot->mounted[slot].hash != 0 && snapshot->mounted[slot].hash != hash)
-        slot = (slot + 1) & snapshot->mask;
-    snapshot->mounted[slot].index = index;
-    __atomic_store_n(&snapshot->mounted[slot].hash, hash, __ATOMIC_RELEASE);
-    return 0;
-}
-
-/* Variant symlinks */
-
-static const char *value_of(const char *const *environment, const char *name, size_t length)
-{
-    for (; environment && *environment; environment++) {
-        size_t i = 0;
-        while (i < length && (*environment)[i] == name[i] && name[i] != '=')
-            i++;
-        if (i == length && (*environment)[i] == '=')
-            return *environment + i + 1;
-    }
-    return NULL;
-}
-
-static size_t find(const char *text, size_t start, size_t length, char wanted)
-{
-    while (start < length && text[start] != wanted)
-        start++;
-    return start;
-}
-
-size_t pp_expand(const char *target, size_t length, const char *const *environment, char *output,
-                 size_t capacity)
-{
-    size_t written = 0;
-    size_t i = 0;
-
-    while (i < length) {
-        const char *piece = target + i;
-        size_t piece_length = 1;
-        const int opens = piece[0] == '$' && i + 1 < length && piece[1] == '(';
-        const size_t end = opens ? find(target, i + 2, length, ')') : length;
-        if (end == length) {
-            i++;
-        } else {
-            /* NAME or NAME:-default */
-            const size_t name = i + 2;
-            size_t name_end = find(target, name, end, ':');
-            while (name_end < end && target[name_end + 1] != '-')
-                name_end = find(target, name_end + 1, end, ':');
-            piece = value_of(environment, target + name, name_end - name);
-            piece_length = 0;
-            if (piece) {
-                while (piece[piece_length])
-                    piece_length++;
-            } else if (name_end < end) {
-                piece = target + name_end + 2;
-                piece_length = end - name_end - 2;
-            }
-            i = end + 1;
-        }
-        for (size_t k = 0; k < piece_length; k++, written++)
-            if (written < capacity)
-                output[written] = piece[k];
-    }
-    return written;
-}
-
-/* The walk */
-
 /* A component of a path, and the hash of the path that ends with it. */
 struct component {
     const char *name;
@@ -175,7 +86,7 @@ int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, co
         return PP_FOUND;
     }
     if (path[length - 1] == '/' || size > PP_NAME_MAX)
-        return -1; /* a slash at the end says more than the name before it */
+        return -1; /* a slash at the end means: a directory */
     const struct pp_record *record = pp_index_find(index, hash, parent, path + begin, size);
     if (!record)
         return find_nothing(snapshot, start, path, begin, found);
@@ -183,8 +94,8 @@ int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, co
     return PP_FOUND;
 }
 
-/* Most paths are real already. Gives -1 if the path needs more than that. */
-static int walk_real(struct pp_walk *walk, const char *path, size_t length)
+/* Take a path for a real one, as most are: a single look-up. -1 if it needs more than that. */
+static int walk_directly(struct pp_walk *walk, const char *path, size_t length)
 {
     struct pp_found found;
 
@@ -200,12 +111,12 @@ static int walk_real(struct pp_walk *walk, const char *path, size_t length)
     return PP_FOUND;
 }
 
-/* Go to the directory at the walk's own path, which is real. */
+/* Set the walk to the directory at its own `path`, which is real. */
 static enum pp_outcome go_to_path(struct pp_walk *walk)
 {
     const uint32_t flags = walk->flags;
     walk->flags |= PP_NOFOLLOW;
-    const int outcome = walk_real(walk, walk->path, walk->path_length);
+    const int outcome = walk_directly(walk, walk->path, walk->path_length);
     walk->flags = flags;
     return outcome == PP_FOUND ? PP_FOUND : PP_DAMAGED;
 }
@@ -294,7 +205,8 @@ static enum pp_outcome go_up(struct pp_walk *walk, size_t position)
         while (length > 0 && snapshot->mountpoint[length - 1] != '/')
             length--;
         if (length > 1 && !walk->rest[position])
-            length--; /* the slash would say more than the program has said */
+            length--; /* a slash at the end would ask for a directory, which the program has not
+                         done */
         return leave(walk, snapshot->mountpoint, length, walk->rest + position);
     }
     while (walk->path[walk->path_length - 1] != '/')
@@ -414,7 +326,7 @@ enum pp_outcome pp_walk(struct pp_walk *walk, const char *path, size_t length)
         return fail(walk, NAME_TOO_LONG);
     const uint64_t *covered = walk->snapshot->covered;
     if (!(walk->flags & PP_WANT_PATH) && !(covered && *covered)) {
-        const int outcome = walk_real(walk, path, length);
+        const int outcome = walk_directly(walk, path, length);
         if (outcome >= 0)
             return (enum pp_outcome)outcome;
     }

@@ -3,52 +3,36 @@
  * The path walk: from a path in a repository to the record of what it names.
  *
  * Rules that hold here are those of index.h; beyond them:
- *  - The walk writes to its own struct pp_walk alone, and to at most a few words of stack.
+ *  - The walk writes to its own struct pp_walk alone, and to a few words of stack; leaving a
+ *    repository for one that is mounted in it takes PP_PATH_MAX bytes of stack.
  *  - It resolves as Linux does: "." and "..", symlinks (relative, absolute, variant), ELOOP after
- *    40 of them, ENAMETOOLONG, ENOTDIR, trailing slashes. Permissions are not its business.
- *  - It never waits: a catalog that is not at hand is an answer (PP_NEED_CATALOG), and the walk is
- *    to be made again once it is.
+ *    40 of them, ENAMETOOLONG, ENOTDIR, trailing slashes. It does not check permissions.
+ *  - It never waits. When a catalog is not at hand it says so (PP_NEED_CATALOG), and the caller
+ *    gets it and walks again.
  */
 #ifndef PYPARROT_WALK_H
 #define PYPARROT_WALK_H
 
-#include "core/index.h"
+#include "core/snapshot.h"
+#include "core/variant.h"
 
 /* cffi: begin */
 
 #define PP_PATH_MAX 4096u
 #define PP_LINKS_MAX 40u
 
-/* The catalogs of a snapshot that are at hand, by the hash of their mountpoint. One thread adds,
- * any number reads meanwhile: an entry's hash is written last. */
-struct pp_mounted {
-    uint64_t hash; /* 0 where it is free */
-    const struct pp_index *index;
-};
-
-struct pp_snapshot {
-    const struct pp_index *root;
-    struct pp_mounted *mounted; /* of size mask + 1, never full */
-    uint64_t mask;
-    const char *mountpoint; /* where the repository is seen: "/cvmfs/sw.example.org" */
-    uint64_t mountpoint_length;
-    const char *const *environment; /* "NAME=value" …, NULL: what variant symlinks refer to */
-    const uint64_t *covered; /* hashes of paths where something else is mounted, then 0; or NULL */
-};
-
-/* How to walk. */
+/* The flags of a walk. */
 enum {
-    PP_NOFOLLOW = 1,  /* a symlink at the end is the answer, unless a slash follows */
-    PP_WANT_PATH = 2, /* fill `path` in any case */
-    PP_JOINED = 4,    /* the path has that of a directory before it, and may be longer for that */
+    PP_NOFOLLOW = 1,  /* a symlink at the end is not followed, unless a slash is behind it */
+    PP_WANT_PATH = 2, /* fill `path`, even if a single look-up would do */
+    PP_JOINED = 4,    /* a directory's path was put before the program's: it may be longer */
 };
 
 enum pp_outcome {
     PP_FOUND,
     PP_ERROR,        /* `error` tells which errno */
     PP_OUTSIDE,      /* go on with the absolute path in `path`, with `links` as they are */
-    PP_NEED_CATALOG, /* the nested one at `record`, with `path` and `hash`, has to be at hand first
-                      */
+    PP_NEED_CATALOG, /* the nested catalog at `record`, with `path` and `hash`, has to be mounted */
     PP_DAMAGED,      /* an index contradicts itself */
 };
 
@@ -64,7 +48,7 @@ struct pp_walk {
     uint32_t flags;
     uint32_t links; /* symlinks followed so far */
     int32_t error;
-    int32_t at_last; /* whether the error is about the last name: `path` is a directory then */
+    int32_t at_last; /* the error is about the last name: `path` is the directory it is in */
     uint32_t path_length;
     const struct pp_index *index; /* the catalog that has … */
     const struct pp_record *record;
@@ -92,17 +76,6 @@ enum pp_outcome pp_walk_enter(struct pp_walk *walk);
 
 /* The hash of a path without "." and "..", from that of the directory where it starts. */
 uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
-
-/* Put a nested catalog at hand; -1 if the table is full. */
-int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
-
-/* The catalog at hand for a mountpoint; NULL if there is none. */
-const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot, uint64_t hash);
-
-/* Write a variant symlink's target with its references replaced; its length, which may exceed
- * `capacity` (what does not fit is not written). Nothing nests, as in CernVM-FS. */
-size_t pp_expand(const char *target, size_t length, const char *const *environment, char *output,
-                 size_t capacity);
 
 /* cffi: end */
 

@@ -29,9 +29,9 @@ static inline int pp_may_lead_to_view(const char *path)
 }
 
 /* Whether a real symlink may lead the kernel to something real where a mount point is. */
-static inline int pp_is_covering(void)
+static inline int pp_is_shadowing(void)
 {
-    return pp_shim.state->flags & PP_SHARED_COVERS;
+    return pp_shim.state->flags & PP_SHARED_SHADOWS;
 }
 
 /* Whether a file with this status may be a view. */
@@ -49,7 +49,7 @@ static inline int64_t pp_get_status(int descriptor, struct stat *status)
 
 static inline const struct pp_snapshot *pp_snapshot_of(const struct pp_location *location)
 {
-    return __atomic_load_n(&location->mount->snapshot, __ATOMIC_ACQUIRE);
+    return pp_mount_snapshot(&pp_shim.space, location->mount);
 }
 
 /* Where a path leads. A relative one starts at `location`. */
@@ -66,9 +66,9 @@ static inline __attribute__((always_inline)) enum pp_way pp_locate(uint64_t addr
     if (path[0] == '/') {
         location->mount = pp_mounts_match(pp_shim.space.mounts, path, &start);
         if (!location->mount)
-            return pp_is_covering() || pp_may_lead_to_view(path) ? PP_WAY_UNKNOWN : PP_WAY_REAL;
+            return pp_is_shadowing() || pp_may_lead_to_view(path) ? PP_WAY_UNKNOWN : PP_WAY_REAL;
     } else if (!location->mount) {
-        return pp_is_covering() ? PP_WAY_UNKNOWN : PP_WAY_REAL;
+        return pp_is_shadowing() ? PP_WAY_UNKNOWN : PP_WAY_REAL;
     }
     const struct pp_snapshot *snapshot = pp_snapshot_of(location);
     if (!snapshot || (snapshot->covered && *snapshot->covered))

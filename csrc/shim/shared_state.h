@@ -4,11 +4,11 @@
  *
  * It is a file of the session's own, which a shim asks for by PP_SHARED_STATE_PATH, and maps. Rules
  * that hold here:
- *  - The supervisor alone writes. What lies behind the header is appended and never changes; what
- * is new is written first and then named by one word, which is stored last.
- *  - No pointers: offsets from the shared state's beginning, 0 for none.
- *  - If the room is used up nothing new is told. A shim that does not know something leaves the
- * call to the supervisor.
+ *  - The supervisor alone writes. What lies behind the header is appended and never changes: what
+ *    is new is written first and then named by one word, which is stored last.
+ *  - There are no pointers, but offsets from the shared state's beginning, 0 for none.
+ *  - When the room is used up nothing new is told. A shim that does not know something leaves the
+ *    call to the supervisor.
  */
 #ifndef PYPARROT_SHARED_STATE_H
 #define PYPARROT_SHARED_STATE_H
@@ -23,39 +23,15 @@
 #define PP_SHARED_STATE_MODE 0x70617272u /* of the open: what nobody else would give */
 
 enum {
-    PP_SHARED_COVERS = 1,    /* a mount point is the path of something real, too */
+    PP_SHARED_SHADOWS = 1,   /* a mount point is the path of something real, too */
     PP_SHARED_COUNTS = 2,    /* what is answered where is to be counted */
     PP_SHARED_CWD_APART = 4, /* some thread may have a working directory of its own */
 };
 
-struct pp_shared_mount {
-    uint64_t hash; /* its place in the table, as in struct pp_mount_slot */
-    uint64_t device;
-    uint64_t blocks;
-    uint32_t id;
-    uint32_t flags;
-    uint32_t path, path_length;
-    uint32_t view, view_length;
-    uint32_t environment; /* "NAME=value" texts, an empty one behind the last */
-    uint32_t covered;     /* as in struct pp_snapshot */
-};
-
-struct pp_shared_refusal {
-    uint64_t hash;
-    int64_t until;
-};
-
-struct pp_shared_table {
-    uint32_t depth;
-    uint32_t mounts;   /* struct pp_shared_mount follow, */
-    uint32_t refusals; /* then struct pp_shared_refusal */
-    uint32_t padding;
-};
-
 /* A catalog that is at hand. */
 struct pp_shared_catalog {
-    uint32_t next;  /* the one before it */
-    uint32_t mount; /* whose it is: the mount's id */
+    uint32_t next;  /* the catalog that was told of before it */
+    uint32_t mount; /* the number of the mount that it belongs to */
     uint64_t root_hash;
     uint64_t touched; /* its first word in the touch map; 0 if it has none */
     uint32_t file;    /* its index file */
@@ -70,9 +46,9 @@ struct pp_shared_state {
     uint32_t flags;
     uint32_t generation;  /* of the table: another one each time */
     uint32_t directories; /* counts working directories that changed behind the shims' backs */
-    uint32_t table;       /* 0: there is none, and all is left to the supervisor */
-    uint32_t catalogs;    /* the newest */
-    uint32_t shared;      /* the file of struct pp_shared_usage; 0 if there is none */
+    uint32_t table;    /* struct pp_mounts; 0: there is none, and all is left to the supervisor */
+    uint32_t catalogs; /* the newest */
+    uint32_t shared;   /* the file of struct pp_shared_usage; 0 if there is none */
     uint32_t views, views_length;
     uint32_t used; /* of the shared state, the header included */
     uint32_t padding;

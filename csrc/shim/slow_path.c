@@ -22,7 +22,7 @@ static int supply(const struct pp_place *place)
     case PP_NEEDS_CATALOG:
         return pp_tables_catalog(place->mount, place->walk.hash);
     case PP_NEEDS_MOUNT:
-        return place->mount->snapshot ? -1 : pp_tables_mount(place->mount);
+        return pp_mount_snapshot(&pp_shim.space, place->mount) ? -1 : pp_tables_mount(place->mount);
     default:
         return -1;
     }
@@ -38,7 +38,7 @@ static int may_lead_to_view(const struct pp_mounts *mounts, const char *path)
         return 1;
     const size_t length = path[1] ? pp_length(path) : 0;
     for (uint64_t slot = 0; slot <= mounts->mask; slot++) {
-        const struct pp_mount *mount = mounts->slots[slot].mount;
+        const struct pp_mount *mount = pp_mount_at(mounts, slot);
         if (mount && mount->path_length > length && pp_starts_with(mount->path, path, length) &&
             mount->path[length] == '/')
             return 1;

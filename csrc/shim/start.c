@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Where the shim gets its shared state from: the supervisor, by a call that means nothing to the
- * kernel. It is made when there is first something to be looked at; many programs never come to
- * that.
+ * How the shim gets the shared state: from the supervisor, by an open of a path that does not
+ * exist. It is made when a call first needs to be looked at, which many programs never come to.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>

@@ -8,7 +8,8 @@
 #include "core/walk.h"
 #include "shim/shared_state.h"
 
-/* Remember that a record was used; `opened` is PP_TOUCH_OPENED or 0. */
+/* Note in the touch map that a record was used; `opened` is PP_TOUCH_OPENED or 0. Other processes
+ * may do so at the same time: an order may be given out without being used then. */
 static inline void pp_touch(struct pp_shared_usage *shared, const struct pp_found *found,
                             uint32_t opened)
 {

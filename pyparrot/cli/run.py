@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
-    from pyparrot.run.session import MountOption
+    from pyparrot.run.options import MountOption
 
 EPILOG = """\
 examples:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from pyparrot.cache.directory import quota_bytes
     from pyparrot.cli import _repository_options
-    from pyparrot.run.session import Options
+    from pyparrot.run.options import Options
     from pyparrot.run.session import run as run_session
 
     command = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _mount(shown: str, path: str, source: str) -> MountOption:
-    from pyparrot.run.session import MountOption
+    from pyparrot.run.options import MountOption
 
     if not path.startswith("/") or not source:
         raise PyparrotError(shown, "not /PATH=SOURCE", "such as /cvmfs/x.example.org=x.example.org")

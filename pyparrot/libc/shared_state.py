@@ -5,13 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi, lib
+from pyparrot.libc.append_only import AppendOnlyMemory, OutOfRoom
 
 if TYPE_CHECKING:
-    from pyparrot.core import Pointer, PpMount, PpSharedMount, PpSharedState
+    from pyparrot.core import PpSharedState
     from pyparrot.libc.shared_usage import SharedUsage
     from pyparrot.tree.index import Index
     from pyparrot.tree.snapshot import Snapshot
@@ -21,44 +21,30 @@ _FIRST_WORD = 16  # of the touch map; 0 says that there are none
 _WORDS = (lib.PP_SHARED_USAGE_SIZE - ffi.sizeof("struct pp_shared_usage")) // 4
 
 
-class Shown(NamedTuple):
-    """A mount as shims have to know it.
-
-    *hash* is its place in the table, *record* its ``struct pp_mount *``, *number* is its own for
-    ever. Without a *snapshot* its mount point is reserved.
-    """
-
-    hash: int
-    record: PpMount
-    number: int
-    snapshot: Snapshot | None
-
-
-class Refusal(NamedTuple):
-    """Nothing is mounted where the path hash is *hash*, until then (seconds of CLOCK_MONOTONIC)."""
-
-    hash: int
-    until: int
-
-
 class SharedState:
-    """A shared state, in memory that others can map: `descriptor`."""
+    """A shared state, in memory that others can map: `descriptor`.
+
+    The mount table is written into its *memory* (`pyparrot.run.mount_memory`). `OutOfRoom` if
+    *views*, the directory of views, does not fit.
+    """
 
     def __init__(self, cookie: int, mark: int, views: str) -> None:
         self.descriptor = os.memfd_create("pyparrot-shared-state")
         os.ftruncate(self.descriptor, _SIZE)
         self._lock = threading.Lock()
-        self._memory = mmap.mmap(self.descriptor, _SIZE)
-        self._buffer = ffi.from_buffer(self._memory, require_writable=True)
-        self.pointer: PpSharedState = ffi.cast("struct pp_shared_state *", self._buffer)
+        self._mapping = mmap.mmap(self.descriptor, _SIZE)
+        buffer = ffi.from_buffer(self._mapping, require_writable=True)
+        self._buffer = buffer  # as long as it lives the mapping does
+        self.pointer: PpSharedState = ffi.cast("struct pp_shared_state *", buffer)
         self.pointer.used = ffi.sizeof("struct pp_shared_state")
         ffi.memmove(self.pointer.magic, lib.PP_SHARED_STATE_MAGIC, len(self.pointer.magic))
-        self._texts: dict[bytes, int] = {}
-        self._is_full = False
+        used = ffi.addressof(self.pointer, "used")
+        self.memory = AppendOnlyMemory(ffi.cast("char *", buffer), _SIZE, used)
         self._told: set[tuple[int, int]] = set()
         self._next_word = _FIRST_WORD
         encoded = os.fsencode(views)
-        self.pointer.views, self.pointer.views_length = self._text(encoded), len(encoded)
+        self.pointer.views = self.memory.append_text(encoded)
+        self.pointer.views_length = len(encoded)
         self.pointer.views_device = os.stat(views).st_dev
         self.pointer.mark = mark
         self.pointer.cookie = cookie
@@ -69,87 +55,50 @@ class SharedState:
     def share(self, shared: SharedUsage) -> None:
         """Let shims count, and say what they touch, in *shared*."""
         self._shared = shared
-        self.pointer.shared = self._text(os.fsencode(shared.file))
+        self.pointer.shared = self.memory.append_text(os.fsencode(shared.file))
 
     def count(self) -> None:
-        """Have what is answered where counted."""
+        """Have shims count the calls that they answer."""
         lib.pp_shared_state_set(self.pointer, lib.PP_SHARED_COUNTS)
 
-    def show(
-        self, mounts: Sequence[Shown], refusals: Iterable[Refusal], depth: int, covers: bool
-    ) -> None:
-        """Replace the table of mounts. *covers*: one is where something real is, too."""
+    def publish(self, table: int, shadows: bool) -> None:
+        """Replace the mount table by that at the offset *table* of `memory`.
+
+        0: there was no room for it, and shims have to leave everything to the supervisor.
+        *shadows*: a mount point is the path of something real, too.
+        """
         with self._lock:
-            if covers:
-                lib.pp_shared_state_set(self.pointer, lib.PP_SHARED_COVERS)
-            refused = list(refusals)
-            table = ffi.new("struct pp_shared_table *", (depth, len(mounts), len(refused), 0))
-            content = bytes(ffi.buffer(table))
-            content += b"".join(bytes(ffi.buffer(self._mount(each))) for each in mounts)
-            for each in refused:
-                content += bytes(ffi.buffer(ffi.new("struct pp_shared_refusal *", tuple(each))))
-            offset = self._append(content)
-            # No more room: without a table shims leave everything to us.
-            self.pointer.table = 0 if self._is_full else offset
+            if shadows:
+                lib.pp_shared_state_set(self.pointer, lib.PP_SHARED_SHADOWS)
+            self.pointer.table = table
             self.pointer.generation += 1
-        for mount in mounts:
-            self.tell(mount)
 
-    def tell(self, mount: Shown) -> None:
-        """Tell of the catalogs of a mount that are at hand."""
-        if mount.snapshot is None:
-            return
+    def add_catalogs(self, mount: int, snapshot: Snapshot) -> None:
+        """Tell of the catalogs at hand of the mount with that number.
+
+        What finds no room is not told: shims leave it to the supervisor.
+        """
         with self._lock:
-            for index in mount.snapshot.indexes():
-                if (mount.number, index.root_hash) not in self._told:
-                    self._told.add((mount.number, index.root_hash))
-                    self._tell_catalog(mount.number, index)
+            for index in snapshot.indexes():
+                if (mount, index.root_hash) not in self._told:
+                    self._told.add((mount, index.root_hash))
+                    self._add_catalog(mount, index)
 
-    def _tell_catalog(self, number: int, index: Index) -> None:
-        catalog = ffi.new("struct pp_shared_catalog *")
-        catalog.next, catalog.mount = self.pointer.catalogs, number
-        catalog.root_hash = index.root_hash
-        catalog.file = self._text(os.fsencode(index.file))
+    def _add_catalog(self, mount: int, index: Index) -> None:
+        touched = 0
         words = index.pointer.records_size // lib.PP_TOUCH_UNIT + 1
         if self._next_word + words <= _WORDS:
-            catalog.touched = self._next_word
-            self.touched.append((self._next_word, number, index))
+            touched = self._next_word
+            self.touched.append((touched, mount, index))
             if self._shared is not None:  # what the engine opens counts, too
-                index.pointer.touched = self._shared.words(self._next_word)
+                index.pointer.touched = self._shared.words(touched)
             self._next_word += words
-        offset = self._append(bytes(ffi.buffer(catalog))) if catalog.file else 0
-        if offset:
-            self.pointer.catalogs = offset
-
-    def _mount(self, shown: Shown) -> PpSharedMount:
-        given = shown.record
-        mount = ffi.new("struct pp_shared_mount *")
-        mount.hash, mount.device, mount.blocks = shown.hash, given.device, given.blocks
-        mount.id, mount.flags = shown.number, given.flags
-        mount.path, mount.path_length = self._text_of(given.path), given.path_length
-        mount.view, mount.view_length = self._text_of(given.view), given.view_length
-        if shown.snapshot is not None:
-            variables = b"".join(text + b"\0" for text in shown.snapshot.variables)
-            mount.environment = self._text(variables)
-            if shown.snapshot.covered:
-                hashes = ffi.new("uint64_t[]", [*shown.snapshot.covered, 0])
-                mount.covered = self._text(bytes(ffi.buffer(hashes)))
-        return mount
-
-    def _text_of(self, text: Pointer[bytes]) -> int:
-        return self._text(ffi.string(text))
-
-    def _text(self, content: bytes) -> int:
-        """Where a text stands, with a NUL behind it; 0 if there is no room."""
-        if content not in self._texts:
-            self._texts[content] = self._append(content + b"\0")
-        return self._texts[content]
-
-    def _append(self, content: bytes) -> int:
-        offset: int = self.pointer.used
-        if offset + len(content) > _SIZE:
-            self._is_full = True
-            return 0
-        self._memory[offset : offset + len(content)] = content
-        self.pointer.used = offset + len(content) + -len(content) % 8
-        return offset
+        try:
+            file = self.memory.append_text(os.fsencode(index.file))
+            offset = self.memory.reserve(ffi.sizeof("struct pp_shared_catalog"))
+        except OutOfRoom:
+            return
+        catalog = self.memory.at("struct pp_shared_catalog *", offset)
+        catalog.next, catalog.mount = self.pointer.catalogs, mount
+        catalog.root_hash, catalog.touched, catalog.file = index.root_hash, touched, file
+        self.pointer.catalogs = offset

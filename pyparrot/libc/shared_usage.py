@@ -1,4 +1,4 @@
-"""What shims write: counters, and the touch map, which tells what a session has used.
+"""What shims write: counters, and the touch map, which says what a session has used.
 
 ``csrc/shim/shared_state.h`` defines both.
 """
@@ -29,7 +29,7 @@ class Touch(NamedTuple):
 
 
 class SharedUsage:
-    """Memory that all shims of a session have in common. Others open it as *file*."""
+    """Memory that all shims of a session write to. They open it by the path `file`."""
 
     def __init__(self) -> None:
         descriptor = os.memfd_create("pyparrot-shared-usage")
@@ -40,11 +40,11 @@ class SharedUsage:
         self.file = f"/proc/{os.getpid()}/fd/{descriptor}"
 
     def words(self, start: int) -> Pointer[int]:
-        """The words of the touch map from number *start* on (``uint32_t *``)."""
+        """The words of the touch map from the one with number *start* on (``uint32_t *``)."""
         return self.pointer.words + start
 
     def touches(self, start: int, index: Index) -> Iterator[Touch]:
-        """What was used of *index*, whose words begin at number *start*; in no order."""
+        """What was used of *index*, whose words begin at number *start*; not in order of use."""
         words, word, offset = self.words(start), ffi.new("uint32_t *"), 0
         while True:
             record = lib.pp_index_touched(index.pointer, words, offset, word)

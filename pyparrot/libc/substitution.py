@@ -1,4 +1,7 @@
-"""How the shim gets into programs (``csrc/libc/libc_substitution.h``)."""
+"""The shim of a session, and the copies of C libraries that hold it.
+
+``csrc/libc/libc_substitution.h`` says how programs come to load them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpyparrot.
 
 
 class Shim:
-    """The shim of a session: its shared state, and the libraries that it is in.
+    """The shim of a session: its shared state, and the C libraries that hold it.
 
     *pointer* is the ``struct pp_substitution *`` for the engine. `OSError` if this host forbids it.
     """
@@ -34,9 +37,10 @@ class Shim:
         self.libraries = LibcCopies(store, LIBRARY, self.pointer)
 
     def prepare(self, task: int, complain: Callable[[Exception], None]) -> None:
-        """Get ready before programs start: *task* is one of ours.
+        """Make copies of this process's own C library, which nearly all programs have, too.
 
-        Nearly all of them have the C library that we have, too.
+        *task* is a process with the run's filter, before it runs a program; *complain* gets what
+        goes wrong.
         """
         self.pointer.filters = _filters(task)
         for path in _own_libraries():
@@ -46,7 +50,7 @@ class Shim:
                     self.libraries.add(descriptor)
                 finally:
                     os.close(descriptor)
-            except Exception as error:  # nothing depends on it but speed
+            except Exception as error:  # without a copy programs are only slower
                 complain(error)
 
 

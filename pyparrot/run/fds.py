@@ -1,4 +1,4 @@
-"""Descriptors that a process has from whoever started it, and shall not keep."""
+"""Descriptors that a process has inherited, and must not keep."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 from collections.abc import Container
 
 
-def blind(*descriptors: int) -> None:
-    """Let descriptors lead nowhere: what they led to shall not stay open for us."""
+def redirect_to_null(*descriptors: int) -> None:
+    """Let descriptors lead to /dev/null, so that this process holds nothing open by them."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
         os.dup2(nothing, descriptor)
@@ -18,10 +18,10 @@ def blind(*descriptors: int) -> None:
 def close_inherited(keep: Container[int]) -> None:
     """Close all descriptors but the standard streams and those to *keep*.
 
-    Others may wait for their end, or for a lock on them: pipes, sockets, lock files.
+    Other processes may wait for their end, or for a lock on them: pipes, sockets, lock files.
     """
     for name in os.listdir("/proc/self/fd"):
         descriptor = int(name)
         if descriptor > 2 and descriptor not in keep:
-            with contextlib.suppress(OSError):  # that of the listing itself has gone
+            with contextlib.suppress(OSError):  # the listing's own descriptor is closed already
                 os.close(descriptor)

@@ -94,7 +94,7 @@ class Fetcher:
         def mount() -> None:
             there = self._table.get(path)
             if (there is None or there.repository is None) and not self._mount(path):
-                self._table.refuse(path, REFUSED_SECONDS)
+                self._table.add_negative(path, REFUSED_SECONDS)
 
         self._mounting.run(path, mount)
 

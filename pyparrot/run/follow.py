@@ -1,7 +1,7 @@
 """Go on to new revisions of mounted repositories while programs run.
 
-A run keeps the snapshots that it has started with, unless this is wanted. What is open stays open,
-and stays in the old revision; paths lead to the new one.
+A run keeps the snapshots that it has started with, unless the user asks for this. Descriptors and
+working directories stay in the old revision; paths lead to the new one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Follower:
         self._due: dict[bytes, float] = {}
 
     def start(self) -> None:
-        """Start the thread that does it; it ends with the process."""
+        """Start the thread that looks for them; it ends with the process."""
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
 
     def _follow(self) -> None:

@@ -1,8 +1,8 @@
-"""The process that the user started: it stands for the command towards shell and terminal.
+"""The process that the user started: it proxies signals and the exit status.
 
-What it is told comes through a pipe, a line each: ``P`` and the command's process number, ``S``
-when the command has been stopped, ``X`` and its wait status, ``E`` and why it could not be
-started.
+Supervisor and monitor write to it through a pipe, a line for each message: ``P`` and the command's
+process number, ``S`` when the command has been stopped, ``X`` and its wait status, ``E`` and why it
+could not be started.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FORWARDED = {
     signal.SIGWINCH,
 }
 _BY_KERNEL = 0x80
-"""si_code of what the terminal sends: it sends it to the command, too."""
+"""si_code of signals from the terminal, which the command gets as well."""
 
 _STATS_SECONDS = 5.0
 
@@ -39,7 +39,8 @@ _STATS_SECONDS = 5.0
 def wait(messages: int, wait_for_end: bool) -> int:
     """Wait until the command has ended, and end as it did; gives its exit status.
 
-    *wait_for_end*: the supervisor's last words shall come before our end, within reason.
+    *wait_for_end*: the supervisor's statistics are to be written before this process ends, if that
+    does not take long.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     reader = os.fdopen(messages, "rb", buffering=0)
@@ -70,7 +71,7 @@ def _end_like(status: int) -> int:
     if not os.WIFSIGNALED(status):
         return os.waitstatus_to_exitcode(status)
     number = os.WTERMSIG(status)
-    # The command has left a core file, if anybody has.
+    # If there is to be a core file, the command has left it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with contextlib.suppress(OSError):
         signal.signal(number, signal.SIG_DFL)

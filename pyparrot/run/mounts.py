@@ -10,35 +10,39 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyparrot.core import ffi, lib
-from pyparrot.libc.shared_state import Refusal, SharedState, Shown
+from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
 
 if TYPE_CHECKING:
-    from pyparrot.core import Array, PpMount
+    from pyparrot.core import PpMount
+    from pyparrot.libc.shared_state import SharedState
     from pyparrot.tree.base import Tree
 
 BLOCK_SIZE = 4096
-"""The unit of `Mount.size` as programs see it."""
+"""The unit of a mount's size as programs see it."""
+
+_VIEW_HASH_ROOT = lib.PP_HASH_ROOT ^ (1 << 63)
+"""Where hashes of views start, so that no path has them."""
 
 
 class Mount(NamedTuple):
-    """A repository at a mount point: what C knows of it is *record*, a ``struct pp_mount``.
+    """A repository at a mount point.
 
-    Without a repository the mount point is reserved: who touches it asks for what belongs there.
-    *number* is another one for each.
+    Without a repository the mount point is reserved: what belongs there is mounted when a program
+    first touches it. *number* is the mount's own for the whole session, *fields* are what C knows.
     """
 
     path: bytes
     repository: Tree | None
     view: str
-    record: PpMount
     number: int
+    fields: MountFields
 
 
 class MountTable:
     """All mounts of a session. Any thread may change it while others look paths up.
 
     *views* is the directory of views. `namespace` is the ``struct pp_namespace`` for the engine.
-    What changes is told to the *shared_state*, if there is one.
+    Shims learn of it by the *shared_state*, if there is one.
     """
 
     def __init__(self, views: str, shared_state: SharedState | None = None) -> None:
@@ -48,26 +52,23 @@ class MountTable:
         self._mounts: dict[bytes, Mount] = {}
         # Mounts that others have replaced: what is open in their views stays what it is.
         self._former: list[Mount] = []
-        self._by_record: dict[int, Mount] = {}
-        self._refused: dict[bytes, int] = {}
-        self._kept: list[Any] = []  # what C refers to: somebody may still be reading old tables
+        self._by_number: dict[int, Mount] = {}
+        self._negatives: dict[bytes, int] = {}
+        self._memory = MountMemory(shared_state)
+        encoded = os.fsencode(views)
+        text = ffi.new("char[]", encoded)
+        self._snapshots = ffi.new("struct pp_snapshots *", {"of": 0})
+        self._kept: list[Any] = [text]
         self.namespace = ffi.new("struct pp_namespace *")
-        text = self._text(views.encode("utf-8", "surrogateescape"))
-        self.namespace.views, self.namespace.views_length = text, len(text) - 1
+        self.namespace.views, self.namespace.views_length = text, len(encoded)
+        self.namespace.snapshots = self._snapshots
         self._publish()
 
-    def _text(self, content: bytes) -> Array[bytes]:
-        text = ffi.new("char[]", content)
-        self._kept.append(text)
-        return text
-
     def reserve(self, path: bytes) -> None:
-        """Ask for what belongs at *path* when it is first touched."""
-        record = ffi.new("struct pp_mount *")
-        record.path, record.path_length = self._text(path), len(path)
-        record.view = self._text(b"")
+        """Ask for what belongs at *path* when a program first touches it."""
         with self._lock:
-            self._enter(Mount(path, None, "", record, next(self._numbers)))
+            number = next(self._numbers)
+            self._enter(Mount(path, None, "", number, MountFields(number, path)))
 
     def mount(
         self, path: bytes, repository: Tree, *, size: int = 0, automount: bool = False
@@ -78,27 +79,29 @@ class MountTable:
         they are. Below an *automount* what is missing is asked for.
         """
         view = view_name(path, repository)
-        record = ffi.new("struct pp_mount *")
-        record.path, record.path_length = self._text(path), len(path)
-        encoded = self._text(view.encode())
-        record.view, record.view_length = encoded, len(encoded) - 1
-        record.snapshot = repository.snapshot.pointer
-        record.device = repository.device
-        record.blocks = size // BLOCK_SIZE
-        record.flags = lib.PP_AUTOMOUNT if automount else 0
-        mount = Mount(path, repository, view, record, next(self._numbers))
+        fields = MountFields(
+            number=next(self._numbers),
+            path=path,
+            view=os.fsencode(view),
+            device=repository.device,
+            blocks=size // BLOCK_SIZE,
+            flags=lib.PP_AUTOMOUNT if automount else 0,
+            variables=repository.snapshot.variables,
+        )
+        mount = Mount(path, repository, view, fields.number, fields)
         with self._lock:
             before = self._mounts.get(path)
             if before is not None and before.repository is not None and before.view != view:
                 self._former.append(before)
             self._former = [former for former in self._former if former.view != view]
-            self._refused.pop(path, None)
+            self._negatives.pop(path, None)
             self._enter(mount)
         return mount
 
     def _enter(self, mount: Mount) -> None:
-        self._by_record[_address(mount.record)] = mount
+        self._by_number[mount.number] = mount
         self._mounts[mount.path] = mount
+        self._make_room(mount.number + 1)
         self._cover()
         self._publish()
 
@@ -110,31 +113,28 @@ class MountTable:
             inside = mount.path + b"/"
             covered = [path[len(mount.path) :] for path in self._mounts if path.startswith(inside)]
             mount.repository.snapshot.cover(covered)
-            self.has_grown(mount)
+            self._use_snapshot(mount)
 
-    def refuse(self, path: bytes, seconds: int) -> None:
-        """Nothing is to be asked about *path* for so long: there is nothing there."""
+    def add_negative(self, path: bytes, seconds: int) -> None:
+        """There is nothing to mount at *path*: it is not asked for again for so long."""
         with self._lock:
             now = int(time.monotonic())
-            self._refused = {p: until for p, until in self._refused.items() if until > now}
-            self._refused[path] = now + seconds
+            self._negatives = {p: until for p, until in self._negatives.items() if until > now}
+            self._negatives[path] = now + seconds
             self._publish()
 
     def has_grown(self, mount: Mount) -> None:
         """A catalog was added to a mounted repository."""
-        assert mount.repository is not None
-        mount.record.snapshot = mount.repository.snapshot.pointer
-        if self._shared_state is not None:
-            self._shared_state.tell(_shown(mount, 0))
+        with self._lock:
+            self._use_snapshot(mount)
 
     def find(self, record: PpMount) -> Mount:
         """The mount of a ``struct pp_mount *``."""
-        return self._by_record[_address(record)]
+        return self._by_number[record.number]
 
     def numbered(self, number: int) -> Mount | None:
         """The mount of that number, though another may have taken its place."""
-        found = (mount for mount in self._by_record.values() if mount.number == number)
-        return next(found, None)
+        return self._by_number.get(number)
 
     def get(self, path: bytes) -> Mount | None:
         """What is mounted at *path*."""
@@ -143,45 +143,42 @@ class MountTable:
     def __iter__(self) -> Iterator[Mount]:
         return iter(list(self._mounts.values()))
 
-    def _publish(self) -> None:
-        shown = [_shown(mount, _hash(path)) for path, mount in self._mounts.items()]
-        # No path has these hashes, but for views they count.
-        shown += [_shown(mount, _hash(b"/" + mount.view.encode())) for mount in self._former]
-        refused = [Refusal(_hash(path), until) for path, until in self._refused.items()]
-        entries = [(each.hash, each.record, 0) for each in shown]
-        entries += [(each.hash, ffi.NULL, each.until) for each in refused]
-        capacity = 8
-        while capacity < 2 * len(entries) + 1:
-            capacity *= 2
-        slots = ffi.new("struct pp_mount_slot[]", capacity)
-        for path_hash, record, until in entries:
-            place = path_hash
-            while slots[place & capacity - 1].hash:
-                place += 1
-            slot = slots[place & capacity - 1]
-            slot.hash, slot.mount, slot.until = path_hash, record, until
-        table = ffi.new("struct pp_mounts *")
-        table.slots, table.mask = slots, capacity - 1
-        table.depth = max((path.count(b"/") for path in self._mounts), default=0)
-        self._kept += (slots, table)
-        self.namespace.mounts = table
+    # What C reads. Some thread may be reading what is replaced here, so all of it is kept.
+
+    def _make_room(self, count: int) -> None:
+        """Have room for the snapshots of mounts with numbers below *count*."""
+        have = self._snapshots.count
+        if count > have:
+            snapshots = ffi.new("struct pp_snapshots *", {"count": 2 * count, "of": 2 * count})
+            for number in range(have):
+                snapshots.of[number] = self._snapshots.of[number]
+            self._kept.append(self._snapshots)
+            self._snapshots = snapshots
+            self.namespace.snapshots = snapshots
+
+    def _use_snapshot(self, mount: Mount) -> None:
+        """Let everybody know the snapshot that the mount's repository has by now."""
+        if mount.repository is None:
+            return
+        snapshot = mount.repository.snapshot
+        self._snapshots.of[mount.number] = snapshot.pointer
         if self._shared_state is not None:
-            covers = any(os.path.lexists(path) for path in self._mounts)
-            self._shared_state.show(shown, refused, table.depth, covers)
+            self._shared_state.add_catalogs(mount.number, snapshot)
+
+    def _publish(self) -> None:
+        entries = [_entry(mount, path_hash(path)) for path, mount in self._mounts.items()]
+        entries += [
+            _entry(mount, path_hash(mount.fields.view, _VIEW_HASH_ROOT)) for mount in self._former
+        ]
+        negatives = {path_hash(path): until for path, until in self._negatives.items()}
+        depth = max((path.count(b"/") for path in self._mounts), default=0)
+        shadows = any(os.path.lexists(path) for path in self._mounts)
+        self.namespace.mounts = self._memory.write(entries, negatives, depth, shadows)
 
 
-def _shown(mount: Mount, path_hash: int) -> Shown:
-    snapshot = None if mount.repository is None else mount.repository.snapshot
-    return Shown(path_hash, mount.record, mount.number, snapshot)
-
-
-def _hash(path: bytes) -> int:
-    value: int = lib.pp_path_hash(lib.PP_HASH_ROOT, path, len(path))
-    return value
-
-
-def _address(record: PpMount) -> int:
-    return int(ffi.cast("uintptr_t", record))
+def _entry(mount: Mount, entry_hash: int) -> MountEntry:
+    covered = () if mount.repository is None else mount.repository.snapshot.covered
+    return MountEntry(entry_hash, mount.fields, covered)
 
 
 def view_name(path: bytes, repository: Tree) -> str:

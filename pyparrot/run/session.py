@@ -1,16 +1,15 @@
 """A run: a command that sees repositories, from its start to its exit status.
 
-Four processes take part. The *front* is what the user started: it has the terminal's attention,
-passes signals on, and ends as the command ends. The *supervisor* serves system calls; it has to be
-an ancestor of all that it serves, since hosts may allow no other process to look at them. The
-*monitor* is the command's parent and inherits its orphans: the supervisor holds tasks by ptrace for
-moments, and a parent that waits for them would take the notices that are meant for it. The
-*command* is the fourth.
+Four processes take part. The *frontend* is what the user started: it proxies signals and the exit
+status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
+serves, since hosts may allow no other process to look at them. The *monitor* is the command's
+parent and inherits its orphans: the supervisor holds tasks by ptrace for moments, and a parent that
+waits for them would take the notices that are meant for it. The *command* is the fourth.
 
-    front ── supervisor ── monitor ── command ── …
+    frontend ── supervisor ── monitor ── command ── …
 
-The front ends with the command. Supervisor and monitor stay until the last process has ended that
-the command has left behind.
+The frontend ends with the command. Supervisor and monitor stay until the last process has ended
+that the command has left behind.
 """
 
 from __future__ import annotations
@@ -19,57 +18,31 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from collections.abc import Callable, Collection, Sequence
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from pyparrot.sources.cvmfs.remote import Wanted
+from pyparrot.run.options import Options
 
 ENVIRONMENT_MARK = "PYPARROT_RUN"
-"""Set for the command, so that a run in a run is noticed."""
-
-
-class MountOption(NamedTuple):
-    """What the user wants to see at *path*: an FQRN, ``cvmfs+http://…``, or a local directory."""
-
-    path: str
-    source: str
-
-
-class Options(NamedTuple):
-    """How to run a command. What is None is left to the configuration."""
-
-    mounts: Sequence[MountOption] = ()
-    parameters: Mapping[str, str] = {}
-    wanted: Wanted | None = None
-    cache: str | None = None
-    quota: int | None = None
-    environment: Mapping[str, str] = {}
-    verbosity: int = 0
-    log: str | None = None
-    stats: bool = False
-    follow: bool = False
-    shim: bool = True
-    touched: str | None = None
-    engine: str = "auto"
+"""Set in the command's environment, so that a run inside of a run is noticed."""
 
 
 def run(command: Sequence[str], options: Options) -> int:
-    """Run *command* and give its exit status; a signal that ends it ends the caller, too.
+    """Run *command* and give its exit status; a signal that ends it ends this process, too.
 
-    `PyparrotError` if the command could not be started here.
+    If the run cannot be started here, it says so on standard error.
     """
     from pyparrot.run import frontend
 
     if is_inside() and options == Options():
         join(command)
-    messages, to_front = os.pipe()
+    messages, to_frontend = os.pipe()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     child = os.fork()
     if child == 0:
         os.close(messages)
-        _become(lambda: _supervise(command, options, to_front, mask), to_front)
-    os.close(to_front)
+        _become(lambda: _supervise(command, options, to_frontend, mask), to_frontend)
+    os.close(to_frontend)
     return frontend.wait(messages, options.stats)
 
 
@@ -82,13 +55,13 @@ def is_inside() -> bool:
 
 
 def join(command: Sequence[str]) -> NoReturn:
-    """Run the command in the run that is there: it sees the same repositories."""
+    """Run the command inside of the run that there is: it sees the same repositories."""
     from pyparrot.run import child
 
     child.execute(command, dict(os.environ))
 
 
-def _become(role: Callable[[], None], to_front: int) -> NoReturn:
+def _become(role: Callable[[], None], to_frontend: int) -> NoReturn:
     from pyparrot.errors import understood
 
     status = 125
@@ -98,7 +71,7 @@ def _become(role: Callable[[], None], to_front: int) -> NoReturn:
     except Exception as error:
         failure = understood(error)
         text = str(failure) if failure else f"supervisor: {type(error).__name__}: {error}"
-        os.write(to_front, b"E" + text.encode("utf-8", "surrogateescape") + b"\n")
+        os.write(to_frontend, b"E" + text.encode("utf-8", "surrogateescape") + b"\n")
         if failure is None:
             sys.excepthook(type(error), error, error.__traceback__)
     finally:
@@ -106,12 +79,11 @@ def _become(role: Callable[[], None], to_front: int) -> NoReturn:
 
 
 def _supervise(
-    command: Sequence[str], options: Options, to_front: int, mask: Collection[int]
+    command: Sequence[str], options: Options, to_frontend: int, mask: Collection[int]
 ) -> None:
-    from pyparrot.run import child as child_side
-    from pyparrot.run import fds
+    from pyparrot.run import fds, monitor
 
-    # Signals from the terminal are the command's. What comes to the group shall not end us.
+    # Signals from the terminal are for the command: what is sent to the group must not end us.
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     ours, theirs = socket.socketpair()
     cookie = int.from_bytes(os.urandom(8), "little") | 1
@@ -119,9 +91,9 @@ def _supervise(
     if child == 0:
         ours.close()
         environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getppid())}
-        child_side.monitor(command, environment, theirs, to_front, mask, cookie, options.engine)
+        monitor.monitor(command, environment, theirs, to_frontend, mask, cookie, options.engine)
     theirs.close()
-    fds.close_inherited({ours.fileno(), to_front})
+    fds.close_inherited({ours.fileno(), to_frontend})
     from pyparrot.run.supervisor import Supervisor
 
-    Supervisor(options, cookie, to_front).serve(ours)
+    Supervisor(options, cookie, to_frontend).serve(ours)

@@ -84,9 +84,9 @@ class Snapshot:
         self._pointer.environment = self._environment
         self._nothing_covered = ffi.new("uint64_t[1]")
         self._pointer.covered = self._nothing_covered
-        # Tables that were outgrown stay: some thread may be reading one.
-        self._tables: list[Any] = []
-        self._grow(_FIRST_CAPACITY)
+        table = ffi.new("struct pp_mounted[]", _FIRST_CAPACITY)
+        self._pointer.mounted, self._pointer.mask = table, _FIRST_CAPACITY - 1
+        self._tables: list[Any] = [table]
 
     @property
     def pointer(self) -> PpSnapshot:
@@ -118,17 +118,16 @@ class Snapshot:
                 return
             self._indexes[index.root_hash] = index
             self._addresses[int(ffi.cast("uintptr_t", index.pointer))] = index
-            if len(self._indexes) * 2 > self._pointer.mask:
+            if not lib.pp_snapshot_has_room(self._pointer):
                 self._grow(2 * (self._pointer.mask + 1))
-            else:
-                lib.pp_snapshot_mount(self._pointer, index.pointer)
+            lib.pp_snapshot_mount(self._pointer, index.pointer)
 
     def _grow(self, capacity: int) -> None:
+        """Go on with a copy that has a larger table: threads may still be reading the old one."""
         table = ffi.new("struct pp_mounted[]", capacity)
-        grown = ffi.new("struct pp_snapshot *", self._pointer[0])
-        grown.mounted, grown.mask = table, capacity - 1
-        for index in list(self._indexes.values())[1:]:
-            lib.pp_snapshot_mount(grown, index.pointer)
+        grown = ffi.new("struct pp_snapshot *")
+        fits = lib.pp_snapshot_copy(grown, self._pointer, table, capacity) == 0
+        assert fits
         self._tables += (table, self._pointer)
         self._pointer = grown
 

@@ -101,7 +101,8 @@ def make_index(catalog: str, output: str) -> None:
 def look_ups(work: str, sizes: list[int], rounds: int) -> Iterator[Row]:
     """Look-ups in catalogs of these sizes."""
     program = os.path.join(work, "lookups")
-    sources = [str(HERE / "lookups.c"), str(CORE / "core/index.c"), str(CORE / "core/walk.c")]
+    parts = ("index", "snapshot", "variant", "walk")
+    sources = [str(HERE / "lookups.c"), *(str(CORE / f"core/{part}.c") for part in parts)]
     options = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
     subprocess.run(["cc", *options, *sources, "-o", program], check=True)
     for size in sizes:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import pytest
 
 from pyparrot.core import ffi, lib
-from pyparrot.libc.shared_state import Refusal, SharedState, Shown
+from pyparrot.libc.shared_state import SharedState
 from pyparrot.libc.shared_usage import SharedUsage
+from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory
 from pyparrot.sources.cvmfs import catalog as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog, Entry
 from pyparrot.sources.cvmfs.hashes import Algorithm
@@ -26,7 +26,6 @@ COOKIE, MARK = 0xFEDCBA9876543210, 299_792_458
 NAME = Algorithm.SHA1.of(b"a catalog")
 DIRECTORY = Entry(b"", catalogs.DIRECTORY, 0o40755, 4096, 7, None, 0, 0)
 POINT = b"/cvmfs/test.example.org"
-KEPT: MutableMapping[Any, Any] = WeakKeyDictionary()  # what records point to
 VARIABLES = {b"ARCH": b"x86_64", b"EMPTY": b""}
 
 
@@ -36,7 +35,7 @@ class Mounted(NamedTuple):
     hash: int
     device: int
     blocks: int
-    id: int
+    number: int
     flags: int
     path: bytes
     view: bytes
@@ -73,38 +72,43 @@ class Reader:
         assert length in (-1, end - offset)
         return self._memory[offset:end]
 
-    def table(self) -> tuple[int, list[Mounted], list[Refusal]]:
-        offset = self.state.table
-        table = self._at("struct pp_shared_table *", offset)
-        offset += ffi.sizeof("struct pp_shared_table")
-        mounts, refusals = [], []
-        for _ in range(table.mounts):
-            mounts.append(self._mount(self._at("struct pp_shared_mount *", offset)))
-            offset += ffi.sizeof("struct pp_shared_mount")
-        for _ in range(table.refusals):
-            refusal = self._at("struct pp_shared_refusal *", offset)
-            refusals.append(Refusal(refusal.hash, refusal.until))
-            offset += ffi.sizeof("struct pp_shared_refusal")
-        return table.depth, mounts, refusals
+    def table(self) -> tuple[int, list[Mounted], dict[int, int]]:
+        table = self._at("struct pp_mounts *", self.state.table)
+        memory = ffi.from_buffer(self._memory)
+        assert lib.pp_mounts_open(memory, lib.PP_SHARED_STATE_SIZE, self.state.table) == table
+        offset = table.offset + ffi.sizeof("struct pp_mounts")
+        mounts, negatives = [], {}
+        for _ in range(table.mask + 1):
+            slot = self._at("struct pp_mount_slot *", offset)
+            if slot.hash:
+                mounts.append(self._mount(slot))
+            offset += ffi.sizeof("struct pp_mount_slot")
+        for _ in range(table.negatives):
+            negative = self._at("struct pp_negative_entry *", offset)
+            negatives[negative.hash] = negative.until
+            offset += ffi.sizeof("struct pp_negative_entry")
+        return table.depth, sorted(mounts, key=lambda mount: mount.number), negatives
 
-    def _mount(self, mount: Any) -> Mounted:
+    def _mount(self, slot: Any) -> Mounted:
+        mount = self._at("struct pp_mount *", slot.mount)
         environment, covered = [], []
         position = mount.environment
         while position and self._memory[position]:
             environment.append(self.text(position))
             position += len(environment[-1]) + 1
-        position = mount.covered
+        position = slot.covered
         while position and self._at("uint64_t *", position)[0]:
             covered.append(self._at("uint64_t *", position)[0])
             position += 8
+        path = slot.mount + ffi.offsetof("struct pp_mount", "path")
         return Mounted(
-            mount.hash,
+            slot.hash,
             mount.device,
             mount.blocks,
-            mount.id,
+            mount.number,
             mount.flags,
-            self.text(mount.path, mount.path_length),
-            self.text(mount.view, mount.view_length),
+            self.text(path, mount.path_length),
+            self.text(path + mount.path_length + 1, mount.view_length),
             environment,
             covered,
         )
@@ -139,23 +143,54 @@ def index(directory: Path, mountpoint: bytes = b"") -> Index:
     return Index(file + ".index")
 
 
+class Shown(NamedTuple):
+    """A mount to be shown, and what is seen there."""
+
+    entry: MountEntry
+    snapshot: Snapshot | None
+
+
 def shown(number: int, snapshot: Snapshot | None = None, path: bytes = POINT) -> Shown:
-    record = ffi.new("struct pp_mount *")
-    texts = [ffi.new("char[]", path), ffi.new("char[]", b"view-%d" % number)]
-    KEPT[record] = texts
-    record.path, record.path_length = texts[0], len(path)
-    record.view, record.view_length = texts[1], len(texts[1]) - 1
-    record.device, record.blocks, record.flags = 2**40 + number, 2**33 + number, lib.PP_AUTOMOUNT
-    return Shown(2**63 + number, record, number, snapshot)
+    variables = () if snapshot is None else snapshot.variables
+    numbers = (2**40 + number, 2**33 + number, lib.PP_AUTOMOUNT)
+    fields = MountFields(number, path, b"view-%d" % number, *numbers, variables)
+    covered = () if snapshot is None else snapshot.covered
+    return Shown(MountEntry(2**63 + number, fields, covered), snapshot)
+
+
+def tell(state: SharedState, mount: Shown) -> None:
+    if mount.snapshot is not None:
+        state.add_catalogs(mount.entry.fields.number, mount.snapshot)
+
+
+class Writer:
+    """Shows mounts as the mount table does."""
+
+    def __init__(self, state: SharedState) -> None:
+        self._state = state
+        self._memory = MountMemory(state)
+
+    def show(
+        self, mounts: Sequence[Shown], negatives: Mapping[int, int], depth: int, shadows: bool
+    ) -> Any:
+        table = self._memory.write([each.entry for each in mounts], negatives, depth, shadows)
+        for mount in mounts:
+            tell(self._state, mount)
+        return table
+
+
+@pytest.fixture
+def writer(state: SharedState) -> Writer:
+    return Writer(state)
 
 
 def told(mount: Shown, environment: list[bytes], covered: list[int]) -> Mounted:
-    given, path = mount.record, ffi.string(mount.record.path)
-    numbers = (mount.hash, given.device, given.blocks, mount.number, given.flags)
-    return Mounted(*numbers, path, ffi.string(given.view), environment, covered)
+    given = mount.entry.fields
+    numbers = (mount.entry.hash, given.device, given.blocks, given.number, given.flags)
+    return Mounted(*numbers, given.path, given.view, environment, covered)
 
 
-def test_what_new_shared_state_says(state: SharedState, tmp_path: Path) -> None:
+def test_what_new_shared_state_says(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     reader = Reader(state)
     said = reader.state
     assert ffi.string(said.magic) == b"pyparrot's state"
@@ -177,16 +212,16 @@ def test_what_is_counted_and_where(state: SharedState) -> None:
 def test_flags_that_the_engine_sets_stay(state: SharedState) -> None:
     lib.pp_shared_state_set(state.pointer, lib.PP_SHARED_CWD_APART)
     state.count()
-    state.show([], (), 0, covers=True)
-    wanted = lib.PP_SHARED_CWD_APART | lib.PP_SHARED_COUNTS | lib.PP_SHARED_COVERS
+    state.publish(0, shadows=True)
+    wanted = lib.PP_SHARED_CWD_APART | lib.PP_SHARED_COUNTS | lib.PP_SHARED_SHADOWS
     assert Reader(state).state.flags == wanted
 
 
-def test_what_was_touched_is_told(state: SharedState, tmp_path: Path) -> None:
+def test_what_was_touched_is_told(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     shared = SharedUsage()
     state.share(shared)
     snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
-    state.show([shown(1, snapshot)], (), 2, False)
+    writer.show([shown(1, snapshot)], {}, 2, False)
     ((start, _, told),) = state.touched
     record = lib.pp_index_root(told.pointer)
     assert list(shared.touches(start, told)) == []
@@ -196,18 +231,18 @@ def test_what_was_touched_is_told(state: SharedState, tmp_path: Path) -> None:
     assert told.path_of(found) == b""
 
 
-def test_a_table_can_be_read_back(state: SharedState, tmp_path: Path) -> None:
+def test_a_table_can_be_read_back(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
     covered = Snapshot(snapshot.root, POINT + b"/in", {})
     covered.cover([b"/a", b"/b/c"])
     mounts = [shown(1, snapshot), shown(2, covered, POINT + b"/in"), shown(3, None, b"/r")]
-    refusals = [Refusal(2**64 - 1, 2**40), Refusal(5, -1)]
-    state.show(mounts, refusals, 3, covers=False)
+    negatives = {2**64 - 1: 2**40, 5: -1}
+    writer.show(mounts, negatives, 3, shadows=False)
     reader = Reader(state)
     assert (reader.state.generation, reader.state.flags) == (1, 0)
     depth, read, refused = reader.table()
     assert depth == 3
-    assert refused == refusals
+    assert refused == negatives
     hashes = [path_hash_of(path) for path in (b"/a", b"/b/c")]
     assert read == [
         told(mounts[0], [b"ARCH=x86_64", b"EMPTY="], []),
@@ -221,38 +256,40 @@ def path_hash_of(path: bytes) -> int:
     return value
 
 
-def test_the_next_table_takes_the_place_of_the_last(state: SharedState, tmp_path: Path) -> None:
+def test_the_next_table_takes_the_place_of_the_last(
+    state: SharedState, writer: Writer, tmp_path: Path
+) -> None:
     first, second = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES)), shown(2, None, b"/other")
-    state.show([first], [], 2, covers=False)
+    writer.show([first], {}, 2, shadows=False)
     reader = Reader(state)
     before, place = reader.content(), reader.state.table
-    state.show([second, first], [], 2, covers=True)
+    writer.show([second, first], {}, 2, shadows=True)
     assert reader.state.generation == 2
-    assert [mount.id for mount in reader.table()[1]] == [2, 1]
-    assert reader.state.flags == lib.PP_SHARED_COVERS
-    # Who still reads the table that was there finds it as it was.
+    assert [mount.number for mount in reader.table()[1]] == [1, 2]
+    assert reader.state.flags == lib.PP_SHARED_SHADOWS
+    # A shim that still reads the table that was there finds it as it was.
     assert reader.content().startswith(before)
     assert reader.state.table > place
     # It stays so: the shims' own tables may be older.
-    state.show([], [], 0, covers=False)
-    assert reader.state.flags == lib.PP_SHARED_COVERS
-    assert reader.table() == (0, [], [])
+    writer.show([], {}, 0, shadows=False)
+    assert reader.state.flags == lib.PP_SHARED_SHADOWS
+    assert reader.table() == (0, [], {})
 
 
-def test_texts_are_told_once(state: SharedState, tmp_path: Path) -> None:
+def test_texts_are_told_once(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     mount = shown(1, Snapshot(index(tmp_path), POINT, {b"LONG": b"x" * 5000}))
-    state.show([mount], [], 2, covers=False)
+    writer.show([mount], {}, 2, shadows=False)
     used = Reader(state).used
-    state.show([mount], [], 2, covers=False)
-    table = ffi.sizeof("struct pp_shared_table") + ffi.sizeof("struct pp_shared_mount")
+    writer.show([mount], {}, 2, shadows=False)
+    table = ffi.sizeof("struct pp_mounts") + 8 * ffi.sizeof("struct pp_mount_slot")
     assert Reader(state).used == used + table
 
 
-def test_catalogs_are_told_once(state: SharedState, tmp_path: Path) -> None:
+def test_catalogs_are_told_once(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     root, nested = index(tmp_path), index(tmp_path, b"/n")
     snapshot = Snapshot(root, POINT, {})
     mount = shown(1, snapshot)
-    state.show([mount], [], 2, covers=False)
+    writer.show([mount], {}, 2, shadows=False)
     reader = Reader(state)
     words = [each.pointer.records_size // lib.PP_TOUCH_UNIT + 1 for each in (root, nested)]
     first = reader.catalogs()
@@ -260,18 +297,18 @@ def test_catalogs_are_told_once(state: SharedState, tmp_path: Path) -> None:
     assert first[0][3] == os.fsencode(root.file)
     assert first[0][2] > 0
     before = reader.content()
-    state.tell(mount)
-    state.tell(mount)
+    tell(state, mount)
+    tell(state, mount)
     assert reader.content() == before
 
     snapshot.mount(nested)
-    state.tell(mount)
-    state.show([mount], [], 2, covers=False)
+    tell(state, mount)
+    writer.show([mount], {}, 2, shadows=False)
     start = first[0][2] + words[0]
     said = (1, nested.root_hash, start, os.fsencode(nested.file))
     assert reader.catalogs() == [said, *first]
     # The same catalog in another mount is another one; what is reserved has none.
-    state.show([shown(2, Snapshot(root, POINT, {})), shown(3)], [], 2, covers=False)
+    writer.show([shown(2, Snapshot(root, POINT, {})), shown(3)], {}, 2, shadows=False)
     assert [each[:3] for each in reader.catalogs()[:1]] == [(2, ROOT_HASH, start + words[1])]
     assert len(reader.catalogs()) == 3
     assert [each for _, _, each in state.touched] == [root, nested, root]
@@ -286,22 +323,24 @@ def test_catalogs_beyond_the_touch_map_are_told_without(
     snapshot.mount(index(tmp_path, b"/n"))
     size = snapshot.root.pointer.records_size
     assert size // lib.PP_TOUCH_UNIT + 1 > 1
-    state.tell(shown(1, snapshot))
+    tell(state, shown(1, snapshot))
     assert [each[2] for each in Reader(state).catalogs()] == [0, 0]
     assert state.touched == []
 
 
 @pytest.mark.parametrize("what", ["environment", "path", "covered", "table"])
-def test_what_does_not_fit_leaves_no_table(state: SharedState, tmp_path: Path, what: str) -> None:
+def test_what_does_not_fit_leaves_no_table(
+    state: SharedState, writer: Writer, tmp_path: Path, what: str
+) -> None:
     """Half of what is known would be wrong answers; with no table shims give none."""
     plain = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES))
-    state.show([plain], [], 2, covers=False)
+    writer.show([plain], {}, 2, shadows=False)
     reader = Reader(state)
     content = reader.content()
     large = lib.PP_SHARED_STATE_SIZE
     snapshot = Snapshot(plain.snapshot.root, POINT, {}) if plain.snapshot else None
     assert snapshot is not None
-    refusals: list[Refusal] = []
+    negatives: dict[int, int] = {}
     path = POINT
     if what == "environment":
         snapshot.variables.append(b"LARGE=" + b"x" * large)
@@ -310,24 +349,30 @@ def test_what_does_not_fit_leaves_no_table(state: SharedState, tmp_path: Path, w
     elif what == "covered":
         snapshot.covered = list(range(1, large // 8 + 1))
     else:
-        refusals = [Refusal(number, 1) for number in range(1, large // 16 + 1)]
-    state.show([shown(2, snapshot, path)], refusals, 2, covers=False)
+        negatives = dict.fromkeys(range(1, large // 16 + 1), 1)
+    table = writer.show([shown(2, snapshot, path)], negatives, 2, shadows=False)
     assert reader.state.table == 0
+    # The supervisor itself goes on with a table of its own.
+    (mount,) = [m for m in map(lib.pp_mount_at, [table] * 8, range(8)) if m]
+    assert bytes(ffi.buffer(mount.path, mount.path_length)) == path
+    assert table.negatives == len(negatives)
     # Nobody takes what was for what is: no table has a generation that another one had, or 0.
     assert reader.state.generation == 2
     assert reader.content().startswith(content)
-    state.show([plain], [], 2, covers=False)
+    writer.show([plain], {}, 2, shadows=False)
     assert (reader.state.table, reader.state.generation) == (0, 3)
 
 
-def test_a_board_is_filled_to_its_end(state: SharedState, tmp_path: Path) -> None:
+def test_a_shared_state_is_filled_to_its_end(
+    state: SharedState, writer: Writer, tmp_path: Path
+) -> None:
     """Table by table, catalog by catalog: what is there stays, and nothing is behind the end."""
     root = index(tmp_path)
     reader = Reader(state)
     content = b""
     for number in range(1, 20_000):
         snapshot = Snapshot(root, POINT, {b"N": b"%d" % number})
-        state.show([shown(number, snapshot)], [], 2, covers=False)
+        writer.show([shown(number, snapshot)], {}, 2, shadows=False)
         if not number % 500:
             assert reader.content().startswith(content)
             content = reader.content()

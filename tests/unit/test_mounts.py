@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -13,6 +16,9 @@ from hypothesis import strategies as st
 
 from pyparrot.cache.store import ObjectStore
 from pyparrot.core import ffi, lib
+from pyparrot.libc.append_only import AppendOnlyMemory
+from pyparrot.libc.shared_state import SharedState
+from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory
 from pyparrot.run.mounts import MountTable, view_name
 from pyparrot.sources.names import Names
 
@@ -79,12 +85,12 @@ def test_it_agrees_with_a_plain_search(
 def test_what_is_refused_is_forgotten_later(store: ObjectStore) -> None:
     table = MountTable("/views")
     table.mount(b"/cvmfs", repository(store, b"/cvmfs"), automount=True)
-    table.refuse(b"/cvmfs/none", 60)
+    table.add_negative(b"/cvmfs/none", 60)
     path = b"/cvmfs/none"
     path_hash = lib.pp_path_hash(lib.PP_HASH_ROOT, path, len(path))
     now = int(time.monotonic())
-    assert lib.pp_mounts_refused(table.namespace.mounts, path_hash, now)
-    assert not lib.pp_mounts_refused(table.namespace.mounts, path_hash, now + 61)
+    assert lib.pp_mounts_is_negative(table.namespace.mounts, path_hash, now)
+    assert not lib.pp_mounts_is_negative(table.namespace.mounts, path_hash, now + 61)
     assert match(table, path) == (b"/cvmfs", b"/none")
     table.mount(path, repository(store, path))
     assert match(table, path) == (path, b"")
@@ -105,7 +111,9 @@ def test_a_view_tells_what_it_is(store: ObjectStore) -> None:
     assert shown(table, view + b".x/bin/program") == b"/cvmfs/a.b/bin/program"
     assert shown(table, view + b"/x (deleted)") == b"/cvmfs/a.b/x"
     assert shown(table, b"/views/real.x/usr/bin/program") == b"/usr/bin/program"
-    for other in (view + b"y/x", b"/views", b"/views/other-0/x", b"/other", b"pipe:[1]", b""):
+    table.reserve(b"/reserved")  # what has no view yet is no view's
+    others = (view + b"y/x", b"/views", b"/views/", b"/views//x", b"/views/other-0/x", b"/other")
+    for other in (*others, b"pipe:[1]", b""):
         assert shown(table, other) is None
 
 
@@ -120,6 +128,119 @@ def test_views_of_a_replaced_mount_stay_known(store: ObjectStore) -> None:
     for mount in (old, new):
         assert shown(table, b"/views/" + os.fsencode(mount.view) + b"/x") == path + b"/x"
     assert match(table, path) == (path, b"")
+    # It is no mount point, whatever its view's name may be.
+    elsewhere = b"/" + os.fsencode(old.view)
+    assert match(table, elsewhere) == (None, elsewhere)
+
+
+def snapshot_at(table: MountTable, path: bytes) -> int:
+    end = ffi.new("size_t *")
+    mount = lib.pp_mounts_match(table.namespace.mounts, ffi.new("char[]", path), end)
+    return int(ffi.cast("uintptr_t", lib.pp_mount_snapshot(table.namespace, mount)))
+
+
+def test_each_mount_has_its_snapshot(store: ObjectStore) -> None:
+    """Of the former mounts, too, and of more than there was room for at first."""
+    table = MountTable("/views")
+    table.reserve(b"/reserved")
+    assert snapshot_at(table, b"/reserved") == 0
+    shown_there = {}
+    old = None
+    for number in range(200):
+        path = b"/m%d" % (number // 2)
+        shown_there[path] = repository(store, path, b"%d" % number)
+        mount = table.mount(path, shown_there[path])
+        old = old or mount
+    for path, seen in shown_there.items():
+        assert snapshot_at(table, path) == int(ffi.cast("uintptr_t", seen.snapshot.pointer))
+    assert old is not None
+    assert old.repository is not None
+    kept = table.namespace.snapshots.of[old.number]
+    assert kept == old.repository.snapshot.pointer
+
+
+def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: Path) -> None:
+    """Shims leave everything to the supervisor then, which still knows all mounts."""
+    state = SharedState(1, 2, str(tmp_path))
+    table = MountTable("/views", state)
+    table.mount(b"/cvmfs", repository(store, b"/cvmfs"), automount=True)
+    assert state.pointer.table
+    mounted = [b"/cvmfs"]
+    for number in range(2000):
+        mounted.append(b"/cvmfs/m%d" % number)
+        table.mount(mounted[-1], repository(store, mounted[-1]))
+        if not state.pointer.table and number % 100 == 99:
+            break
+    assert state.pointer.table == 0
+    table.add_negative(b"/cvmfs/none", 60)
+    for path in mounted:
+        assert match(table, path + b"/x") == (path, b"/x")
+    assert table.namespace.mounts.negatives == 1
+    os.close(state.descriptor)
+
+
+def written_by_somebody_else() -> tuple[bytearray, int]:
+    """A table at its offset in memory, as a shim maps it."""
+    memory = AppendOnlyMemory(ffi.new("char[]", 4096), 4096, ffi.new("uint32_t *", 64))
+    state = SimpleNamespace(memory=memory, publish=lambda table, shadows: None)
+    fields = MountFields(1, b"/a", b"view", variables=[b"NAME=value"])
+    table = MountMemory(cast("SharedState", state)).write([MountEntry(7, fields, [5])], {9: 9}, 1)
+    return bytearray(ffi.buffer(memory.at("char *", 0), 4096)), table.offset
+
+
+def is_sound(memory: bytearray, offset: int) -> bool:
+    copy = ffi.new("uint64_t[]", len(memory) // 8)
+    ffi.memmove(copy, memory, len(memory))
+    return bool(lib.pp_mounts_open(copy, len(memory), offset) != ffi.NULL)
+
+
+def test_a_table_that_leads_out_of_its_memory_is_refused() -> None:
+    memory, offset = written_by_somebody_else()
+    assert is_sound(memory, offset)
+    for wrong in (0, 4, offset + 8, 4096 - 8, 4096, 2**32 - 8):
+        assert not is_sound(memory, wrong)
+    slot = offset + ffi.sizeof("struct pp_mounts") + 7 * ffi.sizeof("struct pp_mount_slot")
+    (mount,) = struct.unpack_from("<I", memory, slot + 8)
+    wrong_words = {
+        offset: (0, offset + 8),  # its own offset
+        offset + 4: (6, 255, 2**32 - 1),  # mask
+        offset + 12: (4096, 2**32 - 1),  # negatives
+        slot + 8: (0, mount + 4, 4096, 2**32 - 8),  # the mount
+        slot + 12: (4, 4096, 4096 - 8, 2**32 - 8),  # what is covered; no 0 follows in one of them
+        mount + 16: (4096, 2**32 - 1),  # number
+        mount + 24: (1, 3, 4096, 2**32 - 1),  # lengths
+        mount + 28: (3, 4096, 2**32 - 1),
+        mount + 32: (4096, 2**32 - 1),  # environment
+    }
+    struct.pack_into("<Q", memory, 4096 - 8, 1)
+    assert is_sound(memory, offset)
+    for place, values in wrong_words.items():
+        for value in values:
+            damaged = bytearray(memory)
+            struct.pack_into("<I", damaged, place, value)
+            assert not is_sound(damaged, offset), (place, value)
+    full = bytearray(memory)
+    for number in range(8):
+        place = slot + (number - 7) * ffi.sizeof("struct pp_mount_slot")
+        struct.pack_into("<QII", full, place, number + 1, mount, 0)
+    assert not is_sound(full, offset)
+
+
+@given(st.lists(st.tuples(st.integers(0, 511), st.integers(0, 2**64 - 1)), max_size=4))
+def test_damage_is_refused_or_harmless(damage: list[tuple[int, int]]) -> None:
+    memory, offset = written_by_somebody_else()
+    for word, value in damage:
+        struct.pack_into("<Q", memory, 8 * word, value)
+    if is_sound(memory, offset):
+        copy = ffi.new("uint64_t[]", len(memory) // 8)
+        ffi.memmove(copy, memory, len(memory))
+        table = lib.pp_mounts_open(copy, len(memory), offset)
+        for slot in range(table.mask + 1):
+            mount = lib.pp_mount_at(table, slot)
+            if mount:
+                start = int(ffi.cast("uintptr_t", mount)) - int(ffi.cast("uintptr_t", copy))
+                assert 0 < start < 4096
+                assert start + mount.path_length + mount.view_length < 4096
 
 
 def test_a_views_name_is_the_same_in_every_session(store: ObjectStore, tmp_path: Path) -> None:

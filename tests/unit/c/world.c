@@ -98,19 +98,41 @@ static struct pp_snapshot snapshot = {
     .mountpoint = MOUNT,
     .mountpoint_length = sizeof MOUNT - 1,
 };
-static const struct pp_mount mount = {
-    .path = MOUNT,
-    .path_length = sizeof MOUNT - 1,
-    .view = "r",
-    .view_length = 1,
-    .snapshot = &snapshot,
-    .device = 77,
-    .blocks = 1000,
-};
-static struct pp_mount_slot slots[4];
-static const struct pp_mounts mounts = {.slots = slots, .mask = 3, .depth = 2};
-static const struct pp_namespace namespace = {
-    .mounts = &mounts, .views = VIEWS, .views_length = sizeof VIEWS - 1};
+/* The mount table, as another process would have written it. */
+enum { MOUNT_AT = 64, TABLE_AT = 512, MOUNT_NUMBER = 1 };
+static union {
+    uint64_t aligned;
+    char bytes[1024];
+} memory;
+static union {
+    struct pp_snapshots all;
+    const void *space[3];
+} snapshots;
+static struct pp_namespace namespace = {.views = VIEWS, .views_length = sizeof VIEWS - 1};
+
+static void make_mount_table(void)
+{
+    struct pp_mount *mount = (void *)(memory.bytes + MOUNT_AT);
+    struct pp_mounts *table = (void *)(memory.bytes + TABLE_AT);
+    const uint64_t hash = pp_path_hash(PP_HASH_ROOT, MOUNT, sizeof MOUNT - 1);
+
+    mount->device = 77;
+    mount->blocks = 1000;
+    mount->number = MOUNT_NUMBER;
+    mount->path_length = sizeof MOUNT - 1;
+    mount->view_length = 1;
+    memcpy(mount->path, MOUNT "\0r", sizeof MOUNT + 2);
+    table->offset = TABLE_AT;
+    table->mask = 3;
+    table->depth = 2;
+    table->slots[hash & 3] = (struct pp_mount_slot){.hash = hash, .mount = MOUNT_AT};
+    snapshots.all.count = MOUNT_NUMBER + 1;
+    snapshots.all.of[MOUNT_NUMBER] = &snapshot;
+    namespace.snapshots = &snapshots.all;
+    namespace.mounts = pp_mounts_open(memory.bytes, sizeof memory.bytes, TABLE_AT);
+    if (!namespace.mounts)
+        abort();
+}
 
 void world_make(void)
 {
@@ -120,8 +142,7 @@ void world_make(void)
     file = built(&size);
     if (pp_index_open(&index_file, file, size))
         abort();
-    const uint64_t hash = pp_path_hash(PP_HASH_ROOT, MOUNT, sizeof MOUNT - 1);
-    slots[hash & 3] = (struct pp_mount_slot){.hash = hash, .mount = &mount};
+    make_mount_table();
 }
 
 void world_free(void)

@@ -1,0 +1,35 @@
+"""What a run has used: the touch map becomes the cache's order of eviction, and a list of paths."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyparrot.libc.substitution import Shim
+    from pyparrot.run.mounts import MountTable
+
+
+def record_usage(shim: Shim, table: MountTable, touched: str | None) -> None:
+    """Tell the cache which files were opened, so that they are not evicted first.
+
+    If *touched* is a file's name, the paths that were used are written to it, a line each, in the
+    order of their first use.
+    """
+    from pyparrot.sources.capabilities import CountsUse
+
+    used: list[tuple[int, bytes]] = []
+    for start, number, index in shim.state.touched:
+        mount = table.numbered(number)
+        if mount is None or mount.repository is None:
+            continue
+        counting = mount.repository if isinstance(mount.repository, CountsUse) else None
+        for touch in shim.shared.touches(start, index):
+            node = index.node(touch.record)
+            if counting is not None and touch.is_opened and stat.S_ISREG(node.mode):
+                counting.use(node)
+            if touched is not None:
+                used.append((touch.order, mount.path + index.path_of(touch.record)))
+    if touched is not None:
+        with open(touched, "wb") as file:
+            file.writelines(path + b"\n" for _, path in sorted(used))
