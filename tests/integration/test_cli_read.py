@@ -861,12 +861,14 @@ def modules_of(*words: str) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
+@pytest.mark.cost
 @pytest.mark.parametrize("name", ["ls", "cat", "stat", "find", "readlink", "repo", "cache"])
 def test_help_is_quick(name: str) -> None:
     costly = {"requests", "urllib3", "cryptography", "diskcache", "cffi", "sqlite3", "tqdm"}
     assert not costly & modules_of(name, "--help")
 
 
+@pytest.mark.cost
 @pytest.mark.parametrize(
     "words",
     [("ls", "-l", TOP), ("stat", TOP), ("cat", f"{TOP}/README"), ("find", TOP, "-maxdepth", "1")],
@@ -879,6 +881,7 @@ def test_what_is_cached_is_quick(
     assert not {"requests", "urllib3", "cryptography", "tqdm"} & loaded
 
 
+@pytest.mark.cost
 def test_version_imports_next_to_nothing() -> None:
     shown = python("-c", _MODULES, "--version").stdout.decode()
     assert shown.startswith("pyparrot ")

@@ -29,6 +29,7 @@ EVERYTHING = os.environ.get("PYPARROT_TESTS") == "all"
 
 TREE = "@@"
 LIMIT = 300.0
+MEASURING = ("COVERAGE_PROCESS_CONFIG", "GCOV_ERROR_FILE")
 PYPARROT = (sys.executable, "-m", "pyparrot")
 
 SHIMS = ("auto", "off")
@@ -138,7 +139,9 @@ class World(NamedTuple):
             "TERM": "dumb",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return {**plain, **(more or {})}
+        # Where coverage is measured, in processes of pyparrot's, too (tools/coverage).
+        measured = {name: value for name, value in os.environ.items() if name in MEASURING}
+        return {**plain, **measured, **(more or {})}
 
     def native(self, *words: str, **more: Any) -> Outcome:
         """Run a command on the source."""

@@ -315,6 +315,7 @@ def test_the_content_network_replaces_only_what_is_built_in(site: Site) -> None:
     assert mine == "http://mine/sft.cern.ch"
 
 
+@pytest.mark.cost
 def test_importing_is_cheap() -> None:
     code = "import sys, pyparrot.config; print(*sys.modules)"
     loaded = subprocess.run(

@@ -269,6 +269,7 @@ def test_sizes_are_bounded() -> None:
     assert len(shell.parse("nonsense\n" * 1000, {}, "F").problems) <= 101
 
 
+@pytest.mark.cost
 @pytest.mark.parametrize("piece", ["a(", "A=1&&", "$(", '"', "`'\n", "! ", "A=:", "${A:-", "if "])
 def test_large_texts_take_no_time(piece: str) -> None:
     start = time.monotonic()

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.cost
+
 # Each takes longer to import than a warm run takes to start its command.
 SLOW = (
     "capstone",
