@@ -27,7 +27,8 @@ def test_inputs_of_c(name: str, tmp_path: Path) -> None:
     probe.write_text("int main(void) { return 0; }\n")
     if compiled(tmp_path / "probe", probe).returncode != 0:
         pytest.skip("the C compiler has no sanitizers")
-    core = [CORE / f"{part}.c" for part in ("core/index", "core/walk", "python/index_build")]
+    parts = ("core/index", "core/snapshot", "core/variant", "core/walk", "python/index_build")
+    core = [CORE / f"{part}.c" for part in parts]
     ours = [TESTS / "fuzz" / "replay.c", TESTS / "fuzz" / f"fuzz_{name}.c"]
     built = compiled(tmp_path / name, *ours, *core)
     assert built.returncode == 0, built.stderr
