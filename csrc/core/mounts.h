@@ -92,18 +92,6 @@ static inline const struct pp_mount *pp_mount_by_offset(const struct pp_mounts *
     return offset ? (const void *)((const char *)mounts - mounts->offset + offset) : NULL;
 }
 
-/* Whether the view of a record is still what it was made as, or somebody has written to the cache.
- * `mark` is when all views were modified (seconds of unix time); `mode`, `modified` and `size` are
- * what the file system says of the view. */
-static inline int pp_is_view_intact(const struct pp_record *record, int64_t mark, uint32_t mode,
-                                    int64_t modified, uint64_t size)
-{
-    const uint32_t type_mask = 0170000u, regular = 0100000u;
-
-    return (record->mode & type_mask) != regular ||
-           ((mode & type_mask) == regular && modified == mark && size == record->size);
-}
-
 /* The mount in a slot of the table; NULL if the slot is free. */
 static inline const struct pp_mount *pp_mount_at(const struct pp_mounts *mounts, uint64_t slot)
 {

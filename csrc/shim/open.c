@@ -38,8 +38,9 @@ int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, s
         return 0;
     if (pp_get_status((int)descriptor, status) < 0)
         return 0;
-    if (!pp_is_view_intact(location->found.record, pp_shim.state->mark, status->st_mode,
-                           (int64_t)status->st_mtime, (uint64_t)status->st_size)) {
+    if (type == PP_TYPE_REGULAR && ((int64_t)status->st_mtime != pp_shim.state->mark ||
+                                    (status->st_mode & PP_TYPE_MASK) != PP_TYPE_REGULAR ||
+                                    (uint64_t)status->st_size != location->found.record->size)) {
         pp_gate(__NR_close, (uint64_t)descriptor, 0, 0, 0, 0);
         return -1;
     }
