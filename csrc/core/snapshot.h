@@ -12,6 +12,8 @@
 
 #include "core/index.h"
 
+/* cffi: begin */
+
 /* A place in the table of nested catalogs, by the hash of the path where the catalog is mounted.
  * The hash is written last: a thread that sees it sees the index, too. */
 struct pp_mounted {
@@ -52,5 +54,7 @@ int pp_snapshot_has_room(const struct pp_snapshot *snapshot);
  * power of two, and is filled with zeros. -1 if that is not enough. */
 int pp_snapshot_copy(struct pp_snapshot *copy, const struct pp_snapshot *snapshot,
                      struct pp_mounted *table, uint64_t capacity);
+
+/* cffi: end */
 
 #endif

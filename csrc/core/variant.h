@@ -7,9 +7,13 @@
 
 #include <stddef.h>
 
+/* cffi: begin */
+
 /* Write a variant symlink's target with its references replaced; its length, which may exceed
  * `capacity` (what does not fit is not written). Nothing nests, as in CernVM-FS. */
 size_t pp_expand(const char *target, size_t length, const char *const *environment, char *output,
                  size_t capacity);
+
+/* cffi: end */
 
 #endif

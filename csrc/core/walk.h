@@ -16,6 +16,8 @@
 #include "core/snapshot.h"
 #include "core/variant.h"
 
+/* cffi: begin */
+
 #define PP_PATH_MAX 4096u
 #define PP_LINKS_MAX 40u
 
@@ -74,5 +76,7 @@ enum pp_outcome pp_walk_enter(struct pp_walk *walk);
 
 /* The hash of a path without "." and "..", from that of the directory where it starts. */
 uint64_t pp_path_hash(uint64_t start, const char *path, size_t length);
+
+/* cffi: end */
 
 #endif
