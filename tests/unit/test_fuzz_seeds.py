@@ -12,7 +12,8 @@ from support.sanitized import CORE, TESTS, built, run
 
 @pytest.mark.parametrize("name", ["index", "walk", "build"])
 def test_inputs_of_c(name: str, tmp_path: Path) -> None:
-    core = [CORE / f"{part}.c" for part in ("core/index", "core/walk", "python/index_build")]
+    parts = ("core/index", "core/snapshot", "core/variant", "core/walk", "python/index_build")
+    core = [CORE / f"{part}.c" for part in parts]
     ours = [TESTS / "fuzz" / "replay.c", TESTS / "fuzz" / f"fuzz_{name}.c"]
     program = built(tmp_path, name, [*ours, *core])
     files = []
