@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
@@ -33,7 +34,8 @@ def imported_by(code: str, *arguments: str) -> list[str]:
         timeout=60,
         text=True,
     )
-    return list(eval(done.stderr))
+    names: list[str] = ast.literal_eval(done.stderr)
+    return names
 
 
 def test_a_transport_that_fetches_nothing_does_not_import_requests() -> None:
