@@ -2,9 +2,11 @@
  *
  * Kill vfork children on their way into a program: kill_execs PROGRAM COUNT MICROSECONDS
  *
- * Each child is killed at a random moment within so many microseconds. Says how many were killed,
- * how many ran, and by how many KiB the private data of this process has grown meanwhile. Ends by
- * SIGALRM if a child that was killed can't be waited for.
+ * Each child is killed at a random moment within so many microseconds at first; the time gets
+ * longer while children are killed, and shorter while they run to their end, so that on a machine
+ * of any speed some are and some do. Says how many were killed, how many ran, and by how many KiB
+ * the private data of this process has grown meanwhile. Ends by SIGALRM if a child that was killed
+ * can't be waited for.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -15,9 +17,10 @@
 #include <unistd.h>
 
 #define SECONDS 20
+#define STEPS 32 /* the time changes by one in so many parts */
 
 static pid_t child; /* that may be killed; 0 if there is none */
-static long spread; /* nanoseconds */
+static long spread; /* nanoseconds, more than STEPS */
 
 static void wait_for(long nanoseconds)
 {
@@ -35,7 +38,7 @@ static void *kill_children(void *argument)
         const pid_t task = __atomic_exchange_n(&child, 0, __ATOMIC_SEQ_CST);
         if (task == 0)
             continue;
-        wait_for(rand() % spread);
+        wait_for(rand() % __atomic_load_n(&spread, __ATOMIC_RELAXED));
         kill(task, SIGKILL);
     }
     return argument;
@@ -77,10 +80,12 @@ int main(int count, char **words)
             return 1;
         alarm(0);
         __atomic_store_n(&child, 0, __ATOMIC_SEQ_CST);
-        if (WIFSIGNALED(status))
-            killed++;
-        else
-            ran++;
+        const int was_killed = WIFSIGNALED(status);
+        killed += was_killed;
+        ran += !was_killed;
+        const long step = was_killed ? spread / STEPS : -(spread / STEPS);
+        if (spread + step > STEPS)
+            __atomic_store_n(&spread, spread + step, __ATOMIC_RELAXED);
         if (i == atoi(words[2]) / 4) /* what stays for good has been mapped by now */
             before = size();
     }
