@@ -6,7 +6,12 @@ a published copy over HTTP (warm), proot if it is installed, and others that opt
     --peer 'parrot=parrot_run -M /p=TREE --' --tree parrot=/p
     --peer fuse= --tree fuse=/cvmfs/bench.example.org
 
-where TREE stands for the local directory. A figure is the median of the rounds; what counts is its
+where TREE stands for the local directory. Another version of pyparrot takes part as
+
+    --peer 'old=/old/bin/pyparrot run --server URL --cache /tmp/cache --' --tree old=PUBLISHED
+
+where URL stands for the server of the published copy, whose keys it finds, and PUBLISHED for the
+copy's path. A figure is the median of the rounds; what counts is its
 ratio to native in the same rounds.
 """
 
@@ -156,8 +161,12 @@ def published(work: Path, tree: Path) -> Iterator[Peer]:
             server.terminate()
 
 
-def peers_of(arguments: argparse.Namespace, tree: Path, work: Path) -> Iterator[Peer]:
-    """Native, proot, and whom the options name."""
+def peers_of(
+    arguments: argparse.Namespace, tree: Path, work: Path, pyparrot: Peer
+) -> Iterator[Peer]:
+    """Native, proot, and those that the options name."""
+    url = pyparrot.prefix[pyparrot.prefix.index("--server") + 1]
+    keys = {"XDG_CONFIG_HOME": pyparrot.environment["XDG_CONFIG_HOME"]}
     yield Peer("native", (), str(tree), {})
     if shutil.which("proot"):
         seen = str(work / "seen")
@@ -166,8 +175,9 @@ def peers_of(arguments: argparse.Namespace, tree: Path, work: Path) -> Iterator[
     trees = dict(word.split("=", 1) for word in arguments.tree)
     for word in arguments.peer:
         name, prefix = word.split("=", 1)
-        words = tuple(shlex.split(prefix.replace("TREE", str(tree))))
-        yield Peer(name, words, trees.get(name, str(tree)), {})
+        words = tuple(shlex.split(prefix.replace("TREE", str(tree)).replace("URL", url)))
+        seen = trees.get(name, str(tree)).replace("PUBLISHED", TREE)
+        yield Peer(name, words, seen, keys if "URL" in prefix else {})
 
 
 def supervisor_memory(peer: Peer, helper: str) -> float:
@@ -202,7 +212,7 @@ def main() -> None:
         here = Path(__file__).parent
         subprocess.run(["cc", "-O2", "-o", helper, here / "calls.c"], check=True)
         with published(work, tree) as pyparrot:
-            others = list(peers_of(arguments, tree, work))
+            others = list(peers_of(arguments, tree, work, pyparrot))
             rows = measure(arguments, helper, [others[0], pyparrot, *others[1:]])
             memory = supervisor_memory(pyparrot, helper)
     print(f"supervisor's memory: {memory:.1f} MB")
