@@ -42,8 +42,8 @@ def open_repository(  # noqa: PLR0913 (keywords, all with a default)
     what is known has not passed. `PyparrotError` or `OSError` if it can't be opened; close it at
     the end.
     """
-    from pyparrot.cache import ObjectStore
     from pyparrot.cache.directory import choose_directory, configured_quota
+    from pyparrot.cache.store import ObjectStore
     from pyparrot.config import load
     from pyparrot.sources.cvmfs.remote import RemoteRepository
 

@@ -14,9 +14,9 @@ from pyparrot.cli._output import size_text
 from pyparrot.errors import PyparrotError, printable
 
 if TYPE_CHECKING:
-    from pyparrot.cache import ObjectStore
     from pyparrot.cache.ledger import Record
     from pyparrot.cache.names import ObjectName
+    from pyparrot.cache.store import ObjectStore
     from pyparrot.progress import Progress
     from pyparrot.sources.cvmfs.prefetch import FetchSummary
 
@@ -45,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _open(arguments: argparse.Namespace) -> ObjectStore:
     """The cache that all repositories share, as it is configured."""
-    from pyparrot.cache import ObjectStore
     from pyparrot.cache.directory import choose_directory, configured_quota
+    from pyparrot.cache.store import ObjectStore
     from pyparrot.config import load, parse_options
 
     # What is configured for any repository, by a name that is none's.

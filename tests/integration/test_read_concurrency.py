@@ -145,7 +145,7 @@ def run_herd(task: Task) -> Report:
 
 def bad_objects(task: Task) -> list[str]:
     """Names in the cache whose content is not theirs."""
-    from pyparrot.cache import ObjectStore
+    from pyparrot.cache.store import ObjectStore
 
     bad = []
     store = ObjectStore(task.cache, task.quota)
@@ -176,8 +176,8 @@ import pytest  # noqa: E402 (the herd does without)
 from support import run_publish  # noqa: E402
 from support.faulty_server import FaultyServer, Handler  # noqa: E402
 
-from pyparrot.cache import ObjectStore  # noqa: E402
 from pyparrot.cache.names import ObjectName  # noqa: E402
+from pyparrot.cache.store import ObjectStore  # noqa: E402
 from pyparrot.publish.settings import settings_file  # noqa: E402
 from pyparrot.repository import open_repository  # noqa: E402
 

@@ -37,7 +37,7 @@ from support.faulty_server import (
     truncated,
 )
 
-from pyparrot.cache import ObjectStore
+from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError, understood
 from pyparrot.publish import keys, signed_files
 from pyparrot.publish.settings import settings_file

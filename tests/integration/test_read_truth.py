@@ -239,7 +239,7 @@ def test_a_second_session_needs_no_server(
 def test_variables_of_variant_symlinks(
     fixtures_directory: Path, site: tuple[str, Path], tmp_path: Path
 ) -> None:
-    from pyparrot.cache import ObjectStore
+    from pyparrot.cache.store import ObjectStore
 
     sample = SAMPLES["test"]
     options = {

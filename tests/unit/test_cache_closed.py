@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 import pytest
 from support.libraries import CALLS, SHIM, assembled
 
-from pyparrot.cache import ObjectStore, views
+from pyparrot.cache import views
 from pyparrot.cache.names import ObjectName
+from pyparrot.cache.store import ObjectStore
 from pyparrot.core import ffi
 from pyparrot.libc import interpreter
 from pyparrot.libc.copies import LibcCopies

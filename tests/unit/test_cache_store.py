@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import pytest
 
-from pyparrot.cache import ObjectStore
 from pyparrot.cache.ledger import Ledger
 from pyparrot.cache.names import ObjectName
+from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
 
 

@@ -12,8 +12,8 @@ import pytest
 from support import run_pyparrot
 from support.libraries import CALLS, SHIM, assembled
 
-from pyparrot.cache import ObjectStore
 from pyparrot.cache.names import ObjectName
+from pyparrot.cache.store import ObjectStore
 from pyparrot.cache.verify import verify
 from pyparrot.core import ffi
 from pyparrot.libc.copies import LibcCopies
