@@ -48,13 +48,33 @@ Exit status: 0 for success, 125 when pyparrot itself failed.
 """
 
 
+class _OptionFormatter(argparse.RawDescriptionHelpFormatter):
+    """What argparse checks each option with.
+
+    It does not ask for the width of the terminal: that takes `shutil`, which loads slowly.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line and whose examples keep their line ends."""
 
     def __init__(self, **options: object) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _OptionFormatter)
         options.setdefault("allow_abbrev", False)
         super().__init__(**options)  # type: ignore[arg-type]
+
+    def format_help(self) -> str:
+        """The help text, as wide as the terminal."""
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        return super().format_help()
+
+    def format_usage(self) -> str:
+        """The line that says how the command is used, as wide as the terminal."""
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        return super().format_usage()
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and exit."""

@@ -8,10 +8,12 @@ a published copy over HTTP (warm), proot if it is installed, and others that opt
 
 where TREE stands for the local directory. Another version of pyparrot takes part as
 
-    --peer 'old=/old/bin/pyparrot run --server URL --cache /tmp/cache --' --tree old=PUBLISHED
+    --peer 'old=/old/bin/pyparrot run --server URL --cache WORK/old --' --tree old=PUBLISHED
 
-where URL stands for the server of the published copy, whose keys it finds, and PUBLISHED for the
-copy's path. A figure is the median of the rounds; what counts is its
+where URL stands for the server of the published copy, whose keys it finds, WORK for the directory
+that everything is in, and PUBLISHED for the copy's path.
+
+A figure is the median of the rounds; what counts is its
 ratio to native in the same rounds.
 """
 
@@ -142,7 +144,7 @@ def measure_start(peer: Peer, *command: str) -> float:
 def published(work: Path, tree: Path) -> Iterator[Peer]:
     """The tree as a repository that is served; pyparrot as a peer."""
     environment = {"XDG_CONFIG_HOME": str(work / "config"), "XDG_CACHE_HOME": str(work / "cache")}
-    pyparrot = [sys.executable, "-m", "pyparrot"]
+    pyparrot = [str(Path(sys.executable).with_name("pyparrot"))]  # as users start it
     storage = str(work / "storage")
     run([*pyparrot, "publish", "init", FQRN, "--storage", storage], environment)
     run([*pyparrot, "publish", "sync", FQRN, str(tree)], environment)
@@ -175,9 +177,11 @@ def peers_of(
     trees = dict(word.split("=", 1) for word in arguments.tree)
     for word in arguments.peer:
         name, prefix = word.split("=", 1)
-        words = tuple(shlex.split(prefix.replace("TREE", str(tree)).replace("URL", url)))
+        for text, meaning in {"TREE": tree, "URL": url, "WORK": work}.items():
+            prefix = prefix.replace(text, str(meaning))
+        words = tuple(shlex.split(prefix))
         seen = trees.get(name, str(tree)).replace("PUBLISHED", TREE)
-        yield Peer(name, words, seen, keys if "URL" in prefix else {})
+        yield Peer(name, words, seen, keys if url in prefix else {})
 
 
 def supervisor_memory(peer: Peer, helper: str) -> float:
@@ -213,7 +217,7 @@ def main() -> None:
         subprocess.run(["cc", "-O2", "-o", helper, here / "calls.c"], check=True)
         with published(work, tree) as pyparrot:
             others = list(peers_of(arguments, tree, work, pyparrot))
-            rows = measure(arguments, helper, [others[0], pyparrot, *others[1:]])
+            rows = measure(arguments, helper, work, [others[0], pyparrot, *others[1:]])
             memory = supervisor_memory(pyparrot, helper)
     print(f"supervisor's memory: {memory:.1f} MB")
     rows.append({"what": "supervisor's memory", "unit": "MB", "pyparrot": memory})
@@ -230,7 +234,7 @@ def failing(peer: Peer) -> Iterator[None]:
 
 
 def measure(
-    arguments: argparse.Namespace, helper: str, peers: list[Peer]
+    arguments: argparse.Namespace, helper: str, work: Path, peers: list[Peer]
 ) -> list[dict[str, object]]:
     """All rows, all peers, in turns."""
     figures: dict[str, dict[str, list[float]]] = {}
@@ -256,9 +260,7 @@ def measure(
 
     for peer in peers:  # warm everything up
         once(peer)
-    forget_large(
-        [Path(peers[0].tree), *(Path(p.environment["XDG_CACHE_HOME"]) for p in peers[1:2])]
-    )
+    forget_large(work)
     for peer in peers:
         with failing(peer):
             measure_calls(helper, peer)
@@ -269,16 +271,15 @@ def measure(
     return table(figures, [peer.name for peer in peers])
 
 
-def forget_large(directories: list[Path]) -> None:
+def forget_large(directory: Path) -> None:
     """Let large files be read into memory anew: as they were written they may lie there in other
     pieces, which says nothing of who reads them."""
     os.sync()
-    for directory in directories:
-        for file in directory.rglob("*"):
-            if file.is_file() and not file.is_symlink() and file.stat().st_size >= MEGABYTE:
-                descriptor = os.open(file, os.O_RDONLY)
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.close(descriptor)
+    for file in directory.rglob("*"):
+        if file.is_file() and not file.is_symlink() and file.stat().st_size >= MEGABYTE:
+            descriptor = os.open(file, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
 
 
 def table(figures: dict[str, dict[str, list[float]]], names: list[str]) -> list[dict[str, object]]:

@@ -23,9 +23,9 @@ SLOW = (
 )
 
 
-def imported_by(code: str, *arguments: str) -> list[str]:
-    """Those of `SLOW` that are loaded when *code* has run."""
-    show = f"\nprint([name for name in {SLOW!r} if name in sys.modules], file=sys.stderr)"
+def imported_by(code: str, *arguments: str, slow: tuple[str, ...] = SLOW) -> list[str]:
+    """Those of *slow* that are loaded when *code* has run."""
+    show = f"\nprint([name for name in {slow!r} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", "import sys\n" + code + show, *arguments],
         stderr=subprocess.PIPE,
@@ -52,3 +52,11 @@ def test_help_imports_nothing_slow(words: list[str]) -> None:
 def test_what_is_used_is_seen() -> None:
     """That the other tests can fail."""
     assert imported_by("import sqlite3, ssl") == ["sqlite3", "ssl"]
+
+
+def test_options_are_read_without_looking_at_the_terminal() -> None:
+    """`argparse` imports `shutil` for the terminal's width, and with it all packers."""
+    code = "from pyparrot.cli import new_parser\nnew_parser(['run']).parse_args(['run', 'true'])"
+    # An interpreter of another place may have loaded some of them by itself.
+    before = imported_by("", slow=("shutil", "bz2", "lzma"))
+    assert imported_by(code, slow=("shutil", "bz2", "lzma")) == before
