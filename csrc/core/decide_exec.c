@@ -234,6 +234,12 @@ static int enter_script(struct pp_call *call, struct pp_place **place, char *hea
     return 0;
 }
 
+/* What exec gives for a file of which reading has given `error`: only a regular file can be run. */
+static int64_t execution_error(int64_t error)
+{
+    return error == -EISDIR || error == -ESPIPE ? -EACCES : error;
+}
+
 /* Follow scripts to the program that the kernel is to run. */
 static enum pp_action find_program(struct pp_call *call)
 {
@@ -256,7 +262,7 @@ static enum pp_action find_program(struct pp_call *call)
         if (size == -EACCES && real) /* it takes no right to read to run something */
             return action;
         if (size < 0)
-            return action == PP_RUN ? PP_RUN : pp_return(call, size == -EISDIR ? -EACCES : size);
+            return action == PP_RUN ? PP_RUN : pp_return(call, execution_error(size));
         if (size < 2 || head[0] != '#' || head[1] != '!')
             return run_binary(call, place, head, (size_t)size, action);
         head[size] = 0;

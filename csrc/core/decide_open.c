@@ -168,7 +168,8 @@ enum pp_action pp_decide_openat2(struct pp_call *call, const struct pp_spec *spe
         return action;
     pp_resolve(start, call->space, call->task, pp_descriptor(call, spec), "", PP_NOFOLLOW);
     /* The start has to be virtual, too, and what was found has to lie in it. */
-    if (call->given[0][0] == '/' || start->where != PP_VIRTUAL || start->mount != found->mount)
+    if (call->given[0][0] == '/' || start->where != PP_VIRTUAL ||
+        start->mount->number != found->mount->number)
         return pp_return(call, -EXDEV);
     if (how.resolve & bounded &&
         (escapes(call->given[0]) ||

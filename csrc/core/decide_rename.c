@@ -42,7 +42,7 @@ enum pp_action pp_decide_rename(struct pp_call *call, const struct pp_spec *spec
             return pp_return(call, error);
     }
     if (entries[0].is_virtual != entries[1].is_virtual ||
-        call->places[0].mount != call->places[1].mount)
+        call->places[0].mount->number != call->places[1].mount->number)
         return pp_return(call, -EXDEV);
     if (entries[0].last != PP_LAST_NAME || entries[1].last != PP_LAST_NAME)
         return pp_return(call, -EBUSY);

@@ -20,14 +20,13 @@ _MOUNT_POINT = r"(\"/|\"(.*/)?at(/a|/a/inner|/b|/b/nested/deep)?[/.]*|\"\.)\""
 _SPECIAL_FILE = r"(fifo|fifolink|socket|/fd/\d+)\""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _SAID = r"0(x[0-9a-f]+)? said \d+ [0-9a-f]+"
-_ENOENT, _EACCES, _ETXTBSY, _ELOOP, _ESPIPE = (
+_ENOENT, _EACCES, _ETXTBSY, _ELOOP = (
     rf"{name}|{number << 8:#x} said 0 0"
     for name, number in (
         ("ENOENT", 2),
         ("EACCES", 13),
         ("ETXTBSY", 26),
         ("ELOOP", 40),
-        ("ESPIPE", 29),
     )
 )
 
@@ -108,12 +107,6 @@ DEFECTS = (
         rf"{_SPECIAL_FILE}$",
         (("EACCES", r"0|EINVAL|ENXIO"),),
         "special files are not checked for writing",
-    ),
-    Explained(
-        "execve execveat",
-        r"fifo\"",
-        ((_EACCES, _ESPIPE),),
-        "a real FIFO behind a virtual link is read as if it were a script",
     ),
     Explained(
         "readlink readlinkat",
