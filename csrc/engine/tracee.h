@@ -17,7 +17,7 @@
 #ifndef PYPARROT_TRACEE_H
 #define PYPARROT_TRACEE_H
 
-#include "arch/x86_64/registers.h"
+#include "arch/registers.h"
 #include "engine/mapping_pool.h"
 #include "engine/worker.h"
 
