@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The way of a call, whatever the engine: received, seen by the hook, decided, carried out.
+ * The steps of a call, the same for every engine: received, seen by the hook, decided, carried out.
+ * The rules are those of engine.h.
  */
 #include "engine/worker.h"
 

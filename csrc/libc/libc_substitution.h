@@ -3,8 +3,8 @@
  * What the dynamic linker is given when a program starts: copies of libc that have the shim in
  * them.
  *
- * So every dynamically linked program has it, whatever its environment is and whatever has started
- * it, and nothing of it is to be seen among its variables or libraries. glibc's dynamic linker
+ * So every dynamically linked program has it, with any environment and whatever program has started
+ * it, and it adds nothing to the program's variables or list of libraries. glibc's dynamic linker
  * looks for /etc/ld.so.preload before anything else; a call from that linker's own code that opens
  * a libc then gets the copy, once. Every other open, by the program itself too, gets the real file.
  *
@@ -40,7 +40,7 @@ struct pp_start {
 struct pp_substitution {
     struct pp_hook hook; /* first */
     int state;           /* the shared state's file */
-    int tells;           /* programs that go without a shim are to be told of */
+    int tells;           /* programs that go without a shim are to be reported */
     uint32_t filters;    /* how many filters a task of the session has; more are its own */
     uint32_t copies_count;
     struct pp_copy copies[PP_COPIES_MAX];
