@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * System calls without a C library, for the CPU at hand: pp_system_call, struct pp_entry,
- * pp_on_stack, PP_ADDRESS_END.
+ * System calls without a C library, for the CPU that this is built for:
+ * pp_system_call, struct pp_entry, pp_on_stack, PP_ADDRESS_END.
  */
 #ifndef PYPARROT_ARCH_GATE_H
 #define PYPARROT_ARCH_GATE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A stopped task's registers, for the CPU at hand. Each CPU defines the same functions on
- * pp_registers: nothing outside of arch/ knows a register or an instruction.
+ * A stopped task's registers, for the CPU that this is built for. Each CPU defines the same
+ * functions on pp_registers: no code outside of arch/ names a register or an instruction.
  */
 #ifndef PYPARROT_ARCH_REGISTERS_H
 #define PYPARROT_ARCH_REGISTERS_H

@@ -3,11 +3,11 @@
  * The decision core: a system call comes in, and what is to be done goes out.
  *
  * Rules that hold here and in decide_*.c:
- *  - Those of index.h: no libc, no allocation, no locks. All that is written lies in struct
- * pp_call.
- *  - The task is only looked at through its operations (task.h).
+ *  - Those of index.h: no libc, no allocation, no locks. All that is written lies in
+ *    struct pp_call.
+ *  - The task is read and written only through its operations (task.h).
  *  - Nothing is carried out here but writing an answer into the task's memory. An action is a
- * value, and the same whatever engine carries it out.
+ *    value, and the same whichever engine carries it out.
  *  - System calls have no numbers here, but operations: syscalls.tbl says which call does what, and
  *    which of its arguments are what.
  *  - A call that has nothing to do with a virtual path runs as it is, so that the kernel gives its
@@ -43,7 +43,7 @@ struct pp_change {
 #define PP_SHEBANG_MAX 256u /* as the kernel's own limit for the first line of a script */
 #define PP_SCRIPTS_MAX 5u   /* scripts that are interpreters of scripts */
 
-/* What a program that runs from elsewhere has to be told. */
+/* What a program that runs from another place must find as its name and arguments. */
 struct pp_exec {
     const char *shown;  /* the name that it was started by: AT_EXECFN, and its short name */
     const char *loader; /* the real program that loads it (PT_INTERP), or NULL */
@@ -81,7 +81,7 @@ struct pp_call {
     int64_t attribute_size;          /* and then the size of that in `buffer`, or -errno */
     struct pp_exec exec;
     union {
-        char buffer[PP_BUFFER_SIZE]; /* scratch of whatever decides */
+        char buffer[PP_BUFFER_SIZE]; /* scratch memory of the decider */
         struct pp_program program;   /* of PP_EXEC, and of PP_ASK for PP_NEEDS_PROGRAM */
     };
 };
@@ -139,7 +139,7 @@ enum pp_action pp_decide(struct pp_call *call);
 /* Whether a system call is trapped, and decided here. */
 int pp_is_trapped(int number);
 
-/* Whether the shim has to know of a system call: it is trapped, or tells of what others mean. */
+/* Whether the shim has to know of a system call: it is trapped, or changes what others mean. */
 int pp_concerns_shim(int number);
 
 /* No system call of syscalls.tbl has this number on this CPU, or a higher one. */

@@ -118,7 +118,7 @@ enum pp_action pp_decide_creat(struct pp_call *call, const struct pp_spec *spec)
     return decide(call, spec, O_CREAT | O_WRONLY | O_TRUNC, 0);
 }
 
-/* Whether the kernel would refuse it, whatever the path: it is stricter here than with open. */
+/* Whether the kernel would refuse it with any path: it is stricter here than with open. */
 static int is_refused(const struct open_how *how)
 {
     const uint64_t bounded = RESOLVE_BENEATH | RESOLVE_IN_ROOT;

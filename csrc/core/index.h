@@ -4,9 +4,9 @@
  *
  * Rules that hold here (this is also compiled where there is no libc):
  *  - No allocation, no locks, no system calls, no state: every answer comes from the mapped bytes.
- *  - The file is our own, yet nothing in it is believed: pp_index_open checks the header, and every
- *    record is checked to lie in the file before it is used. A damaged file gives wrong answers or
- *    PP_DAMAGED, never an access outside of the mapping.
+ *  - Pyparrot made the file, yet nothing in it is trusted: pp_index_open checks the header, and
+ *    every record is checked to lie in the file before it is used. A damaged file gives wrong
+ *    answers or PP_DAMAGED, never an access outside of the mapping.
  *  - All numbers are in the machine's order; a file never leaves its machine.
  *  - No source's format is known here. What only a source understands is a handle: bytes that are
  *    stored as they come and given back as they are.

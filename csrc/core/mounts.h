@@ -10,7 +10,7 @@
  *  - There are no pointers in the table, in the mounts and in what they refer to: there are offsets
  *    from the beginning of the memory in which they lie, 0 for none.
  *  - Nothing of it ever changes. A new table takes the place of the last, by one word that is
- *    stored last; the old one stays where it is, since somebody may be reading it.
+ *    stored last; the old one stays where it is, since a thread may be reading it.
  *  - Paths are matched by the hash of their components, so "//a/./b" is "/a/b". ".." ends a match:
  *    what it means depends on symlinks, and that is for the resolution to find out.
  */
@@ -100,7 +100,7 @@ static inline const struct pp_mount *pp_mount_at(const struct pp_mounts *mounts,
     return pp_mount_by_offset(mounts, mounts->slots[slot].mount);
 }
 
-/* What this process shows in a mount; NULL if that is not at hand. */
+/* The snapshot that this process shows in a mount; NULL if it has none. */
 static inline const struct pp_snapshot *pp_mount_snapshot(const struct pp_namespace *space,
                                                           const struct pp_mount *mount)
 {

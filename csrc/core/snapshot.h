@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A snapshot: the catalogs of one revision, as far as they are at hand.
+ * A snapshot: the catalogs of one revision, as far as they are mapped.
  *
  * Rules that hold here are those of index.h; beyond them:
  *  - One thread at a time adds catalogs; any number of threads look them up meanwhile.
@@ -31,7 +31,7 @@ struct pp_snapshot {
     const uint64_t *covered; /* hashes of paths where something else is mounted, then 0; or NULL */
 };
 
-/* The nested catalog at hand for the path with this hash; NULL if there is none. */
+/* The nested catalog that is mapped for the path with this hash; NULL if there is none. */
 static inline const struct pp_index *pp_snapshot_find(const struct pp_snapshot *snapshot,
                                                       uint64_t hash)
 {
@@ -44,7 +44,7 @@ static inline const struct pp_index *pp_snapshot_find(const struct pp_snapshot *
     }
 }
 
-/* Put a nested catalog at hand; -1 if the table is full. */
+/* Add a nested catalog to the table; -1 if the table is full. */
 int pp_snapshot_mount(struct pp_snapshot *snapshot, const struct pp_index *index);
 
 /* Whether one more catalog leaves the table at most half full, so that look-ups stay short. */

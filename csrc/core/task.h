@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * How the decision core looks at the task that made a system call. Each engine has its own way to
- * do it, and so has the shim. Every operation returns -errno if it fails.
+ * Task operations: how the decision core reads and writes the task that made a system call. The
+ * supervisor does it from another process (task/remote.c), the shim from inside (shim/own_task.c).
+ * Every operation returns -errno if it fails.
  */
 #ifndef PYPARROT_TASK_H
 #define PYPARROT_TASK_H

@@ -28,7 +28,7 @@ static inline int pp_has_mark(int64_t mtime, int64_t mark)
 }
 
 /* Whether the open view of a record is what it was made as. Only a regular file has content that
- * somebody may have changed. */
+ * may have been changed. */
 static inline int pp_view_is_intact(const struct pp_record *record, struct pp_view_status status,
                                     int64_t mark)
 {

@@ -94,7 +94,7 @@ int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, co
     return PP_FOUND;
 }
 
-/* Take a path for a real one, as most are: a single look-up. -1 if it needs more than that. */
+/* Take a path for one without symlinks, as most are: a single look-up. -1 if it needs more. */
 static int walk_directly(struct pp_walk *walk, const char *path, size_t length)
 {
     struct pp_found found;

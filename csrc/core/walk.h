@@ -7,7 +7,7 @@
  *    repository for one that is mounted in it takes PP_PATH_MAX bytes of stack.
  *  - It resolves as Linux does: "." and "..", symlinks (relative, absolute, variant), ELOOP after
  *    40 of them, ENAMETOOLONG, ENOTDIR, trailing slashes. It does not check permissions.
- *  - It never waits. When a catalog is not at hand it says so (PP_NEED_CATALOG), and the caller
+ *  - It never waits. When a catalog is not mapped it says so (PP_NEED_CATALOG), and the caller
  *    gets it and walks again.
  */
 #ifndef PYPARROT_WALK_H
@@ -61,7 +61,7 @@ struct pp_walk {
 void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found);
 
 /* Look a path up from the directory `start` on, as long as it is real: without dots, symlinks on
- * the way, a slash at the end, or a catalog that is not at hand. It takes a single look-up, or two
+ * the way, a slash at the end, or a catalog that is not mapped. It takes a single look-up, or two
  * to know that a name is not there (PP_ERROR, which means ENOENT). -1 if only a walk can tell. A
  * symlink at the end is what is found. `found` may be `start`. */
 int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,

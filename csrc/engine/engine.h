@@ -48,8 +48,8 @@ struct pp_engine_operations {
     void (*return_value)(struct pp_worker *worker, int64_t value);
 
     /* It returns a new descriptor of a file that is open here; of the flags O_CLOEXEC counts. 0, or
-     * -errno: then it has not ended. Ours is closed in any case, and as soon as may be: the task
-     * shares the open file with it, and the locks on that. */
+     * -errno: then it has not ended. The descriptor here is closed in any case, and as soon
+     * as possible: the task shares the open file with it, and the locks on that. */
     int (*give_file)(struct pp_worker *worker, int descriptor, int flags);
 
     /* It is made with `changes` of the call, or as the exec of `file` in the way that `exec` says.
@@ -83,11 +83,11 @@ struct pp_engine {
     int64_t mark;                     /* see view.h */
     struct pp_mapping_pool *mappings; /* for call rewriting */
     struct pp_hook *hook;             /* NULL if there is none */
-    struct pp_shared_state *state;    /* what shims are told, */
-    struct pp_shared_usage *shared;   /* and what they tell; both NULL if there are none */
+    struct pp_shared_state *state;    /* what shims read, */
+    struct pp_shared_usage *shared;   /* and what they write; both NULL if there are none */
 
     /* Written by workers, atomically. */
-    int roots_differ; /* some task may have another root or mount namespace than we have */
+    int roots_differ; /* some task may have another root or mount namespace than this process */
     int tasks_differ; /* some task may have a filter of its own, or a tracer */
     int idle;         /* workers that wait for a call */
 };
@@ -105,8 +105,8 @@ struct pp_counters {
 enum pp_event_kind {
     PP_EVENT_NONE,    /* never given to Python */
     PP_EVENT_END,     /* there are no more calls */
-    PP_EVENT_NEED,    /* `need` has to be fetched before the call at hand can be decided */
-    PP_EVENT_LIBRARY, /* a C library that nobody has looked at yet is open as `library` */
+    PP_EVENT_NEED,    /* `need` has to be fetched before the worker's call can be decided */
+    PP_EVENT_LIBRARY, /* a C library that was not inspected yet is open as `library` */
     PP_EVENT_LOG,     /* there is something to be said: `text` about `task` */
 };
 
@@ -119,10 +119,10 @@ struct pp_event {
 };
 
 /* Serve calls until something is to be done in Python. Called again, it goes on where it was; after
- * a need the call at hand is decided anew. The event holds until then. */
+ * a need the worker's call is decided anew. The event holds until then. */
 const struct pp_event *pp_worker_serve(struct pp_worker *worker);
 
-/* End the call at hand with an error (an errno), since what it needs can't be had. */
+/* End the worker's call with an error (an errno), since what it needs can't be had. */
 void pp_worker_refuse(struct pp_worker *worker, int error);
 
 struct pp_call *pp_worker_call(struct pp_worker *worker);

@@ -2,7 +2,7 @@
  *
  * Mappings in the memory of processes that start programs by vfork.
  *
- * A vfork child runs on its parent's memory, and after its exec nobody could take away a mapping
+ * A vfork child runs on its parent's memory, and after its exec no call could take away a mapping
  * that was made there for the new arguments. So a mapping stays in the parent, and is used again
  * for its next children. Rules that hold here:
  *  - A mapping is one user's at a time, from pp_mapping_find or pp_mapping_add to

@@ -50,7 +50,7 @@ int pp_notify_probe(int task, const char **what)
     char byte = 0;
     struct iovec here = {&byte, 1}, there = {&byte, 1};
 
-    /* It is a fork of ours: what is mapped here is mapped there. */
+    /* It is a fork of this process: what is mapped here is mapped there. */
     *what = "process_vm_readv";
     if (process_vm_readv(task, &here, 1, &there, 1, 0) != 1)
         return errno;
@@ -145,11 +145,11 @@ static int bind_to_this_cpu(const struct pp_worker *worker, cpu_set_t *before)
 
 static void unbind(const struct pp_worker *worker, const cpu_set_t *before)
 {
-    cpu_set_t ours, all;
+    cpu_set_t own, all;
 
     /* A task without a mask of its own may run wherever its control group allows, now and later. */
     memset(&all, 0xff, sizeof all);
-    const int is_own = sched_getaffinity(0, sizeof ours, &ours) || !CPU_EQUAL(&ours, before);
+    const int is_own = sched_getaffinity(0, sizeof own, &own) || !CPU_EQUAL(&own, before);
     sched_setaffinity(pp_task_number(worker), sizeof all, is_own ? before : &all);
 }
 
@@ -202,7 +202,7 @@ static int run_program(struct pp_worker *worker)
 
     if (pp_rewrite_exec(worker) != PP_TRACED)
         return 0;
-    return call->exec.words == 0 ? pp_run_traced(worker, call->number == SYS_execveat, call->file)
+    return call->exec.words == 0 ? pp_run_traced(worker, pp_spec_of(call->number)->path, call->file)
                                  : -EPERM;
 }
 

@@ -4,7 +4,7 @@
  *
  * An answer to a notification cannot change arguments. So the task is seized for a moment with
  * ptrace (tracee.h), its call is ended, and before it gets back to its program it is made to run
- * the call that we want; then it is let go. The changed call carries a cookie in its sixth
+ * the changed call; then it is let go. It carries a cookie in its sixth
  * argument, which none of these calls uses. The filter lets it pass: there is no second
  * notification.
  */
@@ -16,7 +16,7 @@
 enum pp_rewriting {
     PP_REWRITTEN, /* done; the task goes on */
     PP_GONE,      /* the task has ended meanwhile */
-    PP_TRACED,    /* somebody else traces it (or we may not): nothing was done */
+    PP_TRACED,    /* it has another tracer, or may not be traced: nothing was done */
 };
 
 /* Run the worker's call with its `changes`. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Programs: exec with another file and another command line, and what the new program sees of it.
+ * The rules are those of tracee.h.
  */
 #include <errno.h>
 #include <linux/kcmp.h>
@@ -169,11 +170,11 @@ static void fix_exec_identity(struct pp_tracee *tracee, const struct pp_call *ca
 
 static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *call, pid_t owner)
 {
-    const int is_at = call->number == SYS_execveat;
+    const int argv = pp_spec_of(call->number)->argv; /* the environment comes next */
     uint64_t arguments = 0;
     pp_registers registers = tracee->saved;
 
-    const int error = write_exec(tracee, call, call->args[is_at ? 2 : 1], owner, &arguments);
+    const int error = write_exec(tracee, call, call->args[argv], owner, &arguments);
     if (error > 0)
         return PP_GONE;
     if (error) {
@@ -181,7 +182,7 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *cal
         return PP_REWRITTEN;
     }
     const uint64_t args[6] = {
-        tracee->memory, arguments, call->args[is_at ? 3 : 2], 0, 0, tracee->worker->engine->cookie};
+        tracee->memory, arguments, call->args[argv + 1], 0, 0, tracee->worker->engine->cookie};
     pp_set_call(&registers, SYS_execve, args);
     if (pp_tracee_set_registers(tracee, &registers) || pp_tracee_go_on(tracee) == PP_STOP_GONE)
         return PP_GONE;

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +38,7 @@ static int is_done(const struct pp_worker *worker, const char *file)
     const pid_t task = pp_task_number(worker);
     char link[PP_PATH_MAX];
 
-    if (call->number == SYS_chdir) {
+    if (pp_spec_of(call->number)->operation == PP_OP_CHDIR) {
         const ssize_t size = pp_proc_link(task, "cwd", link, sizeof link - 1);
         link[size > 0 ? size : 0] = 0;
         if (strcmp(link, file) == 0)
@@ -48,15 +47,15 @@ static int is_done(const struct pp_worker *worker, const char *file)
     return !is_in_call(task, call->number);
 }
 
-/* Put the old name back, soon: the program may look at it again. After an exec the memory is
- * another, and what is written goes to the old one, which only a vfork parent still has. */
+/* Put the old name back soon, since the program may read it again. After an exec the task has
+ * another memory, and what is written goes to the old one, which only a vfork parent still has. */
 static void restore(const struct pp_worker *worker, int memory, uint64_t address, const char *old,
                     const char *name, size_t size, const char *file)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     char now[NAME_MAX_SIZE];
 
-    /* The answer has put the task on this very CPU, where it waits for us to leave. */
+    /* The answer has put the task on this very CPU, where it waits until this thread yields. */
     sched_yield();
     for (int i = 0; i < YIELDS + WAIT_MS && !is_done(worker, file); i++) {
         if (i < YIELDS)
@@ -64,7 +63,7 @@ static void restore(const struct pp_worker *worker, int memory, uint64_t address
         else
             nanosleep(&pause, NULL);
     }
-    /* Only what is still ours: the program may have put something else there. */
+    /* Only if the new name still stands there: the program may have written something else. */
     if (pread(memory, now, size, (off_t)address) == (ssize_t)size && memcmp(now, name, size) == 0 &&
         pwrite(memory, old, size, (off_t)address) != (ssize_t)size)
         return; /* the memory has gone, and the name with it */
@@ -75,10 +74,12 @@ static void restore(const struct pp_worker *worker, int memory, uint64_t address
 static int leads_there(const struct pp_worker *worker, const char *file)
 {
     const struct pp_call *call = &worker->call;
+    const struct pp_spec *spec = pp_spec_of(call->number);
+    const int is_execveat = spec->operation == PP_OP_EXEC && spec->descriptor != PP_NONE;
     char path[2 * PP_PATH_MAX];
     struct stat given, wanted;
 
-    if (call->given[0][0] == '/' || !call->given[0][0] || call->number == SYS_execveat)
+    if (call->given[0][0] == '/' || !call->given[0][0] || is_execveat)
         return 0;
     snprintf(path, sizeof path, "/proc/%d/cwd/%s", pp_task_number(worker), call->given[0]);
     return stat(path, &given) == 0 && stat(file, &wanted) == 0 && given.st_dev == wanted.st_dev &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Let a task that somebody else traces (gdb, strace) make its system call with another path.
+ * Let a task that has another tracer (gdb, strace) make its system call with another path.
  *
  * Two tracers cannot hold one task, so its call can't be rewritten by ptrace. Instead the task gets
  * a descriptor of the file, and the call runs with the descriptor's name in /proc, written over the

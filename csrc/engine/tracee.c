@@ -25,7 +25,7 @@ static int wait_for_stop(struct pp_tracee *tracee)
 {
     for (;;) {
         int status;
-        /* __WNOTHREAD: what other threads have seized, or started, is theirs. */
+        /* __WNOTHREAD: not what other threads have seized or started. */
         const pid_t task = waitpid(-1, &status, __WALL | __WNOTHREAD);
         if (task < 0 && errno == EINTR)
             continue;

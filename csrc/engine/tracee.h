@@ -7,8 +7,8 @@
  *    near its stack pointer, for stacks can be tiny. New arguments lie in a mapping of their own,
  *    which is taken away again, or stays in the pool (mapping_pool.h).
  *  - All signals are held back meanwhile; none is lost, for the kernel keeps them.
- *  - One thread does all of it from beginning to end (ptrace wants that), holds one task at a time,
- *    and waits for nothing but that task.
+ *  - One thread does all of it from beginning to end (ptrace requires that), holds one task at a
+ *    time, and waits for nothing but that task.
  *  - SIGKILL may end the task at any moment. Every pp_tracee_begin is followed by a pp_tracee_end,
  *    however it has gone: that returns the mapping to the pool, and waits for a task that was
  *    killed. Otherwise its own parent could not, and the thread would take the notice of that death
@@ -17,7 +17,7 @@
 #ifndef PYPARROT_TRACEE_H
 #define PYPARROT_TRACEE_H
 
-#include "arch/x86_64/registers.h"
+#include "arch/registers.h"
 #include "engine/mapping_pool.h"
 #include "engine/worker.h"
 

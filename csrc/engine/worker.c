@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The way of a call, whatever the engine: received, seen by the hook, decided, carried out.
+ * The steps of a call, the same for every engine: received, seen by the hook, decided, carried out.
+ * The rules are those of engine.h.
  */
 #include "engine/worker.h"
 
@@ -10,7 +11,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/view.h"
@@ -177,28 +177,29 @@ static void take_notice(struct pp_worker *worker)
 {
     struct pp_engine *engine = worker->engine;
     struct pp_shared_state *state = engine->state;
+    const struct pp_spec *spec = pp_spec_of(worker->call.number);
     const uint64_t flags = worker->call.args[0];
 
-    switch (worker->call.number) {
-    case SYS_unshare:
+    switch (spec ? spec->operation : PP_OP_NONE) {
+    case PP_OP_UNSHARE:
         if (state && flags & (CLONE_FS | CLONE_NEWNS | CLONE_NEWUSER))
             pp_shared_state_set(state, PP_SHARED_CWD_APART);
         if (!(flags & (CLONE_NEWNS | CLONE_NEWUSER)))
             break;
         /* fall through */
-    case SYS_clone: /* only those that make a mount namespace get here */
-    case SYS_chroot:
-    case SYS_pivot_root:
-    case SYS_setns:
+    case PP_OP_CLONE: /* only those that make a mount namespace get here */
+    case PP_OP_CHROOT:
+    case PP_OP_PIVOT_ROOT:
+    case PP_OP_SETNS:
         __atomic_store_n(&engine->roots_differ, 1, __ATOMIC_RELAXED);
         /* fall through */
-    case SYS_chdir:
+    case PP_OP_CHDIR:
         if (state)
             __atomic_add_fetch(&state->directories, 1, __ATOMIC_RELEASE);
         break;
-    case SYS_prctl:
-    case SYS_seccomp:
-    case SYS_ptrace:
+    case PP_OP_PRCTL:
+    case PP_OP_SECCOMP:
+    case PP_OP_PTRACE:
         __atomic_store_n(&engine->tasks_differ, 1, __ATOMIC_RELAXED);
         break;
     }

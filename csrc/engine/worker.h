@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A worker: one call, and how far it has got. Engines and hooks include this; nobody else does.
+ * A worker: one call, and how far it has got. Only engines and hooks include this. The rules
+ * are those of engine.h.
  */
 #ifndef PYPARROT_WORKER_H
 #define PYPARROT_WORKER_H
@@ -8,7 +9,7 @@
 #include "engine/engine.h"
 #include "task/remote.h"
 
-/* How far the call at hand has got. */
+/* How far the worker's call has got. */
 enum pp_stage {
     PP_STAGE_NO_CALL,
     PP_STAGE_RECEIVED, /* the hook has not seen it */
@@ -43,7 +44,7 @@ void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64
 void pp_worker_return(struct pp_worker *worker, int64_t value);
 void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags);
 
-/* For hooks: have Python told of something, before the call goes on. One event a call. */
+/* For hooks: give Python an event before the call goes on, at most one for each call. */
 void pp_worker_tell(struct pp_worker *worker, const struct pp_event *event);
 
 #endif

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/text.h"
@@ -70,7 +69,7 @@ static int is_limited(pid_t task, int resource)
 }
 
 /* Why the program may have no shim; NULL if it may. A program with little memory is not to find
- * less of it than without us; a filter of its own may not allow what a shim does; and a tracer
+ * less of it than without a shim; a filter of its own may not allow what a shim does; and a tracer
  * wants to see its calls. */
 static const char *unfitness(const struct pp_substitution *substitution,
                              const struct pp_worker *worker)
@@ -92,7 +91,7 @@ static const char *unfitness(const struct pp_substitution *substitution,
 
 /* Files */
 
-/* Give the task the file at a path of ours. */
+/* Give the task the file at a path of this process. */
 static enum pp_hook_result give(struct pp_worker *worker, const char *path)
 {
     const int opened = open(path, LINKER_FLAGS);
@@ -136,8 +135,8 @@ static const struct pp_copy *find_copy(const struct pp_substitution *substitutio
     return NULL;
 }
 
-/* Have a libc looked at that has no copy yet. Python gets an open file of it from us, since the
- * task's root may be another one. */
+/* Have Python inspect a libc that has no copy yet. It gets an open file of it, since the task's
+ * root may be another one. */
 static void tell_of_library(struct pp_worker *worker, int libc)
 {
     const int library = fcntl(libc, F_DUPFD_CLOEXEC, 0);
@@ -189,18 +188,27 @@ static enum pp_hook_result give_real_copy(struct pp_substitution *substitution,
     return result;
 }
 
-static enum pp_hook_result see_open(struct pp_substitution *substitution, struct pp_worker *worker)
+/* Whether a relative path would start at the working directory. */
+static int is_from_cwd(const struct pp_call *call, const struct pp_spec *spec)
+{
+    return spec->descriptor == PP_NONE || (int)call->args[spec->descriptor] == AT_FDCWD;
+}
+
+/* open or openat; openat2, whose flags are in memory, is no call of a dynamic linker. */
+static enum pp_hook_result see_open(struct pp_substitution *substitution, struct pp_worker *worker,
+                                    const struct pp_spec *spec)
 {
     const struct pp_call *call = &worker->call;
     const char *path = call->given[0];
-    const int is_at = call->number == SYS_openat;
 
-    if (call->args[is_at + 1] != LINKER_FLAGS || (is_at && (int)call->args[0] != AT_FDCWD))
+    if (spec->flags == PP_NONE || call->args[spec->flags] != LINKER_FLAGS ||
+        !is_from_cwd(call, spec))
         return PP_HOOK_PASSED;
-    if (call->args[is_at + 2] == PP_SHARED_STATE_MODE && read_path(worker, is_at) >= 0 &&
+    const uint64_t mode = call->args[spec->flags + 1];
+    if (mode == PP_SHARED_STATE_MODE && read_path(worker, spec->path) >= 0 &&
         strcmp(path, PP_SHARED_STATE_PATH) == 0)
         return give_state(substitution, worker);
-    if (!is_linker(substitution, worker) || read_path(worker, is_at) < 0 || path[0] != '/' ||
+    if (!is_linker(substitution, worker) || read_path(worker, spec->path) < 0 || path[0] != '/' ||
         !is_libc(path))
         return PP_HOOK_PASSED;
     return give_real_copy(substitution, worker);
@@ -225,11 +233,15 @@ static void name_program(struct pp_worker *worker)
         call->task->operations->write(call->task, address, call->buffer, (size_t)length + 1);
 }
 
-/* The linker's first call. It is answered like any other. */
-static void see_access(struct pp_substitution *substitution, struct pp_worker *worker)
+/* The linker's first call: access, or faccessat on a CPU without it. It is answered like any
+ * other. */
+static void see_access(struct pp_substitution *substitution, struct pp_worker *worker,
+                       const struct pp_spec *spec)
 {
-    if (worker->call.args[1] != R_OK || read_path(worker, 0) < 0 ||
-        !ends_with(worker->call.given[0], LIST))
+    const struct pp_call *call = &worker->call;
+
+    if (spec->flags != PP_NONE || call->args[spec->value] != R_OK || !is_from_cwd(call, spec) ||
+        read_path(worker, spec->path) < 0 || !ends_with(call->given[0], LIST))
         return;
     begin(substitution, worker);
     name_program(worker);
@@ -240,14 +252,14 @@ static void see_access(struct pp_substitution *substitution, struct pp_worker *w
 static enum pp_hook_result received(struct pp_hook *hook, struct pp_worker *worker)
 {
     struct pp_substitution *substitution = (struct pp_substitution *)hook;
+    const struct pp_spec *spec = pp_spec_of(worker->call.number);
 
-    switch (worker->call.number) {
-    case SYS_access:
-        see_access(substitution, worker);
+    switch (spec ? spec->operation : PP_OP_NONE) {
+    case PP_OP_ACCESS:
+        see_access(substitution, worker, spec);
         return PP_HOOK_PASSED;
-    case SYS_open:
-    case SYS_openat:
-        return see_open(substitution, worker);
+    case PP_OP_OPEN:
+        return see_open(substitution, worker, spec);
     default:
         return PP_HOOK_PASSED;
     }

@@ -3,12 +3,12 @@
  * What the dynamic linker is given when a program starts: copies of libc that have the shim in
  * them.
  *
- * So every dynamically linked program has it, whatever its environment is and whatever has started
- * it, and nothing of it is to be seen among its variables or libraries. glibc's dynamic linker
+ * So every dynamically linked program has it, with any environment and whatever program has started
+ * it, and it adds nothing to the program's variables or list of libraries. glibc's dynamic linker
  * looks for /etc/ld.so.preload before anything else; a call from that linker's own code that opens
  * a libc then gets the copy, once. Every other open, by the program itself too, gets the real file.
  *
- * It is a hook of an engine (engine.h), and looks at calls before the decision core does. Python
+ * It is a hook of an engine (engine.h), and sees calls before the decision core does. Python
  * writes struct pp_substitution: all fields but `starts` and `hook` before the hook is registered,
  * and `copies` afterwards as well: a copy is filled in, and then counted in `copies_count`.
  */
@@ -40,8 +40,8 @@ struct pp_start {
 struct pp_substitution {
     struct pp_hook hook; /* first */
     int state;           /* the shared state's file */
-    int tells;           /* programs that go without a shim are to be told of */
-    uint32_t filters;    /* how many filters a task of ours has; more are its own */
+    int tells;           /* programs that go without a shim are to be reported */
+    uint32_t filters;    /* how many filters a task of the session has; more are its own */
     uint32_t copies_count;
     struct pp_copy copies[PP_COPIES_MAX];
     struct pp_start starts[PP_STARTS];

@@ -38,7 +38,7 @@ static void count(size_t offset)
 #define COUNT(name) count(offsetof(struct pp_shared_usage, name))
 
 /* Leave the call to the supervisor. One about something virtual never waits for the program, so no
- * signal may interrupt it as the program sees it, whatever handler has run meanwhile. */
+ * signal may interrupt it as the program sees it, even if a handler has run meanwhile. */
 static int64_t defer(const struct pp_entry *entry, int is_virtual)
 {
     int64_t value;

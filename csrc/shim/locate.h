@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Where a path leads, as far as a look-up or two can tell: what the parts of the fast path share.
+ * Where a path leads, as far as one or two look-ups show: what the parts of the fast path share.
  */
 #ifndef PYPARROT_LOCATE_H
 #define PYPARROT_LOCATE_H

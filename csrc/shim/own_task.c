@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * How the decision core looks at the task that it runs in. What can't be found out makes the call
- * context `unsure`: the call is deferred to the supervisor then.
+ * The task operations (core/task.h) on the task that the shim runs in. What can't be found out
+ * makes the call context `unsure`: the call is deferred to the supervisor then.
  */
 #include <asm/unistd.h> /* for the calls that the shim itself makes */
 #include <linux/fcntl.h>

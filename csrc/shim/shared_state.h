@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The shared state: what the supervisor tells all shims of a session.
+ * The shared state: what the supervisor publishes to all shims of a session.
  *
  * It is a file of the session's own, which a shim asks for by PP_SHARED_STATE_PATH, and maps. Rules
  * that hold here:
  *  - The supervisor alone writes. What lies behind the header is appended and never changes: what
  *    is new is written first and then named by one word, which is stored last.
  *  - There are no pointers, but offsets from the shared state's beginning, 0 for none.
- *  - When the room is used up nothing new is told. A shim that does not know something leaves the
+ *  - When the room is used up nothing new is published. A shim that lacks something leaves the
  *    call to the supervisor.
  */
 #ifndef PYPARROT_SHARED_STATE_H
@@ -20,7 +20,7 @@
 #define PP_SHARED_STATE_MAGIC "pyparrot's state"
 #define PP_SHARED_STATE_SIZE (1u << 20)
 #define PP_SHARED_STATE_PATH "/proc/pyparrot/state"
-#define PP_SHARED_STATE_MODE 0x70617272u /* of the open: what nobody else would give */
+#define PP_SHARED_STATE_MODE 0x70617272u /* of the open: what no program would give */
 
 enum {
     PP_SHARED_SHADOWS = 1,   /* a mount point is the path of something real, too */
@@ -28,9 +28,9 @@ enum {
     PP_SHARED_CWD_APART = 4, /* some thread may have a working directory of its own */
 };
 
-/* A catalog that is at hand. */
+/* A catalog that the supervisor has mapped. */
 struct pp_shared_catalog {
-    uint32_t next;  /* the catalog that was told of before it */
+    uint32_t next;  /* the catalog that was published before it */
     uint32_t mount; /* the number of the mount that it belongs to */
     uint64_t root_hash;
     uint64_t touched; /* its first word in the touch map; 0 if it has none */
@@ -45,7 +45,7 @@ struct pp_shared_state {
     uint64_t views_device; /* st_dev of the directory of views */
     uint32_t flags;
     uint32_t generation;  /* of the table: another one each time */
-    uint32_t directories; /* counts working directories that changed behind the shims' backs */
+    uint32_t directories; /* counts working directories that changed where no shim noticed */
     uint32_t table;    /* struct pp_mounts; 0: there is none, and all is left to the supervisor */
     uint32_t catalogs; /* the newest */
     uint32_t shared;   /* the file of struct pp_shared_usage; 0 if there is none */
@@ -54,7 +54,8 @@ struct pp_shared_state {
     uint32_t padding;
 };
 
-/* Set some of its flags. Workers and Python do it side by side, so neither may lose the other's. */
+/* Set some of its flags. Workers and Python do it side by side, and neither may lose a flag that
+ * the other has set. */
 static inline void pp_shared_state_set(struct pp_shared_state *state, uint32_t flags)
 {
     __atomic_or_fetch(&state->flags, flags, __ATOMIC_RELEASE);

@@ -10,7 +10,7 @@
  *
  * Rules that hold here:
  *  - No libc, no thread-local storage, no vector registers, no descriptor that stays open. No
- *    addresses in data: nobody relocates them.
+ *    addresses in data, since nothing relocates them.
  *  - A site may be reached anywhere: in signal handlers, between fork and exec, on a stack with
  *    1 KiB left, while other threads fork or exit. So the shim never waits for a lock: if something
  *    is busy, the call is deferred to the supervisor.
@@ -47,11 +47,11 @@
 #define PP_CWD_MAX 1024u
 #define PP_NOTHING_TO_LEARN INT32_MIN
 
-/* What the fast path says of a call, or the slow one. */
+/* What the fast path or the slow path has found out about a call. */
 enum pp_verdict {
     PP_ANSWERED,  /* it returns `value` */
     PP_NATIVE,    /* it is not about anything virtual */
-    PP_UNDECIDED, /* only the slow path can tell */
+    PP_UNDECIDED, /* only the slow path can decide it */
     PP_DEFERRED,  /* the supervisor has to do it */
     PP_EXECUTE,   /* the program in the call context's call.file is to be run */
 };
@@ -82,7 +82,7 @@ struct pp_call_context {
     char stack[PP_STACK_SIZE] __attribute__((aligned(16)));
 };
 
-/* When the working directory was looked at: what it was then may be kept until one of them changes.
+/* When the working directory was found out: what it was then may be kept until one of them changes.
  */
 struct pp_cwd_epoch {
     uint32_t forgotten;
@@ -92,7 +92,7 @@ struct pp_cwd_epoch {
 /* What a fork must not copy: the thread that was busy with it is not in the child. */
 struct pp_wiped {
     int32_t owner;    /* the process that all this belongs to; 0 until one has claimed it */
-    int32_t building; /* somebody changes the tables */
+    int32_t building; /* a thread changes the tables */
     int32_t contexts[PP_CALL_CONTEXTS];
     int32_t scratches[PP_SCRATCHES];
     uint32_t cwd_forgotten; /* counts changes of the working directory */
@@ -169,7 +169,7 @@ struct pp_fast_result {
     struct pp_location location;
 };
 
-/* fast_path.c: what a look-up or two can tell, on the program's stack. */
+/* fast_path.c: what one or two look-ups can answer, on the program's stack. */
 enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result *fast);
 
 /* The view of `location` was opened: -1 if it is not what it was made as, and closed again. Fills
@@ -202,7 +202,7 @@ void pp_cwd_keep(struct pp_cwd_epoch epoch, const struct pp_location *location, 
 int64_t pp_cwd_path(char *output, uint64_t capacity);
 void pp_cwd_forget(void);
 
-/* own_task.c: how the decision core looks at this very task. */
+/* own_task.c: the task operations on this very task. */
 void pp_own_task_operations(struct pp_task_operations *operations);
 
 /* start.c: whether there is a shared state. It is asked for when it is first needed. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * How the shim gets the shared state: from the supervisor, by an open of a path that does not
- * exist. It is made when a call first needs to be looked at, which many programs never come to.
+ * exist. It is made when a call first needs it, which many programs never come to.
  */
 #include <asm/unistd.h>
 #include <linux/fcntl.h>

@@ -82,7 +82,7 @@ static pid_t process_of(pid_t task)
     return line ? (pid_t)strtol(line + 6, NULL, 10) : 0;
 }
 
-/* The task's root; AT_FDCWD if it is ours, -errno if it can't be had. */
+/* The task's root; AT_FDCWD if it is this process's, -errno if it can't be had. */
 static int open_root(const struct pp_remote_task *task)
 {
     if (!__atomic_load_n(task->roots_differ, __ATOMIC_RELAXED))

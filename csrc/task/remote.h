@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * How the decision core looks at a task from another process, whatever engine has stopped it.
+ * The task operations (core/task.h) on a task in another process, whichever engine has stopped it.
+ *
+ * Rules that hold here:
+ *  - That a task has gone is normal: an operation returns -errno then.
+ *  - Its memory is written only after `is_waiting` has said that it is still in its call.
  */
 #ifndef PYPARROT_REMOTE_H
 #define PYPARROT_REMOTE_H
@@ -13,10 +17,10 @@
 struct pp_remote_task {
     struct pp_task task; /* first, with pp_remote_operations */
     pid_t number;
-    /* Whether it is still in the call that it was looked at for; else its number may be
-     * another's. */
+    /* Whether it is still in the call for which these operations are used; if not, its number may
+     * be another task's. */
     int (*is_waiting)(struct pp_remote_task *task);
-    const int *roots_differ; /* whether some task may have another root than we have */
+    const int *roots_differ; /* whether some task may have another root than this process */
 };
 
 extern const struct pp_task_operations pp_remote_operations;
@@ -24,7 +28,7 @@ extern const struct pp_task_operations pp_remote_operations;
 /* Open a path as the task sees it: a descriptor, or -errno. */
 int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags, uint64_t resolve);
 
-/* The task's descriptor, as one of ours on the same open file; -errno if it can't be had. */
+/* A descriptor here on the open file of the task's descriptor; -errno if it can't be had. */
 int pp_remote_borrow(pid_t task, int descriptor);
 
 #endif
