@@ -97,6 +97,13 @@ static const struct pp_engine_operations operations = {
     receive, is_waiting, add_file, let_run, return_value, give_file, run_changed, run_program,
 };
 
+/* The calls of these checks are none that an engine takes notice of. */
+const struct pp_spec *pp_spec_of(int number)
+{
+    (void)number;
+    return NULL;
+}
+
 enum pp_action pp_decide(struct pp_call *call)
 {
     (void)call;
