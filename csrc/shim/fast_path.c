@@ -136,7 +136,7 @@ static __attribute__((noinline)) enum pp_verdict fast_getdents(const struct pp_s
     if (!location->mount)
         return PP_NATIVE;
     const struct pp_snapshot *snapshot = pp_snapshot_of(location);
-    if (pp_type_of(location->found.record) != PP_TYPE_DIRECTORY ||
+    if (!snapshot || pp_type_of(location->found.record) != PP_TYPE_DIRECTORY ||
         !pp_is_address(args[spec->output]))
         return PP_UNDECIDED;
     const uint64_t parent_inode = pp_parent_inode(snapshot, location->found.record);
