@@ -246,7 +246,7 @@ void say_text(const char *text, long size)
     int length;
     memcpy(shown, text, (size_t)size);
     shown[size] = 0;
-    /* Numbers of processes are nobody's business. */
+    /* Numbers of processes differ from run to run. */
     if (sscanf(shown, "/proc/%*d%n", &length) == 0 && strncmp(shown, "/proc/", 6) == 0 &&
         shown[6] <= '9')
         memmove(shown + 6, shown + length, strlen(shown + length) + 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Any path through any symlinks of a valid index, with a nested catalog that is at hand or not.
+ * Any path through any symlinks of a valid index, with a nested catalog that is mapped or not.
  * Beyond memory safety: the quick way and the thorough one agree, and what is found has a real
  * path that leads to the same place without a symlink.
  *

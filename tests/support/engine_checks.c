@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Checks of the way of a call (csrc/engine/worker.c) with an engine, a hook and decisions that are
- * written down here, and of the pool of mappings. Says each check's name; a failed one aborts.
+ * Checks of the steps of a call (csrc/engine/worker.c) with an engine, a hook and decisions that
+ * are written down here, and of the pool of mappings. Says each check's name; a failed one aborts.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,11 +98,13 @@ static const struct pp_engine_operations operations = {
     receive, is_waiting, add_file, let_run, return_value, give_file, run_changed, run_program,
 };
 
-/* The calls of these checks are none that an engine takes notice of. */
+/* The row of the calls that come in: there is no table of system calls here. */
+static struct pp_spec spec;
+
 const struct pp_spec *pp_spec_of(int number)
 {
     (void)number;
-    return NULL;
+    return spec.operation == PP_OP_NONE ? NULL : &spec;
 }
 
 enum pp_action pp_decide(struct pp_call *call)
@@ -214,6 +217,51 @@ static void check_ends(void)
     result_of_give = -EMFILE;
     CHECK(serve() == PP_EVENT_END);
     CHECK(strcmp(did, "dfv") == 0 && returned == -EMFILE);
+}
+
+/* Serve a call of an operation, and say what was noticed of it: "r" for another root, "t" for a
+ * task with a filter or a tracer, "d" for another working directory, "c" for one of a thread. */
+static const char *noticed(enum pp_operation operation, uint64_t flags)
+{
+    static struct pp_shared_state state;
+    static char letters[8];
+
+    state = (struct pp_shared_state){.flags = 0};
+    engine.state = &state;
+    engine.roots_differ = engine.tasks_differ = 0;
+    spec.operation = (uint8_t)operation;
+    worker->call.args[0] = flags;
+    actions[0] = PP_RUN;
+    decided = 0;
+    did[0] = 0;
+    calls_left = 1;
+    CHECK(serve() == PP_EVENT_END && strcmp(did, "dr") == 0);
+    snprintf(letters, sizeof letters, "%s%s%s%s", engine.roots_differ ? "r" : "",
+             engine.tasks_differ ? "t" : "", state.directories ? "d" : "",
+             state.flags & PP_SHARED_CWD_APART ? "c" : "");
+    engine.state = NULL;
+    engine.roots_differ = engine.tasks_differ = 0;
+    spec.operation = PP_OP_NONE;
+    return letters;
+}
+
+static void check_notices(void)
+{
+    start("calls that change what others mean are noticed", 0)->asking = NULL;
+    CHECK(strcmp(noticed(PP_OP_NONE, 0), "") == 0);
+    CHECK(strcmp(noticed(PP_OP_STAT, 0), "") == 0);
+    CHECK(strcmp(noticed(PP_OP_UNSHARE, CLONE_FILES), "") == 0);
+    CHECK(strcmp(noticed(PP_OP_UNSHARE, CLONE_FS), "c") == 0);
+    CHECK(strcmp(noticed(PP_OP_UNSHARE, CLONE_NEWNS), "rdc") == 0);
+    CHECK(strcmp(noticed(PP_OP_UNSHARE, CLONE_NEWUSER), "rdc") == 0);
+    CHECK(strcmp(noticed(PP_OP_CLONE, CLONE_NEWNS), "rd") == 0);
+    CHECK(strcmp(noticed(PP_OP_CHROOT, 0), "rd") == 0);
+    CHECK(strcmp(noticed(PP_OP_PIVOT_ROOT, 0), "rd") == 0);
+    CHECK(strcmp(noticed(PP_OP_SETNS, 0), "rd") == 0);
+    CHECK(strcmp(noticed(PP_OP_CHDIR, 0), "d") == 0);
+    CHECK(strcmp(noticed(PP_OP_PRCTL, 0), "t") == 0);
+    CHECK(strcmp(noticed(PP_OP_SECCOMP, 0), "t") == 0);
+    CHECK(strcmp(noticed(PP_OP_PTRACE, 0), "t") == 0);
 }
 
 static void check_needs(void)
@@ -330,6 +378,7 @@ static void check_pool(void)
 int main(void)
 {
     check_ends();
+    check_notices();
     check_needs();
     check_hooks();
     check_pool();

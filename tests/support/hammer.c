@@ -234,7 +234,7 @@ static void *shoot(void *list)
     return NULL;
 }
 
-/* One process: its threads, and who shoots at them. */
+/* One process: its threads, and one more that sends them signals. */
 static _Noreturn void work(uint32_t seed)
 {
     pthread_t list[THREADS_MAX], shooter;
@@ -247,7 +247,7 @@ static _Noreturn void work(uint32_t seed)
         setitimer(ITIMER_REAL, &often, NULL);
         pthread_create(&shooter, NULL, shoot, list);
     }
-    /* They are joined only when nobody shoots at them any more. */
+    /* They are joined only once no more signals are sent to them. */
     while (__atomic_load_n(&finished, __ATOMIC_ACQUIRE) < threads)
         usleep(1000);
     if (has_signals) {

@@ -3,7 +3,7 @@
    argv: the library, from where to where its shim lies, and where its only site returns to
    (addresses in the library, decimal). Prints what `framed` returns; then a line for each
    instruction: its address in the library, how many functions of the shim have called it, whether
-   the backtrace goes on behind the site and then on to whoever called. */
+   the backtrace goes on behind the site and then on to its callers. */
 
 #include <dlfcn.h>
 #include <execinfo.h>
@@ -43,7 +43,7 @@ static void step(int number, siginfo_t *info, void *context)
         i++;
     for (; i < length && is_inside(trace[i]); i++)
         inside++;
-    /* Then who called, which stands elsewhere in itself now; and who called that. */
+    /* Then the caller, which has another return address now; and the caller of that. */
     const int good = i + 2 < length && trace[i] == (void *)back && length - (i + 2) == depth - 1 &&
                      trace[i + 2] == outside[1];
     steps[count].place = (uintptr_t)place;

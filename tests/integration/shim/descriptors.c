@@ -114,7 +114,7 @@ static void do_nothing(void)
 {
 }
 
-/* Descriptors that somebody else has put where a library might have its own. */
+/* Descriptors that the program has put where a library might have its own. */
 static void do_high(void)
 {
     const int file = must(open("/etc/passwd", O_RDONLY), "open");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Programs that read or patch their own libc, map where somebody else is, have little memory, or
- * load and unload libraries: see look.h.
+ * Programs that read or patch their own libc, map over what is mapped already, have little
+ * memory, or load and unload libraries: see look.h.
  */
 #include "look.h"
 #include <dlfcn.h>

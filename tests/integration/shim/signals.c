@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Handlers that make calls, or never return, and threads that are cancelled: see look.h. The word
- * behind the tree is how many signals there shall be.
+ * behind the tree is how many signals are to be sent.
  */
 #include "look.h"
 #include <pthread.h>

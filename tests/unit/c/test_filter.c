@@ -65,7 +65,7 @@ long __wrap_syscall(long number, ...)
     return LISTENER;
 }
 
-/* The interpreter: of the instructions that seccomp allows those that a filter like ours needs. */
+/* The interpreter: of the instructions that seccomp allows those that pyparrot's filter needs. */
 
 static int jump(const struct sock_filter *instruction, uint32_t accumulator)
 {

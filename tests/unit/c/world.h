@@ -30,7 +30,7 @@
  *     out           -> /etc/passwd
  *     up            -> ../../usr
  *     fifo, socket
- *     nested        a nested catalog that is not at hand
+ *     nested        a nested catalog that is not mapped
  */
 #define FILE_SIZE 5
 #define FILE_MTIME 1234567890
