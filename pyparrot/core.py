@@ -4,8 +4,8 @@
 struct: a ``struct pp_walk``, or a pointer to one, is a `PpWalk`. These classes exist for the type
 checker alone (``if TYPE_CHECKING: from pyparrot.core import PpWalk``).
 
-**Which code writes which struct.** C reads all of these without the GIL and mostly without locks, in many
-threads at once. So each has its writers, and Python must keep alive whatever C refers to.
+**Which code writes which struct.** C reads all of these without the GIL and mostly without locks,
+in many threads at once. So each has its writers, and Python must keep alive whatever C refers to.
 "Published" means: all is filled in first, then one word is stored that leads to it (x86-64 keeps
 the order of stores). What several C threads write they write atomically.
 
@@ -26,8 +26,8 @@ the order of stores). What several C threads write they write atomically.
 ``pp_negative_entry``                is full). Published when all is filled in; they never change
 ``pp_snapshots``                     `MountTable`, under its lock: each pointer, to a `Snapshot`'s
                                      struct, at once; for more mounts a new struct is made
-``pp_namespace``                     `MountTable`, under its lock: ``snapshots`` and ``mounts``, each
-                                     at once; the rest at first. A shim has one of its own
+``pp_namespace``                     `MountTable`, under its lock: ``snapshots`` and ``mounts``, at
+                                     once each; the rest at first. A shim has one of its own
 ``pp_engine``, ``pp_notify``         the engine's constructor, before it starts; then C alone:
                                      ``idle``, ``roots_differ`` and ``tasks_differ``, any worker
 ``pp_engine_operations``             no process: they are constants of an engine in C

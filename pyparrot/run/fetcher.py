@@ -36,9 +36,9 @@ Mounter = Callable[[bytes], bool]
 class Fetcher:
     """The `Services` of an engine: meets the needs of calls from the mounts of *table*.
 
-    *mount* is called for names that are missing in a directory whose names are mounted on first use;
-    *complain* gets one line about each failure, *detail* one about each thing that was got, with
-    its level (see ``-v``); *libraries* makes copies of C libraries with the shim.
+    *mount* is called for names that are missing in a directory whose names are mounted on first
+    use; *complain* gets one line about each failure, *detail* one about each thing that was got,
+    with its level (see ``-v``); *libraries* makes copies of C libraries with the shim.
     """
 
     def __init__(

@@ -39,18 +39,18 @@ _STORAGE = 7 << _HASH_SHIFT | 7 << _COMPRESSION_SHIFT
 
 _PATH_HASH = struct.Struct("<qq")
 
-PathHash = tuple[int, int]
+PathKey = tuple[int, int]
 
 
-def path_hash(path: bytes) -> PathHash:
+def path_key(path: bytes) -> PathKey:
     """The key of a path: its MD5, as two little-endian signed words."""
     first, second = _PATH_HASH.unpack(hashlib.md5(path, usedforsecurity=False).digest())
     return first, second
 
 
-def parent_hash(path: bytes) -> PathHash:
+def parent_key(path: bytes) -> PathKey:
     """The key of a path's parent; zeros for the root."""
-    return path_hash(path.rpartition(b"/")[0]) if path else (0, 0)
+    return path_key(path.rpartition(b"/")[0]) if path else (0, 0)
 
 
 class Chunk(NamedTuple):
@@ -61,7 +61,7 @@ class Chunk(NamedTuple):
     digest: bytes
 
 
-class Entry(NamedTuple):
+class CatalogEntry(NamedTuple):
     """A row of a catalog: a name and all that is known of it.
 
     *size* is in bytes (for devices st_rdev), *mtime* in unix seconds with *mtime_ns* beside it
@@ -106,12 +106,12 @@ class Entry(NamedTuple):
     @property
     def algorithm(self) -> Algorithm:
         """The algorithm of the body's or the chunks' hashes; `ValueError` if unknown."""
-        return Algorithm(self.flags >> _HASH_SHIFT & 7)
+        return algorithm_of(self.flags)
 
     @property
     def compression(self) -> Compression:
         """How body or chunks are stored; `ValueError` if unknown."""
-        return Compression(self.flags >> _COMPRESSION_SHIFT & 7)
+        return compression_of(self.flags)
 
     @property
     def link_group(self) -> int:
@@ -134,12 +134,22 @@ class StoredObject(NamedTuple):
     @property
     def algorithm(self) -> Algorithm:
         """The algorithm of the hash; `ValueError` if unknown."""
-        return Algorithm(self.flags >> _HASH_SHIFT & 7)
+        return algorithm_of(self.flags)
 
     @property
     def compression(self) -> Compression:
         """How the object is stored; `ValueError` if unknown."""
-        return Compression(self.flags >> _COMPRESSION_SHIFT & 7)
+        return compression_of(self.flags)
+
+
+def algorithm_of(flags: int) -> Algorithm:
+    """The algorithm of the hashes of what an entry with *flags* needs; `ValueError` if unknown."""
+    return Algorithm(flags >> _HASH_SHIFT & 7)
+
+
+def compression_of(flags: int) -> Compression:
+    """How what an entry with *flags* needs is stored; `ValueError` if unknown."""
+    return Compression(flags >> _COMPRESSION_SHIFT & 7)
 
 
 def storage_flags(algorithm: Algorithm, compression: Compression) -> int:
@@ -221,17 +231,17 @@ FROM catalog
 """
 
 
-class Counters(NamedTuple):
+class CatalogCounters(NamedTuple):
     """One set of `COUNTERS`, in their order."""
 
     values: tuple[int, ...] = (0,) * len(COUNTERS)
 
-    def __add__(self, other: object) -> Counters:
-        assert isinstance(other, Counters)
-        return Counters(tuple(map(sum, zip(self.values, other.values))))
+    def __add__(self, other: object) -> CatalogCounters:
+        assert isinstance(other, CatalogCounters)
+        return CatalogCounters(tuple(map(sum, zip(self.values, other.values))))
 
-    def __sub__(self, other: Counters) -> Counters:
-        return Counters(tuple(a - b for a, b in zip(self.values, other.values)))
+    def __sub__(self, other: CatalogCounters) -> CatalogCounters:
+        return CatalogCounters(tuple(a - b for a, b in zip(self.values, other.values)))
 
     def as_dict(self) -> dict[str, int]:
         """The counters by name."""
@@ -384,37 +394,37 @@ class Catalog:
         """When the catalog was made, in unix seconds."""
         return int(self.get_property("last_modified") or 0)
 
-    def lookup(self, path: bytes) -> Entry | None:
+    def lookup(self, path: bytes) -> CatalogEntry | None:
         """The entry of *path*, None if this catalog has none."""
         row = self._database.execute(
             f"SELECT {_COLUMNS} FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?",
-            path_hash(path),
+            path_key(path),
         ).fetchone()
-        return Entry(*row) if row else None
+        return CatalogEntry(*row) if row else None
 
-    def listdir(self, path: bytes) -> Iterator[Entry]:
+    def listdir(self, path: bytes) -> Iterator[CatalogEntry]:
         """The entries of a directory of this catalog, in the order of their names' bytes."""
         rows = self._database.execute(
             f"SELECT {_COLUMNS} FROM catalog WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
-            path_hash(path),
+            path_key(path),
         )
         for row in rows:
-            yield Entry(*row)
+            yield CatalogEntry(*row)
 
     def chunks(self, path: bytes) -> tuple[Chunk, ...]:
         """The chunks of a file, by offset."""
         rows = self._database.execute(
             "SELECT offset, size, hash FROM chunks"
             " WHERE md5path_1 = ? AND md5path_2 = ? ORDER BY offset",
-            path_hash(path),
+            path_key(path),
         )
         return tuple(Chunk(*row) for row in rows)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Every row as it is, in no order: both keys' words, then an `Entry`'s fields."""
+        """Every row as it is, in no order: both keys' words, then an `CatalogEntry`'s fields."""
         return self._database.execute(f"SELECT {_KEYS}, {_COLUMNS} FROM catalog")
 
-    def all_chunks(self) -> Iterator[tuple[PathHash, Chunk]]:
+    def all_chunks(self) -> Iterator[tuple[PathKey, Chunk]]:
         """The chunks of all files, by file and offset."""
         for row in self._database.execute(
             "SELECT md5path_1, md5path_2, offset, size, hash FROM chunks"
@@ -451,18 +461,18 @@ class Catalog:
         ):
             yield StoredObject(digest, flags, Kind.CHUNK)
 
-    def count(self) -> Counters:
+    def count(self) -> CatalogCounters:
         """The catalog's own counters, counted."""
         row = self._database.execute(_COUNT).fetchone()
-        return Counters(tuple(int(value or 0) for value in row))
+        return CatalogCounters(tuple(int(value or 0) for value in row))
 
-    def counters(self, scope: str) -> Counters:
+    def counters(self, scope: str) -> CatalogCounters:
         """The counters as recorded; *scope* is ``self`` or ``subtree``."""
         rows = self._database.execute("SELECT counter, value FROM statistics")
         recorded = {name.decode(): value for name, value in rows}
-        return Counters(tuple(recorded.get(f"{scope}_{name}", 0) for name in COUNTERS))
+        return CatalogCounters(tuple(recorded.get(f"{scope}_{name}", 0) for name in COUNTERS))
 
-    def totals(self) -> Counters:
+    def totals(self) -> CatalogCounters:
         """What the catalog says of itself and all that is below it."""
         return self.counters("self") + self.counters("subtree")
 
@@ -480,15 +490,15 @@ class Catalog:
             "INSERT OR REPLACE INTO properties VALUES (?, CAST(? AS TEXT))", (key, text)
         )
 
-    def put(self, entries: list[tuple[bytes, Entry]]) -> None:
+    def put(self, entries: list[tuple[bytes, CatalogEntry]]) -> None:
         """Insert or replace the entries of paths."""
         self._database.executemany(
-            _INSERT, ((*path_hash(path), *parent_hash(path), *entry) for path, entry in entries)
+            _INSERT, ((*path_key(path), *parent_key(path), *entry) for path, entry in entries)
         )
 
     def put_chunks(self, path: bytes, chunks: tuple[Chunk, ...]) -> None:
         """Make *chunks* the chunks of a file; an empty tuple removes them."""
-        key = path_hash(path)
+        key = path_key(path)
         self._database.execute("DELETE FROM chunks WHERE md5path_1 = ? AND md5path_2 = ?", key)
         self._database.executemany(
             "INSERT INTO chunks VALUES (?, ?, ?, ?, ?)", ((*key, *chunk) for chunk in chunks)
@@ -496,7 +506,7 @@ class Catalog:
 
     def remove(self, path: bytes) -> None:
         """Remove the entry of a path."""
-        key = path_hash(path)
+        key = path_key(path)
         self._database.execute("DELETE FROM chunks WHERE md5path_1 = ? AND md5path_2 = ?", key)
         self._database.execute("DELETE FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?", key)
 
@@ -513,7 +523,7 @@ class Catalog:
             "DELETE FROM nested_catalogs WHERE path = CAST(? AS TEXT)", (mountpoint,)
         )
 
-    def put_counters(self, scope: str, counters: Counters) -> None:
+    def put_counters(self, scope: str, counters: CatalogCounters) -> None:
         """Record counters; *scope* is ``self`` or ``subtree``."""
         self._database.executemany(
             "INSERT OR REPLACE INTO statistics VALUES (?, ?)",

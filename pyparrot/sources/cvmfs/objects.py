@@ -110,7 +110,7 @@ class Objects:
         external_path: bytes | None,
         part: range | None,
     ) -> None:
-        limit = size + size // 1000 + _PACKED_EXTRA
+        limit = packed_limit(size)
         if external_path is None:
             self._transport.fetch(name.path(kind), sink, limit=limit)
         elif self._external is None:
@@ -151,6 +151,11 @@ class Objects:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+
+
+def packed_limit(size: int) -> int:
+    """The most bytes that an object may have which unpacks to *size* bytes."""
+    return size + size // 1000 + _PACKED_EXTRA
 
 
 def _name_of(body: Body) -> ObjectName | None:
