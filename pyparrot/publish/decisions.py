@@ -8,7 +8,6 @@ from typing import NamedTuple
 from pyparrot.publish.input import Item
 from pyparrot.publish.scan import Pair
 from pyparrot.sources.cvmfs.catalog import (
-    CHUNKED,
     DIRECTORY,
     FILE,
     SPECIAL,
@@ -18,8 +17,6 @@ from pyparrot.sources.cvmfs.catalog import (
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 _TYPE = DIRECTORY | FILE | SYMLINK | SPECIAL
-_BODY = CHUNKED | 0x3F00
-"""The flags that say where a body is: known only once it is stored."""
 
 
 class Content(Enum):
