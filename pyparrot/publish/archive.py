@@ -9,7 +9,7 @@ from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import RULES_FILE
 from pyparrot.publish.pruned_tree import PrunedTree
 from pyparrot.publish.staging_tree import IMPLIED_MODE, StagingTree
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, CatalogEntry, Chunk
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, CatalogEntry, Chunk
 
 
 class ArchiveInput:

@@ -20,7 +20,7 @@ from pyparrot.publish.decisions import (
 from pyparrot.publish.input import InputTree, Item
 from pyparrot.publish.layout import Layout
 from pyparrot.publish.scan import Enter, Leave, Pair, scan
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog_rows import (
     DIRECTORY,
     NESTED_MOUNTPOINT,
     NESTED_ROOT,

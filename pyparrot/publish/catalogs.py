@@ -16,13 +16,9 @@ from pyparrot.errors import naming
 from pyparrot.publish.content import BodyStore
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.storage import Storage
-from pyparrot.sources.cvmfs.catalog import (
-    Catalog,
-    CatalogCounters,
-    CatalogEntry,
-    Chunk,
-    NestedCatalog,
-)
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_counters import CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk, NestedCatalog
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 

@@ -20,8 +20,9 @@ from pyparrot.publish.object_marks import KIND_OF_REFERENCE, mark_of_body
 from pyparrot.publish.repository import StoredRepository, roots_of
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs import manifest, reflog
-from pyparrot.sources.cvmfs.catalog import CatalogCounters, StoredObject
 from pyparrot.sources.cvmfs.catalog_check import check_structure, content_of, difference
+from pyparrot.sources.cvmfs.catalog_counters import CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import StoredObject
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest

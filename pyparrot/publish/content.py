@@ -20,7 +20,12 @@ from pyparrot.errors import naming
 from pyparrot.publish.input import changed, source_error
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.storage import Storage
-from pyparrot.sources.cvmfs.catalog import CHUNKED, CatalogEntry, Chunk, storage_flags
+from pyparrot.sources.cvmfs.catalog_rows import (
+    CHUNKED,
+    CatalogEntry,
+    Chunk,
+    storage_flags,
+)
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 

@@ -14,7 +14,7 @@ from pyparrot.publish.input import DIRECTORY_SIZE
 from pyparrot.publish.repository import Publication, Root, StoredRepository
 from pyparrot.publish.settings import Settings
 from pyparrot.sources.cvmfs import manifest, reflog, whitelist
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, CatalogEntry
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, CatalogEntry
 from pyparrot.sources.cvmfs.hashes import Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signature import Certificate

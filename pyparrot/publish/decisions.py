@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pyparrot.publish.input import Item
 from pyparrot.publish.scan import Pair
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog_rows import (
     DIRECTORY,
     FILE,
     SPECIAL,

@@ -15,7 +15,14 @@ from typing import NamedTuple, Protocol
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, FILE, SPECIAL, SYMLINK, CatalogEntry, Chunk
+from pyparrot.sources.cvmfs.catalog_rows import (
+    DIRECTORY,
+    FILE,
+    SPECIAL,
+    SYMLINK,
+    CatalogEntry,
+    Chunk,
+)
 
 MARKER = b".cvmfscatalog"
 """A file of this name makes its directory the root of a nested catalog."""

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.settings import Settings
-from pyparrot.sources.cvmfs.catalog import FILE, CatalogEntry
+from pyparrot.sources.cvmfs.catalog_rows import FILE, CatalogEntry
 
 AUTOMATIC_MARKER = b".cvmfsautocatalog"
 RULES_FILE = b"/.cvmfsdirtab"

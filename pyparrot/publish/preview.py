@@ -20,7 +20,7 @@ from pyparrot.publish.layout import Layout
 from pyparrot.publish.repository import StoredRepository
 from pyparrot.publish.scan import Enter, Pair, scan
 from pyparrot.publish.storage import Storage
-from pyparrot.sources.cvmfs.catalog import CatalogEntry
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 

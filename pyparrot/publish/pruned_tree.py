@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pyparrot.sources.cvmfs.catalog import CatalogEntry, Chunk
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 

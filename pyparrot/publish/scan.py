@@ -10,7 +10,7 @@ from typing import NamedTuple, Union
 
 from pyparrot.publish.input import InputTree, Item
 from pyparrot.publish.layout import Layout
-from pyparrot.sources.cvmfs.catalog import CatalogEntry
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 

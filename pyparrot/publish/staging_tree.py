@@ -26,7 +26,8 @@ from pyparrot.publish.content import BodyStore, StoredBody
 from pyparrot.publish.input import DIRECTORY_SIZE, Owner, type_flags
 from pyparrot.publish.pruned_tree import PrunedTree
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, Catalog, CatalogEntry, Chunk
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, CatalogEntry, Chunk
 
 IMPLIED_MODE = 0
 """The mode, in a staging tree, of directories that the tar file uses but does not list."""

@@ -38,8 +38,9 @@ import report
 from fetch import fetching
 from report import Row, timed
 
-from pyparrot.sources.cvmfs import catalog as catalogs
-from pyparrot.sources.cvmfs.catalog import Catalog, CatalogEntry
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.tree.index import ROOT_HASH, Index

@@ -23,8 +23,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyparrot.core import ffi, lib
-from pyparrot.sources.cvmfs import catalog as catalogs
-from pyparrot.sources.cvmfs.catalog import Catalog, CatalogEntry, NestedCatalog
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.tree.index import ROOT_HASH, Index

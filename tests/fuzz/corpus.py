@@ -15,9 +15,10 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import Catalog, CatalogEntry, Chunk, NestedCatalog
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.sources.cvmfs.manifest import Manifest

@@ -32,7 +32,7 @@ from pyparrot.config import config_directory, load
 from pyparrot.publish import keys, signed_files
 from pyparrot.publish.settings import settings_file
 from pyparrot.repository import open_repository
-from pyparrot.sources.cvmfs.catalog import parent_key, path_key
+from pyparrot.sources.cvmfs.catalog_rows import parent_key, path_key
 from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest

@@ -8,20 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_check import check_structure, content_of, difference
+from pyparrot.sources.cvmfs.catalog_counters import COUNTERS, CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import (
     CHUNKED,
-    COUNTERS,
     DIRECTORY,
     FILE,
     NESTED_MOUNTPOINT,
     NESTED_ROOT,
-    Catalog,
-    CatalogCounters,
     CatalogEntry,
     Chunk,
     NestedCatalog,
 )
-from pyparrot.sources.cvmfs.catalog_check import check_structure, content_of, difference
 from pyparrot.sources.cvmfs.hashes import Algorithm
 
 DIGEST = bytes(range(20))

@@ -18,9 +18,15 @@ import pytest
 
 from pyparrot.core import lib
 from pyparrot.errors import PyparrotError
-from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import Catalog, CatalogEntry, Chunk, NestedCatalog, path_key
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import (
+    CatalogEntry,
+    Chunk,
+    NestedCatalog,
+    path_key,
+)
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.handles import Body, catalog_handle
 from pyparrot.sources.cvmfs.hashes import Algorithm

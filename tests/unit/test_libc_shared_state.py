@@ -15,8 +15,9 @@ from pyparrot.core import ffi, lib
 from pyparrot.libc.shared_state import SharedState
 from pyparrot.libc.shared_usage import SharedUsage
 from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory
-from pyparrot.sources.cvmfs import catalog as catalogs
-from pyparrot.sources.cvmfs.catalog import Catalog, CatalogEntry
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.tree.index import ROOT_HASH, Index

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import AUTOMATIC_MARKER, Layout, Rules, plan
 from pyparrot.publish.settings import Settings
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, FILE, CatalogEntry
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, FILE, CatalogEntry
 
 Tree = dict[bytes, int]
 """Directories and how many entries each has, their subdirectories included."""

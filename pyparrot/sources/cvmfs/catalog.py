@@ -7,163 +7,34 @@ Paths are bytes, absolute within the repository and without a slash at the end; 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.catalog_counters import COUNTERS, CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import (
+    CHUNKED,
+    DIRECTORY,
+    EXTERNAL,
+    FILE,
+    SPECIAL,
+    STORAGE,
+    SYMLINK,
+    CatalogEntry,
+    Chunk,
+    NestedCatalog,
+    PathKey,
+    StoredObject,
+    parent_key,
+    path_key,
+)
 from pyparrot.sources.cvmfs.database import open_to_read
-from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 SCHEMA = "2.5"
 SCHEMA_REVISION = "7"
 DEFAULT_TTL = 240
-
-DIRECTORY = 1
-NESTED_MOUNTPOINT = 2
-FILE = 4
-SYMLINK = 8
-SPECIAL = 16
-NESTED_ROOT = 32
-CHUNKED = 64
-EXTERNAL = 128
-BIND_MOUNTPOINT = 0x4000
-HIDDEN = 0x8000
-
-_HASH_SHIFT = 8
-_COMPRESSION_SHIFT = 11
-_STORAGE = 7 << _HASH_SHIFT | 7 << _COMPRESSION_SHIFT
-
-_PATH_HASH = struct.Struct("<qq")
-
-PathKey = tuple[int, int]
-
-
-def path_key(path: bytes) -> PathKey:
-    """The key of a path: its MD5, as two little-endian signed words."""
-    first, second = _PATH_HASH.unpack(hashlib.md5(path, usedforsecurity=False).digest())
-    return first, second
-
-
-def parent_key(path: bytes) -> PathKey:
-    """The key of a path's parent; zeros for the root."""
-    return path_key(path.rpartition(b"/")[0]) if path else (0, 0)
-
-
-class Chunk(NamedTuple):
-    """A piece of a file: where it stands in the file, its size, and its object's digest."""
-
-    offset: int
-    size: int
-    digest: bytes
-
-
-class CatalogEntry(NamedTuple):
-    """A row of a catalog: a name and all that is known of it.
-
-    *size* is in bytes (for devices st_rdev), *mtime* in unix seconds with *mtime_ns* beside it
-    (None: not recorded), *digest* names the body (None for a chunked file or what has no body),
-    *hardlinks* holds the link group above and the link count below bit 32, *xattr* is a blob as
-    `xattrs` packs it.
-    """
-
-    name: bytes
-    flags: int
-    mode: int
-    size: int
-    mtime: int
-    mtime_ns: int | None
-    uid: int
-    gid: int
-    hardlinks: int = 1
-    digest: bytes | None = None
-    symlink: bytes = b""
-    xattr: bytes | None = None
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether this is a directory, mounted or not."""
-        return bool(self.flags & DIRECTORY)
-
-    @property
-    def is_regular(self) -> bool:
-        """Whether this is a file with a body."""
-        return self.flags & (FILE | SYMLINK | SPECIAL) == FILE
-
-    @property
-    def is_nested(self) -> bool:
-        """Whether the directory's content stands in a nested catalog."""
-        return bool(self.flags & NESTED_MOUNTPOINT)
-
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the body is stored in chunks."""
-        return bool(self.flags & CHUNKED)
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """The algorithm of the body's or the chunks' hashes; `ValueError` if unknown."""
-        return algorithm_of(self.flags)
-
-    @property
-    def compression(self) -> Compression:
-        """How body or chunks are stored; `ValueError` if unknown."""
-        return compression_of(self.flags)
-
-    @property
-    def link_group(self) -> int:
-        """The hard link group, unique in one catalog; 0 for none."""
-        return self.hardlinks >> 32
-
-    @property
-    def link_count(self) -> int:
-        """st_nlink."""
-        return self.hardlinks & 0xFFFFFFFF
-
-
-class StoredObject(NamedTuple):
-    """A body or chunk as a catalog lists it: its digest, its entry's storage flags, its kind."""
-
-    digest: bytes
-    flags: int
-    kind: Kind
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """The algorithm of the hash; `ValueError` if unknown."""
-        return algorithm_of(self.flags)
-
-    @property
-    def compression(self) -> Compression:
-        """How the object is stored; `ValueError` if unknown."""
-        return compression_of(self.flags)
-
-
-def algorithm_of(flags: int) -> Algorithm:
-    """The algorithm of the hashes of what an entry with *flags* needs; `ValueError` if unknown."""
-    return Algorithm(flags >> _HASH_SHIFT & 7)
-
-
-def compression_of(flags: int) -> Compression:
-    """How what an entry with *flags* needs is stored; `ValueError` if unknown."""
-    return Compression(flags >> _COMPRESSION_SHIFT & 7)
-
-
-def storage_flags(algorithm: Algorithm, compression: Compression) -> int:
-    """The bits of *flags* that tell how a body is named and stored."""
-    return algorithm << _HASH_SHIFT | compression << _COMPRESSION_SHIFT
-
-
-class NestedCatalog(NamedTuple):
-    """A reference to a nested catalog: its mountpoint, hash and uncompressed size."""
-
-    mountpoint: bytes
-    hash: ContentHash
-    size: int
-
 
 _SCHEMA = """
 CREATE TABLE catalog (md5path_1 INTEGER, md5path_2 INTEGER, parent_1 INTEGER, parent_2 INTEGER,
@@ -204,22 +75,6 @@ INSERT OR REPLACE INTO catalog ({_KEYS}, {_COLUMNS})
 VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)
 """
 
-COUNTERS = (
-    "regular",
-    "symlink",
-    "special",
-    "dir",
-    "nested",
-    "chunked",
-    "chunks",
-    "file_size",
-    "chunked_size",
-    "xattr",
-    "external",
-    "external_file_size",
-)
-"""What a catalog counts of itself (``self_…``) and of all catalogs below it (``subtree_…``)."""
-
 _REGULAR = f"flags & {FILE | SYMLINK | SPECIAL} = {FILE}"
 _COUNT = f"""
 SELECT total({_REGULAR}), total(flags & {SYMLINK} != 0), total(flags & {SPECIAL} != 0),
@@ -229,38 +84,6 @@ SELECT total({_REGULAR}), total(flags & {SYMLINK} != 0), total(flags & {SPECIAL}
     total(flags & {EXTERNAL} != 0), sum((flags & {EXTERNAL} != 0) * size)
 FROM catalog
 """
-
-
-class CatalogCounters(NamedTuple):
-    """One set of `COUNTERS`, in their order."""
-
-    values: tuple[int, ...] = (0,) * len(COUNTERS)
-
-    def __add__(self, other: object) -> CatalogCounters:
-        assert isinstance(other, CatalogCounters)
-        return CatalogCounters(tuple(map(sum, zip(self.values, other.values))))
-
-    def __sub__(self, other: CatalogCounters) -> CatalogCounters:
-        return CatalogCounters(tuple(a - b for a, b in zip(self.values, other.values)))
-
-    def as_dict(self) -> dict[str, int]:
-        """The counters by name."""
-        return dict(zip(COUNTERS, self.values))
-
-    def of_names(self) -> dict[str, int]:
-        """The counters of a whole tree by name, with each directory counted once.
-
-        A nested catalog's root is counted in it and, as its mountpoint, in its parent.
-        """
-        counts = self.as_dict()
-        counts["dir"] -= counts["nested"]
-        return counts
-
-    @property
-    def entries(self) -> int:
-        """Files, links, special files and directories together."""
-        counts = self.as_dict()
-        return sum(counts[name] for name in ("regular", "symlink", "special", "dir"))
 
 
 class Catalog:
@@ -451,12 +274,12 @@ class Catalog:
     def objects(self) -> Iterator[StoredObject]:
         """Every object that the bodies of this catalog need, each once."""
         for digest, flags in self._database.execute(
-            f"SELECT DISTINCT hash, flags & {_STORAGE} FROM catalog"
+            f"SELECT DISTINCT hash, flags & {STORAGE} FROM catalog"
             f" WHERE hash IS NOT NULL AND flags & {EXTERNAL} = 0"
         ):
             yield StoredObject(digest, flags, Kind.BODY)
         for digest, flags in self._database.execute(
-            f"SELECT DISTINCT k.hash, c.flags & {_STORAGE} FROM chunks k JOIN catalog c"
+            f"SELECT DISTINCT k.hash, c.flags & {STORAGE} FROM chunks k JOIN catalog c"
             f" USING (md5path_1, md5path_2) WHERE c.flags & {EXTERNAL} = 0"
         ):
             yield StoredObject(digest, flags, Kind.CHUNK)

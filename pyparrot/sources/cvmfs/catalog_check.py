@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Callable
 
 from pyparrot.errors import printable
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_counters import CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import (
     DIRECTORY,
     NESTED_ROOT,
-    Catalog,
-    CatalogCounters,
     CatalogEntry,
     Chunk,
 )

@@ -11,7 +11,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
-from pyparrot.sources.cvmfs.catalog import Catalog, CatalogEntry, Chunk, NestedCatalog
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import ContentHash
 
 _OPEN_CATALOGS = 32

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import (
     BIND_MOUNTPOINT,
     CHUNKED,
     DIRECTORY,
@@ -21,13 +22,12 @@ from pyparrot.sources.cvmfs.catalog import (
     NESTED_MOUNTPOINT,
     SPECIAL,
     SYMLINK,
-    Catalog,
     PathKey,
     algorithm_of,
     compression_of,
     path_key,
 )
-from pyparrot.sources.cvmfs.catalog import HIDDEN as HIDDEN_ENTRY
+from pyparrot.sources.cvmfs.catalog_rows import HIDDEN as HIDDEN_ENTRY
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.handles import (
     CHUNK,

@@ -13,7 +13,7 @@ from typing import BinaryIO, Callable
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
 from pyparrot.single_flight import SingleFlight
-from pyparrot.sources.cvmfs.catalog import Chunk
+from pyparrot.sources.cvmfs.catalog_rows import Chunk
 from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.handles import Body

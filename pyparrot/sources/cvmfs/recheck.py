@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
 from pyparrot.cache.verify import Check, Checker, register
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import (
     CHUNKED,
-    Catalog,
     Chunk,
     PathKey,
     algorithm_of,

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
-from pyparrot.sources.cvmfs.catalog import EXTERNAL, Catalog, CatalogEntry
+from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.catalog_check import (
     Fault,
     check_structure,
     content_of,
     difference,
 )
+from pyparrot.sources.cvmfs.catalog_rows import EXTERNAL, CatalogEntry
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
