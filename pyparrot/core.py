@@ -4,15 +4,16 @@
 struct: a ``struct pp_walk``, or a pointer to one, is a `PpWalk`. These classes exist for the type
 checker alone (``if TYPE_CHECKING: from pyparrot.core import PpWalk``).
 
-**Who writes which struct.** C reads all of these without the GIL and mostly without locks, in many
-threads at once. So each has its writers, and Python must keep alive whatever C refers to.
+**Which code writes which struct.** C reads all of these without the GIL and mostly without locks,
+in many threads at once. So each has its writers, and Python must keep alive whatever C refers to.
 "Published" means: all is filled in first, then one word is stored that leads to it (x86-64 keeps
 the order of stores). What several C threads write they write atomically.
 
 ===================================  ===============================================================
-``pp_index_header``, ``pp_record``,  nobody: an index file that is mapped read-only
-``pp_chunk``
-``pp_row``, ``pp_builder``           the thread that builds an index file; nobody else knows them
+``pp_index_header``, ``pp_record``,  no process: they are an index file, mapped read-only
+``pp_slot``
+``pp_row``, ``pp_listing``,          the thread that builds an index file; no other knows them
+``pp_builder``
 ``pp_index``                         the thread that opens it. After that `SharedState` sets
                                      ``touched`` once, under its lock, before the index is told to
                                      shims; nothing else ever changes
@@ -20,24 +21,30 @@ the order of stores). What several C threads write they write atomically.
                                      catalog is added in place, its ``hash`` last; for anything else
                                      a new struct is made, and the old one stays as it is
 ``pp_walk``, ``pp_found``            the thread that walks, for that walk
-``pp_mount``                         `MountTable`, before it is published; afterwards ``snapshot``
-                                     alone, by any thread after a catalog was added. Of two that do
-                                     it at once either may win: what is missing is asked for again
-``pp_mounts``, ``pp_mount_slot``     `MountTable`, before they are published; they never change
-``pp_namespace``                     `MountTable`: ``mounts``, under its lock; the rest at first
-``pp_engine``                        the engine's constructor, before it starts; then C alone:
+``pp_mounts``, ``pp_mount_slot``,    `MountMemory`, called by `MountTable` under its lock, in memory
+``pp_mount``,                        that shims map read-only (or in the supervisor's own, once that
+``pp_negative_entry``                is full). Published when all is filled in; they never change
+``pp_snapshots``                     `MountTable`, under its lock: each pointer, to a `Snapshot`'s
+                                     struct, at once; for more mounts a new struct is made
+``pp_namespace``                     `MountTable`, under its lock: ``snapshots`` and ``mounts``, at
+                                     once each; the rest at first. A shim has one of its own
+``pp_engine``, ``pp_notify``         the engine's constructor, before it starts; then C alone:
                                      ``idle``, ``roots_differ`` and ``tasks_differ``, any worker
+``pp_engine_operations``             no process: they are constants of an engine in C
+``pp_hook``                          C, before the engine starts (`pp_substitution_register`)
 ``pp_worker``, ``pp_counters``       C, in the worker's own thread. Python reads counters meanwhile:
                                      each number is right, together they may be of two moments
+``pp_event``                         C, in the worker's own thread: valid until the worker is asked
+                                     for the next
 ``pp_call``, ``pp_place``            C, in the worker's own thread, while ``pp_worker_serve`` runs.
-                                     When it returns with a need, whoever fetches that, in the same
-                                     thread, until it is called again: no other thread ever
+                                     When that returns with a need, `Fetcher` in the same thread,
+                                     until it is called again; no other thread ever
 ``pp_mapping_pool``                  C, any worker, under a lock of its own
 ``pp_substitution``, ``pp_copy``     `Shim` before the command starts (``state``, ``tells``,
                                      ``filters``); `LibcCopies`, under its lock: a copy, then
                                      ``copies_count``. ``starts`` is C's, any worker
-``pp_shared_state``                  the supervisor alone, in memory that shims map read-only.
-                                     `SharedState`, under its lock, appends and publishes; workers
+``pp_shared_state``,                 the supervisor alone, in memory that shims map read-only.
+``pp_shared_catalog``                `SharedState`, under its lock, appends and publishes; workers
                                      (C) count ``directories``. Both set ``flags``, atomically
 ``pp_shared_usage``                  all shims, in their processes, and the engine's workers;
                                      atomically, and Python only reads. A program can write anything

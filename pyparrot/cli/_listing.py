@@ -20,7 +20,7 @@ _HALF_A_YEAR = 31556952 // 2
 """Seconds; older files are shown with their year, as GNU ls does it."""
 
 
-class Entry(NamedTuple):
+class ListedEntry(NamedTuple):
     """A name to be shown: as what (*shown* is the whole path), and what is known of it."""
 
     name: bytes
@@ -54,12 +54,12 @@ class Style(NamedTuple):
         """A size in bytes."""
         return _human(count) if self.human else str(count)
 
-    def total(self, entries: Iterable[Entry]) -> str:
+    def total(self, entries: Iterable[ListedEntry]) -> str:
         """What the entries take on a disk, in kB as GNU ls has it."""
         count = sum(e.repository.stat_of(e.node).st_blocks for e in entries) * 512
         return _human(count) if self.human else str(-(-count // 1024))
 
-    def lines(self, entries: Sequence[Entry]) -> list[bytes]:
+    def lines(self, entries: Sequence[ListedEntry]) -> list[bytes]:
         """The lines that show *entries*."""
         if self.long:
             return self._long_lines(entries)
@@ -69,7 +69,7 @@ class Style(NamedTuple):
             names = [number.encode() + b" " + name for number, name in zip(numbers, names)]
         return _columns(names, self.columns) if self.columns else names
 
-    def _long_lines(self, entries: Sequence[Entry]) -> list[bytes]:
+    def _long_lines(self, entries: Sequence[ListedEntry]) -> list[bytes]:
         nodes = [entry.node for entry in entries]
         fields = [
             [stat.filemode(node.mode) for node in nodes],
@@ -89,13 +89,13 @@ class Style(NamedTuple):
     def _owner(self, number: int, name_of: Callable[[int], str | None]) -> str:
         return (None if self.numeric else name_of(number)) or str(number)
 
-    def _size_field(self, entry: Entry) -> str:
+    def _size_field(self, entry: ListedEntry) -> str:
         status = entry.repository.stat_of(entry.node)
         if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             return f"{os.major(status.st_rdev)}, {os.minor(status.st_rdev)}"
         return self.size(status.st_size)
 
-    def _name_field(self, entry: Entry) -> bytes:
+    def _name_field(self, entry: ListedEntry) -> bytes:
         name = _output.shown_name(entry.name)
         if stat.S_ISLNK(entry.node.mode):
             name += b" -> " + _output.shown_name(entry.repository.target(entry.node))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 from pyparrot.errors import PyparrotError, printable
@@ -58,6 +58,15 @@ def write_facts(facts: Mapping[str, object]) -> None:
 def warn(text: str) -> None:
     """Print a warning."""
     print(f"pyparrot: warning: {printable(text)}", file=sys.stderr)
+
+
+def report_faults(faults: Sequence[str], summary: str | None) -> int:
+    """Print what a check has found, a line each, and then the *summary*; gives the exit status."""
+    for fault in faults:
+        print(printable(fault))
+    if summary is not None:
+        print(summary)
+    return 1 if faults else 0
 
 
 def size_text(count: float) -> str:

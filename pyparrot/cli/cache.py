@@ -179,15 +179,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     with _open(arguments) as store, Progress("verifying", "objects", arguments.quiet) as progress:
         found = verify(store, progress)
         store.pins.settle()
-    for name in found.corrupt:
-        print(f"{name}: corrupt, removed")
-    if not arguments.quiet:
-        dropped = f", {len(found.doubtful)} dropped as nothing vouches for them"
-        print(
-            f"{store.directory}: {found.objects} objects, {size_text(found.bytes)}:"
-            f" {len(found.corrupt)} corrupt{dropped if found.doubtful else ''}"
-        )
-    return 1 if found.corrupt else 0
+    dropped = f", {len(found.doubtful)} dropped as nothing vouches for them"
+    summary = (
+        f"{store.directory}: {found.objects} objects, {size_text(found.bytes)}:"
+        f" {len(found.corrupt)} corrupt{dropped if found.doubtful else ''}"
+    )
+    faults = [f"{name}: corrupt, removed" for name in found.corrupt]
+    return _output.report_faults(faults, None if arguments.quiet else summary)
 
 
 def _configure_clear(parser: argparse.ArgumentParser) -> None:

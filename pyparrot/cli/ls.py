@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyparrot.cli import _entry_facts, _output, _repositories, _repository_options
-from pyparrot.cli._listing import Entry, Style
+from pyparrot.cli._listing import ListedEntry, Style
 from pyparrot.errors import PyparrotError
 
 _EPILOG = f"""\
@@ -85,10 +85,10 @@ class _Listing:
         if self._arguments.json:
             _output.write_json(self._json)
 
-    def _entry(self, target: _repositories.PathArgument) -> Entry | None:
+    def _entry(self, target: _repositories.PathArgument) -> ListedEntry | None:
         shown, repository, path = target
 
-        def look_up() -> Entry:
+        def look_up() -> ListedEntry:
             found = repository.lookup(path, follow_symlinks=False)
             if stat.S_ISLNK(found.node.mode) and self._follows:
                 try:
@@ -97,7 +97,7 @@ class _Listing:
                     led = found  # it leads nowhere or outside: the link itself is shown
                 if stat.S_ISDIR(led.node.mode):
                     found = led
-            return Entry(shown, shown, found.path, found.node, repository)
+            return ListedEntry(shown, shown, found.path, found.node, repository)
 
         return self._repositories.attempt(shown, look_up)
 
@@ -107,10 +107,10 @@ class _Listing:
         chosen = self._arguments
         return not (chosen.long or chosen.numeric or chosen.directory)
 
-    def _in_order(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _in_order(self, entries: Sequence[ListedEntry]) -> list[ListedEntry]:
         """*entries* in the order that is asked for; the same by that, they go by their names."""
 
-        def key(entry: Entry) -> tuple[int, bytes]:
+        def key(entry: ListedEntry) -> tuple[int, bytes]:
             first = 0
             if self._arguments.by_time:
                 first = -entry.node.mtime
@@ -120,7 +120,7 @@ class _Listing:
 
         return sorted(entries, key=key, reverse=self._arguments.reverse)
 
-    def _list(self, top: Entry, titled: bool) -> None:
+    def _list(self, top: ListedEntry, titled: bool) -> None:
         pending = [top]
         while pending:
             directory = pending.pop()
@@ -140,7 +140,7 @@ class _Listing:
                 below = (entry for entry in held if entry.name not in (b".", b".."))
                 pending += reversed(list(filter(_is_directory, below)))
 
-    def _held(self, directory: Entry) -> list[Entry]:
+    def _held(self, directory: ListedEntry) -> list[ListedEntry]:
         """What is shown of a directory's names."""
         repository, prefix = directory.repository, directory.shown.rstrip(b"/") + b"/"
         held = []
@@ -148,17 +148,17 @@ class _Listing:
             above = directory.path.rpartition(b"/")[0]
             for name, path in ((b".", directory.path), (b"..", above)):
                 node = repository.lookup(path or "/").node
-                held.append(Entry(name, prefix + name, path, node, repository))
+                held.append(ListedEntry(name, prefix + name, path, node, repository))
         for path, node in repository.scandir(directory.path):
             if self._dots or not node.name.startswith(b"."):
-                held.append(Entry(node.name, prefix + node.name, path, node, repository))
+                held.append(ListedEntry(node.name, prefix + node.name, path, node, repository))
         return self._in_order(held)
 
     @property
     def _dots(self) -> bool:
         return bool(self._arguments.all or self._arguments.almost_all)
 
-    def _show(self, entries: Sequence[Entry]) -> None:
+    def _show(self, entries: Sequence[ListedEntry]) -> None:
         if self._arguments.json:
             self._json += (
                 _entry_facts.facts_of(entry.repository, entry.shown, entry.node)
@@ -168,5 +168,5 @@ class _Listing:
         _output.write(b"".join(line + b"\n" for line in self._style.lines(entries)))
 
 
-def _is_directory(entry: Entry) -> bool:
+def _is_directory(entry: ListedEntry) -> bool:
     return stat.S_ISDIR(entry.node.mode)

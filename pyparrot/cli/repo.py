@@ -94,17 +94,13 @@ def _check(arguments: argparse.Namespace) -> int:
         with Progress("checking", "objects", arguments.quiet) as progress:
             report = verify(repository, arguments.catalogs_only, progress)
         revision = repository.lookup("/").holder.revision
-    for fault in report.faults:
-        print(fault)
     if report.unchecked:
         _output.warn(
             f"{arguments.fqrn}: {report.unchecked} external files not checked:"
             " no CVMFS_EXTERNAL_URL is configured"
         )
-    if not arguments.quiet:
-        print(
-            f"{arguments.fqrn}: revision {revision}: {report.catalogs} catalogs,"
-            f" {report.objects} objects, {size_text(report.bytes)}:"
-            f" {len(report.faults)} faults"
-        )
-    return 1 if report.faults else 0
+    summary = (
+        f"{arguments.fqrn}: revision {revision}: {report.catalogs} catalogs,"
+        f" {report.objects} objects, {size_text(report.bytes)}: {len(report.faults)} faults"
+    )
+    return _output.report_faults(report.faults, None if arguments.quiet else summary)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyparrot.core import ffi
+
+if TYPE_CHECKING:
+    from pyparrot.core import Pointer
 
 _ALIGNMENT = 8
 
@@ -18,11 +21,11 @@ class AppendOnlyMemory:
     """The *size* bytes from *start* on (``char *``), filled with zeros behind what is used.
 
     *used* is a ``uint32_t *``: how much of it is used. What is at offset 0 has to be used, since 0
-    stands for nothing. Any thread may append. What was appended never changes once somebody has
-    been told where it is.
+    stands for nothing. Any thread may append. What was appended never changes once its offset has
+    been published.
     """
 
-    def __init__(self, start: Any, size: int, used: Any) -> None:
+    def __init__(self, start: Pointer[bytes], size: int, used: Pointer[int]) -> None:
         self.size = size
         self._start = start
         self._used = used

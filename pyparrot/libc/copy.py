@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pyparrot.libc.arch import arch_of
-from pyparrot.libc.arch.base import Arch, Site
+from pyparrot.libc.arch.base import Arch, CallSite
 from pyparrot.libc.elf import (
     DYNAMIC,
     EH_FRAME,
@@ -95,7 +95,7 @@ class _Copy:
     These are: program headers, stubs, what the unwinder needs, and the shim, in this order.
     """
 
-    def __init__(self, library: Image, shim: _Shim, sites: list[Site], arch: Arch) -> None:
+    def __init__(self, library: Image, shim: _Shim, sites: list[CallSite], arch: Arch) -> None:
         self._library = library
         self._shim = shim
         self._sites = sites

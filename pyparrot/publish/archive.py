@@ -9,7 +9,7 @@ from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import RULES_FILE
 from pyparrot.publish.pruned_tree import PrunedTree
 from pyparrot.publish.staging_tree import IMPLIED_MODE, StagingTree
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, Chunk, Entry
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, CatalogEntry, Chunk
 
 
 class ArchiveInput:
@@ -67,7 +67,7 @@ class ArchiveInput:
                 yield Surveyed(path + b"/" + name, (), 0, marked=True, kept=True)
             pending += [path + b"/" + name for name in directories if name not in kept]
 
-    def _published(self, path: bytes, entry: Entry, left: tuple[bytes, ...]) -> Item:
+    def _published(self, path: bytes, entry: CatalogEntry, left: tuple[bytes, ...]) -> Item:
         """A name that the tar file lacks; *left* is what is left of its hard link group."""
         if entry.is_directory and self._old.removes_below(path):
             return self._directory(path, None, entry)
@@ -75,7 +75,9 @@ class ArchiveInput:
             return _linked(entry, self._old.chunks(path) if entry.is_chunked else (), left)
         return Item(entry, links=left, kept=True)
 
-    def _directory(self, path: bytes, staged: Entry | None, old: Entry | None) -> Item:
+    def _directory(
+        self, path: bytes, staged: CatalogEntry | None, old: CatalogEntry | None
+    ) -> Item:
         if old is not None and (staged is None or staged.mode == IMPLIED_MODE):
             entry = old._replace(flags=DIRECTORY)
         else:
@@ -88,13 +90,13 @@ class ArchiveInput:
         return Item(entry._replace(hardlinks=2 + sum({**below, **above}.values())))
 
 
-def _linked(entry: Entry, chunks: tuple[Chunk, ...], members: tuple[bytes, ...]) -> Item:
+def _linked(entry: CatalogEntry, chunks: tuple[Chunk, ...], members: tuple[bytes, ...]) -> Item:
     """An entry whose hard link group has *members*."""
     links = members if len(members) > 1 else ()
     return Item(entry._replace(hardlinks=max(1, len(members))), chunks=chunks, links=links)
 
 
-def _link_groups(entries: Iterable[Entry]) -> dict[int, tuple[bytes, ...]]:
+def _link_groups(entries: Iterable[CatalogEntry]) -> dict[int, tuple[bytes, ...]]:
     """The hard link groups of a directory: their members, in the order of names."""
     groups: dict[int, tuple[bytes, ...]] = {}
     for entry in entries:

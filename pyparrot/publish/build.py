@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple
 
 from pyparrot.progress import Progress
 from pyparrot.publish.catalogs import CatalogWriter, CatalogWriters, FinishedCatalog
-from pyparrot.publish.content import Body
+from pyparrot.publish.content import StoredBody
 from pyparrot.publish.decisions import (
     Content,
     Decision,
@@ -20,12 +20,12 @@ from pyparrot.publish.decisions import (
 from pyparrot.publish.input import InputTree, Item
 from pyparrot.publish.layout import Layout
 from pyparrot.publish.scan import Enter, Leave, Pair, scan
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog_rows import (
     DIRECTORY,
     NESTED_MOUNTPOINT,
     NESTED_ROOT,
+    CatalogEntry,
     Chunk,
-    Entry,
 )
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
@@ -60,10 +60,10 @@ class _SharedBody:
     """The body of a hard link group: stored once, for all of its names."""
 
     def __init__(self) -> None:
-        self.body: Body | None = None
-        self.waiting: list[Callable[[Body], None]] = []
+        self.body: StoredBody | None = None
+        self.waiting: list[Callable[[StoredBody], None]] = []
 
-    def finish(self, body: Body) -> None:
+    def finish(self, body: StoredBody) -> None:
         self.body = body
         for done in self.waiting:
             done(body)
@@ -150,7 +150,7 @@ class Builder:
         else:
             self._leaf(pair.path, decision, new, group)
 
-    def _directory(self, path: bytes, old: Entry | None, new: Entry) -> None:
+    def _directory(self, path: bytes, old: CatalogEntry | None, new: CatalogEntry) -> None:
         nested = NESTED_MOUNTPOINT if self._layout.is_root(path) else 0
         if old is not None and old.is_nested and not (nested and self._place.stays):
             self._forget_nested(path)
@@ -170,19 +170,19 @@ class Builder:
         else:
             place.writer.hold()
 
-            def done(body: Body) -> None:
+            def done(body: StoredBody) -> None:
                 whole = entry._replace(flags=entry.flags | body.flags, digest=body.digest)
                 self._put(place, path, old, whole, body.chunks)
                 place.writer.release()
 
             self._store_body(new, done)
 
-    def _chunks_to_move(self, path: bytes, old: Entry) -> tuple[Chunk, ...]:
+    def _chunks_to_move(self, path: bytes, old: CatalogEntry) -> tuple[Chunk, ...]:
         if not old.is_chunked or self._old is None:
             return ()
         return self._old.chunks(path)
 
-    def _store_body(self, new: Item, done: Callable[[Body], None]) -> None:
+    def _store_body(self, new: Item, done: Callable[[StoredBody], None]) -> None:
         if new.file is None:
             self._bodies.add_stream(lambda size: b"", 0, done)
             return
@@ -215,8 +215,8 @@ class Builder:
         self,
         place: _Placement,
         path: bytes,
-        old: Entry | None,
-        new: Entry,
+        old: CatalogEntry | None,
+        new: CatalogEntry,
         chunks: tuple[Chunk, ...] = (),
     ) -> None:
         """Put *new* into its catalog, and remove *old* from the catalog that had it."""
@@ -237,7 +237,7 @@ class Builder:
         if chunks or (old is not None and old.is_chunked):
             place.writer.put_chunks(path, chunks)
 
-    def _remove(self, path: bytes, old: Entry) -> None:
+    def _remove(self, path: bytes, old: CatalogEntry) -> None:
         """Remove *old* and all that is below it from the new catalogs."""
         assert self._old is not None
         owner = self._place.old_owner
@@ -263,7 +263,7 @@ class Builder:
         return totals.entries - 1 - totals.as_dict()["nested"]
 
 
-def _same_but_for_nesting(old: Entry, new: Entry) -> bool:
+def _same_but_for_nesting(old: CatalogEntry, new: CatalogEntry) -> bool:
     return old._replace(flags=old.flags & ~NESTED_MOUNTPOINT) == new._replace(
         flags=new.flags & ~NESTED_MOUNTPOINT
     )

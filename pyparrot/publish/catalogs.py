@@ -16,7 +16,9 @@ from pyparrot.errors import naming
 from pyparrot.publish.content import BodyStore
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.storage import Storage
-from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Counters, Entry, NestedCatalog
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_counters import CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk, NestedCatalog
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
@@ -79,8 +81,8 @@ class CatalogWriter:
         self._shared = shared
         self._file = ""
         self._catalog: Catalog | None = None
-        self._entries: list[tuple[bytes, Entry]] = []
-        self._subtree = Counters()
+        self._entries: list[tuple[bytes, CatalogEntry]] = []
+        self._subtree = CatalogCounters()
         self._next_group = 0
         self._pending = 1
         if parent:
@@ -97,7 +99,7 @@ class CatalogWriter:
 
     # What changes
 
-    def put(self, path: bytes, entry: Entry) -> None:
+    def put(self, path: bytes, entry: CatalogEntry) -> None:
         """Insert or replace an entry; at most once for each path, and not before a `remove`."""
         self._open()
         self._entries.append((path, entry))
@@ -112,12 +114,12 @@ class CatalogWriter:
         """Remove an entry and its chunks."""
         self._open().remove(path)
 
-    def put_nested(self, nested: NestedCatalog, counters: Counters) -> None:
+    def put_nested(self, nested: NestedCatalog, counters: CatalogCounters) -> None:
         """Refer to a nested catalog, which counts *counters* with all below it."""
         self._open().put_nested(nested)
         self._subtree += counters
 
-    def remove_nested(self, mountpoint: bytes, counters: Counters) -> None:
+    def remove_nested(self, mountpoint: bytes, counters: CatalogCounters) -> None:
         """No longer refer to a nested catalog, or not to that state of it."""
         self._open().remove_nested(mountpoint)
         self._subtree -= counters
@@ -198,7 +200,7 @@ class CatalogWriter:
 
         self._shared.bodies.add_object(self._file, Kind.CATALOG, stored)
 
-    def _done(self, finished: FinishedCatalog, totals: Counters) -> None:
+    def _done(self, finished: FinishedCatalog, totals: CatalogCounters) -> None:
         if not self.parent:
             self._shared.root = finished
             return
@@ -217,7 +219,7 @@ class CatalogWriter:
             return None
         return self._shared.old.nested(self.parent.mountpoint).get(self.mountpoint)
 
-    def _old_totals(self) -> Counters:
+    def _old_totals(self) -> CatalogCounters:
         assert self._shared.old is not None
         return self._shared.old.catalog(self.mountpoint).catalog.totals()
 

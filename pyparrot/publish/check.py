@@ -20,8 +20,9 @@ from pyparrot.publish.object_marks import KIND_OF_REFERENCE, mark_of_body
 from pyparrot.publish.repository import StoredRepository, roots_of
 from pyparrot.publish.storage import Storage
 from pyparrot.sources.cvmfs import manifest, reflog
-from pyparrot.sources.cvmfs.catalog import Counters, StoredObject
 from pyparrot.sources.cvmfs.catalog_check import check_structure, content_of, difference
+from pyparrot.sources.cvmfs.catalog_counters import CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import StoredObject
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
@@ -60,7 +61,7 @@ class _Checker:
         self._progress = progress
         self._faults: list[str] = []
         self._objects: set[bytes] = set()
-        self._totals: dict[bytes, Counters | None] = {}
+        self._totals: dict[bytes, CatalogCounters | None] = {}
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "check")
         self._under_way: deque[Future[int]] = deque()
         self._bytes = 0
@@ -137,7 +138,9 @@ class _Checker:
 
     # Catalogs
 
-    def _check_catalog(self, where: str, name: ContentHash, mountpoint: bytes) -> Counters | None:
+    def _check_catalog(
+        self, where: str, name: ContentHash, mountpoint: bytes
+    ) -> CatalogCounters | None:
         """Check a catalog and all below it; gives what it counts, None if it can't be read."""
         key = name.digest
         if key in self._totals:
@@ -163,7 +166,7 @@ class _Checker:
                 self._fault(label, f"counters differ: {difference(recorded, counted)}")
             totals = [self._check_catalog(where, n.hash, n.mountpoint) for n in nested]
             known = [counters for counters in totals if counters is not None]
-            subtree = sum(known, Counters())
+            subtree = sum(known, CatalogCounters())
             if below != subtree and len(known) == len(totals):
                 self._fault(label, f"subtree counters differ: {difference(below, subtree)}")
         return self._totals[key]

@@ -20,7 +20,12 @@ from pyparrot.errors import naming
 from pyparrot.publish.input import changed, source_error
 from pyparrot.publish.settings import Settings
 from pyparrot.publish.storage import Storage
-from pyparrot.sources.cvmfs.catalog import CHUNKED, Chunk, Entry, storage_flags
+from pyparrot.sources.cvmfs.catalog_rows import (
+    CHUNKED,
+    CatalogEntry,
+    Chunk,
+    storage_flags,
+)
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
@@ -33,7 +38,7 @@ WHOLE_LIMIT = 32 << 20
 """A body up to this size is packed in memory; a larger one, if it isn't chunked, piece by piece."""
 
 
-class Body(NamedTuple):
+class StoredBody(NamedTuple):
     """Where a body is stored: what its catalog entry says of it, and its chunks if it has any."""
 
     flags: int
@@ -70,7 +75,7 @@ class BodyStore:
         self._bytes_under_way = 0
         # Every worker has something to do, and something next.
         self._limit = 2 * workers * max(settings.chunk_maximum, WHOLE_LIMIT // 4)
-        self._batch: list[tuple[bytes, Entry, Callable[[Body], None]]] = []
+        self._batch: list[tuple[bytes, CatalogEntry, Callable[[StoredBody], None]]] = []
         self._batch_bytes = 0
         self.new_objects = 0
         self.new_bytes = 0
@@ -81,7 +86,7 @@ class BodyStore:
     def __exit__(self, *exception: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def add(self, file: bytes, entry: Entry, done: Callable[[Body], None]) -> None:
+    def add(self, file: bytes, entry: CatalogEntry, done: Callable[[StoredBody], None]) -> None:
         """Store the body of *file*, which must be as *entry* says, and call *done*."""
         if self._settings.chunking and entry.size > self._settings.chunk_minimum:
             self._add_large(file, entry, done)
@@ -102,7 +107,7 @@ class BodyStore:
         self._submit(size, finish, self._store_object, file, kind)
 
     def add_stream(
-        self, read: Callable[[int], bytes], size: int, done: Callable[[Body], None]
+        self, read: Callable[[int], bytes], size: int, done: Callable[[StoredBody], None]
     ) -> None:
         """Store a body that is read by *read* (a file's method), which gives *size* bytes."""
         if self._settings.chunking and size > self._settings.chunk_minimum:
@@ -141,11 +146,15 @@ class BodyStore:
         files = [(file, entry) for file, entry, _ in batch]
         self._submit(max(size, _BATCH_BYTES), finish, self._store_batch, files)
 
-    def _add_large(self, file: bytes, entry: Entry, done: Callable[[Body], None]) -> None:
+    def _add_large(
+        self, file: bytes, entry: CatalogEntry, done: Callable[[StoredBody], None]
+    ) -> None:
         with _opened(file, entry) as descriptor:
             self._cut(_reader(descriptor, file), entry.size, done)
 
-    def _cut(self, read: Callable[[int], bytes], size: int, done: Callable[[Body], None]) -> None:
+    def _cut(
+        self, read: Callable[[int], bytes], size: int, done: Callable[[StoredBody], None]
+    ) -> None:
         settings = self._settings
         chunks: list[Chunk] = []
         window = bytearray()
@@ -174,18 +183,18 @@ class BodyStore:
         chunks: list[Chunk],
         start: int,
         length: int,
-        done: Callable[[Body], None],
+        done: Callable[[StoredBody], None],
         last: bool,
     ) -> Callable[[_Stored], None]:
         def finish(stored: _Stored) -> None:
             self._count(stored)
             chunks.append(Chunk(start, length, stored.name.digest))
             if last:
-                done(Body(self._flags | CHUNKED, None, tuple(chunks)))
+                done(StoredBody(self._flags | CHUNKED, None, tuple(chunks)))
 
         return finish
 
-    def _submit_whole(self, content: bytes, done: Callable[[Body], None]) -> None:
+    def _submit_whole(self, content: bytes, done: Callable[[StoredBody], None]) -> None:
         def finish(stored: _Stored) -> None:
             self._finish_body(stored, done)
 
@@ -207,10 +216,10 @@ class BodyStore:
             self._bytes_under_way -= work.size
             work.finish(work.future.result())
 
-    def _finish_body(self, stored: _Stored, done: Callable[[Body], None]) -> None:
+    def _finish_body(self, stored: _Stored, done: Callable[[StoredBody], None]) -> None:
         """Count a body that is stored whole, and hand it over."""
         self._count(stored)
-        done(Body(self._flags, stored.name.digest))
+        done(StoredBody(self._flags, stored.name.digest))
 
     def _count(self, stored: _Stored) -> None:
         self.new_objects += stored.new_bytes > 0
@@ -218,10 +227,10 @@ class BodyStore:
 
     # In the pool's threads
 
-    def _store_batch(self, files: list[tuple[bytes, Entry]]) -> list[_Stored]:
+    def _store_batch(self, files: list[tuple[bytes, CatalogEntry]]) -> list[_Stored]:
         return [self._store_file(file, entry) for file, entry in files]
 
-    def _store_file(self, file: bytes, entry: Entry) -> _Stored:
+    def _store_file(self, file: bytes, entry: CatalogEntry) -> _Stored:
         with _opened(file, entry) as descriptor:
             if entry.size > WHOLE_LIMIT:
                 return self._store_pieces(_reader(descriptor, file), entry.size)
@@ -261,7 +270,7 @@ class BodyStore:
 
 
 @contextlib.contextmanager
-def _opened(file: bytes, entry: Entry) -> Iterator[int]:
+def _opened(file: bytes, entry: CatalogEntry) -> Iterator[int]:
     """Open *file* of a source to read its body, which must be as *entry* says before and after."""
     try:
         descriptor = os.open(file, _OPEN_FLAGS)
@@ -277,7 +286,7 @@ def _opened(file: bytes, entry: Entry) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _check_unchanged(descriptor: int, file: bytes, entry: Entry) -> None:
+def _check_unchanged(descriptor: int, file: bytes, entry: CatalogEntry) -> None:
     status = os.fstat(descriptor)
     known = (entry.size, entry.mtime * 1_000_000_000 + (entry.mtime_ns or 0))
     if (status.st_size, status.st_mtime_ns) != known or not stat.S_ISREG(status.st_mode):

@@ -14,7 +14,7 @@ from pyparrot.publish.input import DIRECTORY_SIZE
 from pyparrot.publish.repository import Publication, Root, StoredRepository
 from pyparrot.publish.settings import Settings
 from pyparrot.sources.cvmfs import manifest, reflog, whitelist
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, Entry
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, CatalogEntry
 from pyparrot.sources.cvmfs.hashes import Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signature import Certificate
@@ -145,7 +145,7 @@ def _fill(wanted: Settings, whitelist_days: int, metainfo: bytes) -> None:
 
 def _empty_root(repository: StoredRepository, now: int) -> Root:
     """Store the catalog of a revision 1 that has nothing but its root directory."""
-    entry = Entry(
+    entry = CatalogEntry(
         name=b"",
         flags=DIRECTORY,
         mode=0o040755,

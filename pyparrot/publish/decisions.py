@@ -7,19 +7,16 @@ from typing import NamedTuple
 
 from pyparrot.publish.input import Item
 from pyparrot.publish.scan import Pair
-from pyparrot.sources.cvmfs.catalog import (
-    CHUNKED,
+from pyparrot.sources.cvmfs.catalog_rows import (
     DIRECTORY,
     FILE,
     SPECIAL,
     SYMLINK,
-    Entry,
+    CatalogEntry,
 )
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 _TYPE = DIRECTORY | FILE | SYMLINK | SPECIAL
-_BODY = CHUNKED | 0x3F00
-"""The flags that say where a body is: known only once it is stored."""
 
 
 class Content(Enum):
@@ -38,8 +35,8 @@ class Decision(NamedTuple):
     differ in their bodies at most.
     """
 
-    removed: Entry | None
-    old: Entry | None
+    removed: CatalogEntry | None
+    old: CatalogEntry | None
     alike: bool
     content: Content
 
@@ -83,12 +80,12 @@ def published_link_group(old: CatalogTree | None, path: bytes, links: tuple[byte
     return hardlinks >> 32 if not groups and hardlinks & 0xFFFFFFFF == len(links) else 0
 
 
-def same_metadata(old: Entry, new: Entry) -> bool:
+def same_metadata(old: CatalogEntry, new: CatalogEntry) -> bool:
     """Whether two entries differ in their bodies at most, and in the number of a link group."""
     return _metadata(old) == _metadata(new)
 
 
-def same_entry(old: Entry, new: Entry, same_catalog: bool) -> bool:
+def same_entry(old: CatalogEntry, new: CatalogEntry, same_catalog: bool) -> bool:
     """Whether two complete entries say the same; link groups matter only within one catalog."""
     if same_catalog:
         return old == new
@@ -99,5 +96,5 @@ def _is_complete(item: Item) -> bool:
     return not item.entry.is_regular or item.entry.digest is not None or bool(item.chunks)
 
 
-def _metadata(entry: Entry) -> Entry:
+def _metadata(entry: CatalogEntry) -> CatalogEntry:
     return entry._replace(flags=entry.flags & _TYPE, hardlinks=entry.link_count, digest=None)

@@ -6,7 +6,7 @@ import time
 
 from pyparrot.publish import keys, signed_files
 from pyparrot.publish.repository import StoredRepository
-from pyparrot.sources.cvmfs.catalog import COUNTERS
+from pyparrot.sources.cvmfs.catalog_counters import COUNTERS
 
 
 def describe(fqrn: str) -> dict[str, str | int]:

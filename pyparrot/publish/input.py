@@ -15,7 +15,14 @@ from typing import NamedTuple, Protocol
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, FILE, SPECIAL, SYMLINK, Chunk, Entry
+from pyparrot.sources.cvmfs.catalog_rows import (
+    DIRECTORY,
+    FILE,
+    SPECIAL,
+    SYMLINK,
+    CatalogEntry,
+    Chunk,
+)
 
 MARKER = b".cvmfscatalog"
 """A file of this name makes its directory the root of a nested catalog."""
@@ -33,7 +40,7 @@ class Item(NamedTuple):
     *kept* marks what is in the repository already and stays as it is, with all that is below it.
     """
 
-    entry: Entry
+    entry: CatalogEntry
     file: bytes | None = None
     chunks: tuple[Chunk, ...] = ()
     links: tuple[bytes, ...] = ()
@@ -183,7 +190,7 @@ class DirectoryInput:
         elif stat.S_ISBLK(mode) or stat.S_ISCHR(mode):
             size = status.st_rdev
         seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
-        entry = Entry(
+        entry = CatalogEntry(
             name=name,
             flags=flags,
             mode=mode,

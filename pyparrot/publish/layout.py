@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.settings import Settings
-from pyparrot.sources.cvmfs.catalog import FILE, Entry
+from pyparrot.sources.cvmfs.catalog_rows import FILE, CatalogEntry
 
 AUTOMATIC_MARKER = b".cvmfsautocatalog"
 RULES_FILE = b"/.cvmfsdirtab"
@@ -78,7 +78,9 @@ class Layout:
         """Whether *path* or a directory below it gets or loses a catalog of its own."""
         return path in self._above_changes
 
-    def with_markers(self, directory: bytes, entry: Entry, items: Iterator[Item]) -> Iterator[Item]:
+    def with_markers(
+        self, directory: bytes, entry: CatalogEntry, items: Iterator[Item]
+    ) -> Iterator[Item]:
         """The *items* of a directory, and the marker files that it gets from us, in order."""
         names = self._markers.get(directory)
         if not names:
@@ -102,7 +104,7 @@ def _ancestors(path: bytes) -> Iterator[bytes]:
         path = path.rpartition(b"/")[0]
 
 
-def _marker(name: bytes, directory: Entry) -> Entry:
+def _marker(name: bytes, directory: CatalogEntry) -> CatalogEntry:
     return directory._replace(
         name=name, flags=FILE, mode=_MARKER_MODE, size=0, hardlinks=1, xattr=None
     )

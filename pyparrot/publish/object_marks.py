@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from pyparrot.publish.repository import StoredRepository, roots_of
-from pyparrot.sources.cvmfs.catalog import Catalog, StoredObject
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import StoredObject
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.reflog import ReferenceType

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pyparrot.errors import printable
 from pyparrot.progress import Progress
 from pyparrot.publish.build import Changes
-from pyparrot.publish.content import Body, BodyStore
+from pyparrot.publish.content import BodyStore, StoredBody
 from pyparrot.publish.decisions import (
     Content,
     decide,
@@ -20,7 +20,7 @@ from pyparrot.publish.layout import Layout
 from pyparrot.publish.repository import StoredRepository
 from pyparrot.publish.scan import Enter, Pair, scan
 from pyparrot.publish.storage import Storage
-from pyparrot.sources.cvmfs.catalog import Entry
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
@@ -109,8 +109,8 @@ class _Preview:
         # A group that the published tree lacks would get a number that no group has there.
         return self._groups[links[0]] or -1
 
-    def _compare_bodies(self, path: bytes, old: Entry, new: Item) -> None:
-        def done(body: Body) -> None:
+    def _compare_bodies(self, path: bytes, old: CatalogEntry, new: Item) -> None:
+        def done(body: StoredBody) -> None:
             chunks = self._old.chunks(path) if old.is_chunked else ()
             if (body.digest, body.chunks) != (old.digest, chunks):
                 self.note("changed", path)
@@ -119,12 +119,12 @@ class _Preview:
         self._bodies.add(new.file, new.entry, done)
 
 
-def _same_stored(old: Entry, new: Item) -> bool:
+def _same_stored(old: CatalogEntry, new: Item) -> bool:
     entry = new.entry._replace(flags=new.entry.flags | old.flags)
     return same_entry(old, entry, same_catalog=False)
 
 
-def _all_below(path: bytes, entry: Entry, old: CatalogTree) -> Iterator[bytes]:
+def _all_below(path: bytes, entry: CatalogEntry, old: CatalogTree) -> Iterator[bytes]:
     pending = [(path, entry)]
     while pending:
         path, entry = pending.pop()

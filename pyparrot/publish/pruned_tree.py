@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pyparrot.sources.cvmfs.catalog import Chunk, Entry
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 
@@ -21,7 +21,7 @@ class PrunedTree:
             if path[end : end + 1] == b"/"
         }
 
-    def lookup(self, path: bytes) -> Entry | None:
+    def lookup(self, path: bytes) -> CatalogEntry | None:
         """The entry of *path*; None if it is not there, or no longer."""
         return None if self._gone(path) else self._old.lookup(path)
 
@@ -30,7 +30,7 @@ class PrunedTree:
         entry = self.lookup(path)
         return entry is not None and entry.is_directory
 
-    def listdir(self, path: bytes) -> Iterator[Entry]:
+    def listdir(self, path: bytes) -> Iterator[CatalogEntry]:
         """What stays in directory *path*, in the order of names; nothing if it is none."""
         if not self.is_directory(path):
             return

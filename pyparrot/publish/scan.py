@@ -10,7 +10,7 @@ from typing import NamedTuple, Union
 
 from pyparrot.publish.input import InputTree, Item
 from pyparrot.publish.layout import Layout
-from pyparrot.sources.cvmfs.catalog import Entry
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 
 
@@ -22,7 +22,7 @@ class Enter(NamedTuple):
     """
 
     path: bytes
-    entry: Entry
+    entry: CatalogEntry
     mountpoint: bytes
     before: bytes | None
 
@@ -41,7 +41,7 @@ class Pair(NamedTuple):
     """A name in the directory entered last: what it was, and what it is to be; one may be None."""
 
     path: bytes
-    old: Entry | None
+    old: CatalogEntry | None
     new: Item | None
 
 

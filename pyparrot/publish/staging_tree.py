@@ -22,11 +22,12 @@ from typing import IO, Any
 
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.progress import Progress
-from pyparrot.publish.content import Body, BodyStore
+from pyparrot.publish.content import BodyStore, StoredBody
 from pyparrot.publish.input import DIRECTORY_SIZE, Owner, type_flags
 from pyparrot.publish.pruned_tree import PrunedTree
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, Catalog, Chunk, Entry
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, CatalogEntry, Chunk
 
 IMPLIED_MODE = 0
 """The mode, in a staging tree, of directories that the tar file uses but does not list."""
@@ -149,13 +150,13 @@ class StagingTree:
         content = archive.extractfile(member)
         assert content is not None
 
-        def done(body: Body) -> None:
+        def done(body: StoredBody) -> None:
             whole = entry._replace(flags=entry.flags | body.flags, digest=body.digest)
             self._put(path, whole, body.chunks)
 
         self._bodies.add_stream(content.read, member.size, done)
 
-    def _entry(self, path: bytes, member: tarfile.TarInfo, progress: Progress) -> Entry:
+    def _entry(self, path: bytes, member: tarfile.TarInfo, progress: Progress) -> CatalogEntry:
         mode = _TYPES[member.type] | stat.S_IMODE(member.mode)
         symlink = _bytes(member.linkname) if member.issym() else b""
         seconds, nanoseconds = _mtime(member)
@@ -164,7 +165,7 @@ class StagingTree:
             size = DIRECTORY_SIZE
         elif member.isdev() and not member.isfifo():
             size = os.makedev(member.devmajor, member.devminor)
-        return Entry(
+        return CatalogEntry(
             name=path.rpartition(b"/")[2],
             flags=type_flags(mode),
             mode=mode,
@@ -177,7 +178,7 @@ class StagingTree:
             xattr=_xattrs(member, progress),
         )
 
-    def _put(self, path: bytes, entry: Entry, chunks: tuple[Chunk, ...] = ()) -> None:
+    def _put(self, path: bytes, entry: CatalogEntry, chunks: tuple[Chunk, ...] = ()) -> None:
         self._imply_directories(path)
         before = self.catalog.lookup(path)
         if before is not None and before.is_directory and not entry.is_directory:
@@ -205,7 +206,7 @@ class StagingTree:
         group = self._group_of(target)
         self._put(path, entry._replace(hardlinks=group << 32), self.catalog.chunks(target))
 
-    def _take_published(self, path: bytes, entry: Entry) -> None:
+    def _take_published(self, path: bytes, entry: CatalogEntry) -> None:
         """Stage a published file as it is, with all of its hard link group."""
         directory, _, name = path.rpartition(b"/")
         self._highest_group += 1
@@ -240,8 +241,8 @@ class StagingTree:
                 raise PyparrotError(path, "a published file is in the place of a directory")
             self.catalog.put([(path, self._implied(path))])
 
-    def _implied(self, path: bytes) -> Entry:
-        return Entry(
+    def _implied(self, path: bytes) -> CatalogEntry:
+        return CatalogEntry(
             name=path.rpartition(b"/")[2],
             flags=DIRECTORY,
             mode=IMPLIED_MODE,

@@ -28,7 +28,7 @@ from pyparrot.sources.cvmfs.history import Tag
 from pyparrot.sources.cvmfs.manifest import Manifest
 
 
-class Options(NamedTuple):
+class PublicationOptions(NamedTuple):
     """How to publish: *distrust* reads the bodies of files that look unchanged, too."""
 
     owner: Owner = Owner()
@@ -48,7 +48,7 @@ class Published(NamedTuple):
     published: bool
 
 
-def sync(fqrn: str, directory: bytes, options: Options, progress: Progress) -> Published:
+def sync(fqrn: str, directory: bytes, options: PublicationOptions, progress: Progress) -> Published:
     """Make a repository equal to *directory*.
 
     Raises `PyparrotError`; the last revision stays as it is then.
@@ -71,7 +71,7 @@ def ingest(
     name: str,
     into: bytes,
     delete: Sequence[bytes],
-    options: Options,
+    options: PublicationOptions,
     progress: Progress,
 ) -> Published:
     """Lay the content of a tar file over directory *into* of a repository.
@@ -127,7 +127,7 @@ def _revise(
     rules: Rules,
     old: CatalogTree,
     bodies: BodyStore,
-    options: Options,
+    options: PublicationOptions,
     progress: Progress,
 ) -> Published:
     repository, current = publication.repository, publication.current
@@ -159,7 +159,7 @@ def _preview(
     input_tree: InputTree,
     rules: Rules,
     old: CatalogTree,
-    options: Options,
+    options: PublicationOptions,
     progress: Progress,
 ) -> Published:
     repository = publication.repository

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyparrot.tree.base import Tree
 
 REFUSED_SECONDS = 60
-"""How long a repository that could not be mounted is taken to be none."""
+"""How long nothing is mounted at a path where mounting has failed."""
 
 Mounter = Callable[[bytes], bool]
 """Mounts what belongs at a path; False if that can't be."""
@@ -36,9 +36,9 @@ Mounter = Callable[[bytes], bool]
 class Fetcher:
     """The `Services` of an engine: meets the needs of calls from the mounts of *table*.
 
-    *mount* is called for names that are missing in a directory where mounts come by themselves;
-    *complain* gets one line about each failure, *detail* one about each thing that was got, with
-    its level (see ``-v``); *libraries* makes copies of C libraries with the shim.
+    *mount* is called for names that are missing in a directory whose names are mounted on first
+    use; *complain* gets one line about each failure, *detail* one about each thing that was got,
+    with its level (see ``-v``); *libraries* makes copies of C libraries with the shim.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class Fetcher:
         place = call.asking
         found = self._table.find(place.mount)
         path = found.path
-        if found.repository is not None:
+        if found.tree is not None:
             path += b"/" + ffi.string(place.path)
 
         def mount() -> None:
             there = self._table.get(path)
-            if (there is None or there.repository is None) and not self._mount(path):
+            if (there is None or there.tree is None) and not self._mount(path):
                 self._table.add_negative(path, REFUSED_SECONDS)
 
         self._mounting.run(path, mount)
@@ -107,16 +107,16 @@ class Fetcher:
 
     def _catalog(self, call: PpCall) -> None:
         place = call.asking
-        mount, repository = self._mounted(place)
-        need = repository.snapshot.needed(place.walk)
-        repository.snapshot.mount(repository.fetch_index(need))
+        mount, tree = self._mounted(place)
+        need = tree.snapshot.needed(place.walk)
+        tree.snapshot.mount(tree.fetch_index(need))
         self._table.has_grown(mount)
         self._detail(2, mount.path + need.mountpoint + b": catalog at hand")
 
     def _mounted(self, place: PpPlace) -> tuple[Mount, Tree]:
         mount = self._table.find(place.mount)
-        assert mount.repository is not None
-        return mount, mount.repository
+        assert mount.tree is not None
+        return mount, mount.tree
 
     def _view(self, call: PpCall) -> None:
         self._make_view(call.asking)
@@ -124,12 +124,12 @@ class Fetcher:
     def _make_view(self, place: PpPlace) -> None:
         from pyparrot.cache import views
 
-        mount, repository = self._mounted(place)
-        found = repository.snapshot.found(place.walk)
+        mount, tree = self._mounted(place)
+        found = tree.snapshot.found(place.walk)
         node, path = found.node, found.path
         view = os.fsencode(views.directory(self._store)) + b"/" + mount.view.encode() + path
-        target = repository.target(node)
-        views.make(self._store, view, node.mode, target, lambda: repository.body(node, path))
+        target = tree.target(node)
+        views.make(self._store, view, node.mode, target, lambda: tree.body(node, path))
         self._detail(2, mount.path + path + b": made ready")
 
     def _program(self, call: PpCall) -> None:
@@ -148,11 +148,11 @@ class Fetcher:
     def _attribute(self, call: PpCall) -> None:
         from pyparrot.sources.capabilities import MagicXattrs
 
-        _, repository = self._mounted(call.asking)
-        found = repository.snapshot.found(call.asking.walk)
+        _, tree = self._mounted(call.asking)
+        found = tree.snapshot.found(call.asking.walk)
         value = None
-        if isinstance(repository, MagicXattrs):
-            value = repository.magic_xattr(found, ffi.string(call.attribute))
+        if isinstance(tree, MagicXattrs):
+            value = tree.magic_xattr(found, ffi.string(call.attribute))
         call.attribute_fetched = 1
         if value is None:
             call.attribute_size = -errno.ENODATA
@@ -164,10 +164,9 @@ class Fetcher:
     def patch_library(self, descriptor: int) -> None:
         """Make a patched copy of the library that is open there, for programs that load it later.
 
-        It is made in a thread of its own, which closes the descriptor. What fails is said; nothing
-        depends on it but speed.
+        It is made in a thread of its own, which closes the descriptor. A failure is reported; it
+        costs nothing but speed.
         """
-
         try:
             if self._libraries is not None:
                 self._libraries.add_later(descriptor, lambda error: self._mention(str(error)))
@@ -181,7 +180,7 @@ class Fetcher:
         self._mention(f"process {task} runs without the shim: {why}")
 
     def _mention(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # nobody may be reading any more
+        with contextlib.suppress(OSError):  # standard error may have no reader any more
             self._detail(1, text.encode("utf-8", "surrogateescape"))
 
 

@@ -1,4 +1,4 @@
-"""Go on to new revisions of mounted repositories while programs run.
+"""Go on to new revisions of mounted trees while programs run.
 
 A run keeps the snapshots that it has started with, unless the user asks for this. Descriptors and
 working directories stay in the old revision; paths lead to the new one.
@@ -48,7 +48,7 @@ class Follower:
         while True:
             time.sleep(_LEAST_SECONDS)
             for mount in self._table:
-                tree = mount.repository
+                tree = mount.tree
                 ttl = tree.ttl() if isinstance(tree, Renewable) else None
                 if ttl is None:
                     continue  # it has no revisions, or a fixed one
@@ -59,13 +59,13 @@ class Follower:
                     self._update(mount)
 
     def _update(self, mount: Mount) -> None:
-        assert isinstance(mount.repository, Renewable)
+        assert isinstance(mount.tree, Renewable)
         try:
-            newest = self._reopen(mount.repository)
+            newest = self._reopen(mount.tree)
         except (PyparrotError, OSError) as error:
             self._complain(str(error))
             return
-        if newest.identity == mount.repository.identity:
+        if newest.identity == mount.tree.identity:
             newest.close()
         else:
             self._mount(mount.path, newest)

@@ -70,7 +70,7 @@ def _tell(to_frontend: int, message: bytes) -> None:
 
 
 def _watch_frontend(to_frontend: int, command: int) -> None:
-    """Kill the command when the frontend ends before it: whoever kills that means the command."""
+    """Kill the command when the frontend ends before it: to kill that is to kill the command."""
     poll = select.poll()
     poll.register(to_frontend, 0)
     poll.poll()

@@ -7,12 +7,13 @@ bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.core import ffi, lib
 from pyparrot.libc.append_only import AppendOnlyMemory, OutOfRoom
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpMount, PpMounts, PpMountSlot
     from pyparrot.libc.shared_state import SharedState
 
 _PRIVATE_SIZE = 64 << 10
@@ -38,7 +39,7 @@ class MountFields(NamedTuple):
 class MountEntry(NamedTuple):
     """A mount in the table, where the hash of its mount point is *hash*.
 
-    *covered* are the hashes of the paths in the repository where something else is mounted.
+    *covered* are the hashes of the paths in the tree where something else is mounted.
     """
 
     hash: int
@@ -60,7 +61,7 @@ class MountMemory:
             AppendOnlyMemory.private(_PRIVATE_SIZE) if shared_state is None else shared_state.memory
         )
         self._mounts: dict[int, int] = {}  # the offsets of the mounts in it, by their numbers
-        self._outgrown: list[AppendOnlyMemory] = []  # some thread may still be reading it
+        self._outgrown: list[AppendOnlyMemory] = []  # some thread may still be reading them
 
     def write(
         self,
@@ -68,7 +69,7 @@ class MountMemory:
         negatives: Mapping[int, int],
         depth: int,
         shadows: bool = False,
-    ) -> Any:
+    ) -> PpMounts:
         """Write a table, and tell shims to use it; gives the ``struct pp_mounts *``.
 
         *negatives* says, for the hash of each path that is known to be no mount point, until when
@@ -79,7 +80,8 @@ class MountMemory:
         state = self._shared_state
         if state is not None:
             state.publish(offset if self._memory is state.memory else 0, shadows)
-        return self._memory.at("struct pp_mounts *", offset)
+        table: PpMounts = self._memory.at("struct pp_mounts *", offset)
+        return table
 
     def _write_somewhere(
         self, entries: Sequence[MountEntry], negatives: Mapping[int, int], depth: int
@@ -103,7 +105,7 @@ class MountMemory:
         head = ffi.sizeof("struct pp_mounts") + capacity * ffi.sizeof("struct pp_mount_slot")
         size = len(negatives) * ffi.sizeof("struct pp_negative_entry")
         offset = memory.reserve(head + size)
-        table = memory.at("struct pp_mounts *", offset)
+        table: PpMounts = memory.at("struct pp_mounts *", offset)
         table.offset, table.mask, table.depth = offset, capacity - 1, depth
         table.negatives = len(negatives)
         for entry_hash, mount, covered in found:
@@ -126,7 +128,7 @@ class MountMemory:
         environment = memory.append_text(variables) if variables else 0
         texts = fields.path + b"\0" + fields.view + b"\0"
         offset = memory.reserve(max(_MOUNT_HEAD + len(texts), ffi.sizeof("struct pp_mount")))
-        mount = memory.at("struct pp_mount *", offset)
+        mount: PpMount = memory.at("struct pp_mount *", offset)
         mount.device, mount.blocks = fields.device, fields.blocks
         mount.number, mount.flags = fields.number, fields.flags
         mount.path_length, mount.view_length = len(fields.path), len(fields.view)
@@ -141,7 +143,7 @@ class MountMemory:
         return self._memory.append_once(bytes(ffi.buffer(ffi.new("uint64_t[]", [*hashes, 0]))))
 
 
-def _free_slot(table: Any, entry_hash: int) -> Any:
+def _free_slot(table: PpMounts, entry_hash: int) -> PpMountSlot:
     place = entry_hash
     while table.slots[place & table.mask].hash:
         place += 1

@@ -1,4 +1,4 @@
-"""What a run mounts: repositories that the user has named, or that programs name."""
+"""What a run mounts: trees that the user has named, or that programs name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AUTOMOUNT = b"/cvmfs"
 
 
 class Mounter:
-    """Opens repositories and puts them into *table*. Any thread may ask for a mount."""
+    """Opens trees and puts them into *table*. Any thread may ask for a mount."""
 
     def __init__(
         self, options: Options, store: ObjectStore, table: MountTable, report: Reporter
@@ -45,18 +45,18 @@ class Mounter:
             self._mount_option(option)
 
     def close(self) -> None:
-        """Close all mounted repositories."""
+        """Close all mounted trees."""
         for mount in self._table:
-            if mount.repository is not None:
-                mount.repository.close()
+            if mount.tree is not None:
+                mount.tree.close()
 
     def _mount_names(self, directory: bytes, names: set[bytes]) -> None:
         """Show a directory that has mount points in it, and nothing else."""
         from pyparrot.sources.names import Names
 
         self._names[directory] = names
-        repository = Names(self._store, directory, names)
-        self._table.mount(directory, repository, automount=directory == AUTOMOUNT)
+        tree = Names(self._store, directory, names)
+        self._table.mount(directory, tree, automount=directory == AUTOMOUNT)
 
     def _mount_option(self, option: MountOption) -> None:
         path = os.fsencode(os.path.normpath(option.path))
@@ -88,10 +88,10 @@ class Mounter:
             self._report.complain(f"warning: {warning}")
         return tree
 
-    def mount(self, path: bytes, repository: Tree) -> None:
-        """Show *repository* at *path*, and the mount point in the directories above it."""
-        self._table.mount(path, repository, size=self._store.quota)
-        self._report.say(1, f"mounted {repository.name} at {printable(path)}")
+    def mount(self, path: bytes, tree: Tree) -> None:
+        """Show *tree* at *path*, and the mount point in the directories above it."""
+        self._table.mount(path, tree, size=self._store.quota)
+        self._report.say(1, f"mounted {tree.name} at {printable(path)}")
         with self._naming:
             self._show_in_parent(path)
 
@@ -105,7 +105,7 @@ class Mounter:
             self._show_in_parent(parent)
 
     def _is_virtual(self, path: bytes) -> bool:
-        """Whether a path lies in a repository."""
+        """Whether a path lies in a mounted tree."""
         if path.startswith(AUTOMOUNT + b"/"):
             top = b"/".join(path.split(b"/")[:3])
             if self._table.get(top) is not None or self.mount_automatically(top):
@@ -130,7 +130,10 @@ class Mounter:
             # Many programs look for their files in all directories above them: such a name is
             # seldom meant to be a repository's.
             unknown = isinstance(error, TransportError) and error.errno == errno.ENOENT
-            self._report.say(1, str(error)) if unknown else self._report.complain(str(error))
+            if unknown:
+                self._report.say(1, str(error))
+            else:
+                self._report.complain(str(error))
             return False
         self.mount(path, tree)
         return True

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.core import ffi, lib
 from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
@@ -25,14 +25,14 @@ _VIEW_HASH_ROOT = lib.PP_HASH_ROOT ^ (1 << 63)
 
 
 class Mount(NamedTuple):
-    """A repository at a mount point.
+    """A tree at a mount point.
 
-    Without a repository the mount point is reserved: what belongs there is mounted when a program
-    first touches it. *number* is the mount's own for the whole session, *fields* are what C knows.
+    Without a tree the mount point is reserved: what belongs there is mounted when a program first
+    touches it. *number* is the mount's own for the whole session, *fields* are what C knows.
     """
 
     path: bytes
-    repository: Tree | None
+    tree: Tree | None
     view: str
     number: int
     fields: MountFields
@@ -58,7 +58,7 @@ class MountTable:
         encoded = os.fsencode(views)
         text = ffi.new("char[]", encoded)
         self._snapshots = ffi.new("struct pp_snapshots *", {"of": 0})
-        self._kept: list[Any] = [text]
+        self._kept: list[object] = [text]
         self.namespace = ffi.new("struct pp_namespace *")
         self.namespace.views, self.namespace.views_length = text, len(encoded)
         self.namespace.snapshots = self._snapshots
@@ -70,28 +70,26 @@ class MountTable:
             number = next(self._numbers)
             self._enter(Mount(path, None, "", number, MountFields(number, path)))
 
-    def mount(
-        self, path: bytes, repository: Tree, *, size: int = 0, automount: bool = False
-    ) -> Mount:
-        """Show *repository* at *path*; *size* (bytes) is what statfs says.
+    def mount(self, path: bytes, tree: Tree, *, size: int = 0, automount: bool = False) -> Mount:
+        """Show *tree* at *path*; *size* (bytes) is what statfs says.
 
         It takes the place of what is mounted there; descriptors and working directories stay where
         they are. Below an *automount* what is missing is asked for.
         """
-        view = view_name(path, repository)
+        view = view_name(path, tree)
         fields = MountFields(
             number=next(self._numbers),
             path=path,
             view=os.fsencode(view),
-            device=repository.device,
+            device=tree.device,
             blocks=size // BLOCK_SIZE,
             flags=lib.PP_AUTOMOUNT if automount else 0,
-            variables=repository.snapshot.variables,
+            variables=tree.snapshot.variables,
         )
-        mount = Mount(path, repository, view, fields.number, fields)
+        mount = Mount(path, tree, view, fields.number, fields)
         with self._lock:
             before = self._mounts.get(path)
-            if before is not None and before.repository is not None and before.view != view:
+            if before is not None and before.tree is not None and before.view != view:
                 self._former.append(before)
             self._former = [former for former in self._former if former.view != view]
             self._negatives.pop(path, None)
@@ -106,13 +104,13 @@ class MountTable:
         self._publish()
 
     def _cover(self) -> None:
-        """Tell the walks in each repository where others are mounted in it."""
+        """Tell the walks in each tree where others are mounted in it."""
         for mount in self._mounts.values():
-            if mount.repository is None:
+            if mount.tree is None:
                 continue
             inside = mount.path + b"/"
             covered = [path[len(mount.path) :] for path in self._mounts if path.startswith(inside)]
-            mount.repository.snapshot.cover(covered)
+            mount.tree.snapshot.cover(covered)
             self._use_snapshot(mount)
 
     def add_negative(self, path: bytes, seconds: int) -> None:
@@ -124,7 +122,7 @@ class MountTable:
             self._publish()
 
     def has_grown(self, mount: Mount) -> None:
-        """A catalog was added to a mounted repository."""
+        """An index was added to a mounted tree."""
         with self._lock:
             self._use_snapshot(mount)
 
@@ -157,10 +155,10 @@ class MountTable:
             self.namespace.snapshots = snapshots
 
     def _use_snapshot(self, mount: Mount) -> None:
-        """Let everybody know the snapshot that the mount's repository has by now."""
-        if mount.repository is None:
+        """Let the engine and shims use the snapshot that the mount's tree has by now."""
+        if mount.tree is None:
             return
-        snapshot = mount.repository.snapshot
+        snapshot = mount.tree.snapshot
         self._snapshots.of[mount.number] = snapshot.pointer
         if self._shared_state is not None:
             self._shared_state.add_catalogs(mount.number, snapshot)
@@ -177,16 +175,16 @@ class MountTable:
 
 
 def _entry(mount: Mount, entry_hash: int) -> MountEntry:
-    covered = () if mount.repository is None else mount.repository.snapshot.covered
+    covered = () if mount.tree is None else mount.tree.snapshot.covered
     return MountEntry(entry_hash, mount.fields, covered)
 
 
-def view_name(path: bytes, repository: Tree) -> str:
-    """The name of the views' directory for a repository's snapshot at a mount point.
+def view_name(path: bytes, tree: Tree) -> str:
+    """The name of the views' directory for a tree's snapshot at a mount point.
 
     The same for all sessions that show the same thing at the same place; another for any other.
     """
     import hashlib  # not before something is mounted
 
-    what = hashlib.sha1(path + b"\0" + repository.identity).hexdigest()[:16]
-    return f"{repository.name}-{what}"
+    what = hashlib.sha1(path + b"\0" + tree.identity).hexdigest()[:16]
+    return f"{tree.name}-{what}"

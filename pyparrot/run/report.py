@@ -32,7 +32,7 @@ class Reporter:
             self._level = max(verbosity, 1)
 
     def say(self, level: int, text: str | bytes) -> None:
-        """A line of a *level*: 0 for what everybody has to know, 1 with ``-v``, 2 with ``-vv``."""
+        """A line of a *level*: 0 for what is always said, 1 with ``-v``, 2 with ``-vv``."""
         if level <= self._level:
             os.write(self._descriptor, f"pyparrot: {printable(text)}\n".encode())
 

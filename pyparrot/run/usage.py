@@ -21,9 +21,9 @@ def record_usage(shim: Shim, table: MountTable, touched: str | None) -> None:
     used: list[tuple[int, bytes]] = []
     for start, number, index in shim.state.touched:
         mount = table.numbered(number)
-        if mount is None or mount.repository is None:
+        if mount is None or mount.tree is None:
             continue
-        counting = mount.repository if isinstance(mount.repository, CountsUse) else None
+        counting = mount.tree if isinstance(mount.tree, CountsUse) else None
         for touch in shim.shared.touches(start, index):
             node = index.node(touch.record)
             if counting is not None and touch.is_opened and stat.S_ISREG(node.mode):

@@ -69,7 +69,7 @@ def open_source(text: str, context: Context) -> Tree:
 
 
 def open_by_name(name: str, context: Context) -> Tree:
-    """Open what is called *name* in the directory where mounts come by themselves.
+    """Open what is called *name* in the directory whose names are mounted on first use.
 
     `UnknownSourceError` if there is no such thing: programs look for many names.
     """

@@ -2,8 +2,7 @@
 
 `Transport` fetches; what it may use and how long it may take are `parse_servers`, `ProxyGroups`
 and `Policy`. Nothing here knows repositories: a *sink* of the caller judges the content as it
-arrives and raises `Corrupt` if it is not what was asked for. `SingleFlight` is for callers that
-may want the same object at the same time.
+arrives and raises `Corrupt` if it is not what was asked for.
 
 ``servers`` and ``proxies`` remember between requests which server and proxy are in use,
 ``failover`` decides what a request tries next, ``failures`` whose fault a failure is, ``policy``

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from pyparrot.core import ffi, lib
 from pyparrot.tree.entries import NESTED, Node
@@ -86,7 +86,7 @@ class Snapshot:
         self._pointer.covered = self._nothing_covered
         table = ffi.new("struct pp_mounted[]", _FIRST_CAPACITY)
         self._pointer.mounted, self._pointer.mask = table, _FIRST_CAPACITY - 1
-        self._tables: list[Any] = [table]
+        self._kept: list[object] = [table]
 
     @property
     def pointer(self) -> PpSnapshot:
@@ -104,7 +104,7 @@ class Snapshot:
             covered = ffi.new("uint64_t[]", [*self.covered, 0])
             changed = ffi.new("struct pp_snapshot *", self._pointer[0])
             changed.covered = covered
-            self._tables += (covered, self._pointer)
+            self._kept += (covered, self._pointer)
             self._pointer = changed
 
     def indexes(self) -> list[Index]:
@@ -128,7 +128,7 @@ class Snapshot:
         grown = ffi.new("struct pp_snapshot *")
         fits = lib.pp_snapshot_copy(grown, self._pointer, table, capacity) == 0
         assert fits
-        self._tables += (table, self._pointer)
+        self._kept += (table, self._pointer)
         self._pointer = grown
 
     def walk(self, path: bytes, *, follow: bool = True, links: int = 0) -> WalkResult:

@@ -38,8 +38,9 @@ import report
 from fetch import fetching
 from report import Row, timed
 
-from pyparrot.sources.cvmfs import catalog as catalogs
-from pyparrot.sources.cvmfs.catalog import Catalog, Entry
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.tree.index import ROOT_HASH, Index
@@ -57,8 +58,10 @@ def make_catalog(work: str, entries: int) -> tuple[str, list[bytes]]:
     """A catalog with so many entries, and the paths of its files."""
     file = os.path.join(work, f"catalog-{entries}")
     digest = Algorithm.SHA1.of(b"").digest
-    directory = Entry(b"", catalogs.DIRECTORY, 0o040755, 4096, 1_700_000_000, None, 0, 0)
-    regular = Entry(b"", catalogs.FILE, 0o100644, 3000, 1_700_000_000, 5, 0, 0, digest=digest)
+    directory = CatalogEntry(b"", catalogs.DIRECTORY, 0o040755, 4096, 1_700_000_000, None, 0, 0)
+    regular = CatalogEntry(
+        b"", catalogs.FILE, 0o100644, 3000, 1_700_000_000, 5, 0, 0, digest=digest
+    )
     paths: list[bytes] = []
     with closing(Catalog.create(file)) as made:
         made.put([(b"", directory)])

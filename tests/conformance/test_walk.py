@@ -23,8 +23,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyparrot.core import ffi, lib
-from pyparrot.sources.cvmfs import catalog as catalogs
-from pyparrot.sources.cvmfs.catalog import Catalog, Entry, NestedCatalog
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.tree.index import ROOT_HASH, Index
@@ -206,15 +207,15 @@ def path_hashes(tree: Tree, wanted: frozenset[bytes]) -> dict[bytes, int]:
         return hashes
 
 
-def entry_of(path: bytes, what: bytes | None) -> Entry:
+def entry_of(path: bytes, what: bytes | None) -> CatalogEntry:
     name = path.rpartition(b"/")[2]
     common = (0, None, 0, 0)
     if what is None:
-        return Entry(name, catalogs.DIRECTORY, stat.S_IFDIR | 0o755, 0, *common)
+        return CatalogEntry(name, catalogs.DIRECTORY, stat.S_IFDIR | 0o755, 0, *common)
     if what:
         mode = stat.S_IFLNK | 0o777
-        return Entry(name, catalogs.SYMLINK, mode, 0, *common, symlink=what)
-    return Entry(name, catalogs.FILE, stat.S_IFREG | 0o644, 0, *common)
+        return CatalogEntry(name, catalogs.SYMLINK, mode, 0, *common, symlink=what)
+    return CatalogEntry(name, catalogs.FILE, stat.S_IFREG | 0o644, 0, *common)
 
 
 # Comparing

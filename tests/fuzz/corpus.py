@@ -15,9 +15,10 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.sources.cvmfs.manifest import Manifest
@@ -46,9 +47,9 @@ def catalog() -> bytes:
         file = os.path.join(work, "catalog")
         with closing(Catalog.create(file)) as made:
             directory, regular, link = (
-                Entry(b"", catalogs.DIRECTORY, 0o040755, 4096, 1, None, 0, 0),
-                Entry(b"", catalogs.FILE, 0o100644, 3, 1, 2, 0, 0, digest=NAME.digest),
-                Entry(b"", catalogs.SYMLINK, 0o120777, 0, 1, 2, 0, 0),
+                CatalogEntry(b"", catalogs.DIRECTORY, 0o040755, 4096, 1, None, 0, 0),
+                CatalogEntry(b"", catalogs.FILE, 0o100644, 3, 1, 2, 0, 0, digest=NAME.digest),
+                CatalogEntry(b"", catalogs.SYMLINK, 0o120777, 0, 1, 2, 0, 0),
             )
             made.put(
                 [

@@ -32,7 +32,7 @@ from pyparrot.config import config_directory, load
 from pyparrot.publish import keys, signed_files
 from pyparrot.publish.settings import settings_file
 from pyparrot.repository import open_repository
-from pyparrot.sources.cvmfs.catalog import parent_hash, path_hash
+from pyparrot.sources.cvmfs.catalog_rows import parent_key, path_key
 from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
@@ -547,8 +547,8 @@ class Publication(NamedTuple):
 
 
 def old_row(path: bytes, flags: int, mode: int, **more: object) -> dict[str, object]:
-    first, second = path_hash(path)
-    above, beside = parent_hash(path)
+    first, second = path_key(path)
+    above, beside = parent_key(path)
     row: dict[str, object] = {
         **{"md5path_1": first, "md5path_2": second, "parent_1": above, "parent_2": beside},
         **{"inode": 7, "hardlinks": 1, "hash": None, "size": 4096, "mode": mode},
@@ -630,7 +630,7 @@ def test_old_schemas(name: str, tmp_path: Path) -> None:
         schema,
         rows,
         [("/nested", str(made.put(nested, Kind.CATALOG)))],
-        [(*path_hash(b"/chunked"), *place, digest) for place, digest in zip(offsets, pieces)],
+        [(*path_key(b"/chunked"), *place, digest) for place, digest in zip(offsets, pieces)],
     )
     made.publish(made.put(root, Kind.CATALOG))
     assert config_directory(os.environ).startswith(str(tmp_path))

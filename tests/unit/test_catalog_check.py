@@ -8,28 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_check import check_structure, content_of, difference
+from pyparrot.sources.cvmfs.catalog_counters import COUNTERS, CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import (
     CHUNKED,
-    COUNTERS,
     DIRECTORY,
     FILE,
     NESTED_MOUNTPOINT,
     NESTED_ROOT,
-    Catalog,
+    CatalogEntry,
     Chunk,
-    Counters,
-    Entry,
     NestedCatalog,
 )
-from pyparrot.sources.cvmfs.catalog_check import check_structure, content_of, difference
 from pyparrot.sources.cvmfs.hashes import Algorithm
 
 DIGEST = bytes(range(20))
 
 
-def entry(name: bytes, flags: int, *, size: int = 0, digest: bytes | None = None) -> Entry:
+def entry(name: bytes, flags: int, *, size: int = 0, digest: bytes | None = None) -> CatalogEntry:
     mode = 0o040755 if flags & DIRECTORY else 0o100644
-    return Entry(name, flags, mode, size, 0, 0, 0, 0, digest=digest)
+    return CatalogEntry(name, flags, mode, size, 0, 0, 0, 0, digest=digest)
 
 
 @pytest.fixture
@@ -96,8 +95,8 @@ def test_a_nested_catalog_needs_its_own_root(tmp_path: Path, flags: int) -> None
 
 
 def test_counters_that_are_not_recorded() -> None:
-    counted = Counters(tuple(range(len(COUNTERS))))
-    recorded = Counters((0, 7, *counted.values[2:-1], 0))
+    counted = CatalogCounters(tuple(range(len(COUNTERS))))
+    recorded = CatalogCounters((0, 7, *counted.values[2:-1], 0))
     assert difference(counted, counted) == ""
     first, last = COUNTERS[1], COUNTERS[-1]
     number = len(COUNTERS) - 1

@@ -18,9 +18,15 @@ import pytest
 
 from pyparrot.core import lib
 from pyparrot.errors import PyparrotError
-from pyparrot.sources.cvmfs import catalog as catalogs
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog, path_hash
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import (
+    CatalogEntry,
+    Chunk,
+    NestedCatalog,
+    path_key,
+)
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.handles import Body, catalog_handle
 from pyparrot.sources.cvmfs.hashes import Algorithm
@@ -32,11 +38,11 @@ from pyparrot.tree.snapshot import Found, Missing, Snapshot
 NAME = Algorithm.SHA1.of(b"a catalog")
 MOUNTPOINT = b"/cvmfs/test.example.org"
 
-Tree = dict[bytes, Entry]
+Tree = dict[bytes, CatalogEntry]
 
-DIRECTORY = Entry(b"", catalogs.DIRECTORY, stat.S_IFDIR | 0o755, 4096, 7, None, 0, 0)
-FILE = Entry(b"", catalogs.FILE, stat.S_IFREG | 0o644, 5, 8, 9, 1, 2, digest=NAME.digest)
-LINK = Entry(b"", catalogs.SYMLINK, stat.S_IFLNK | 0o777, 1, 8, None, 0, 0, symlink=b"f")
+DIRECTORY = CatalogEntry(b"", catalogs.DIRECTORY, stat.S_IFDIR | 0o755, 4096, 7, None, 0, 0)
+FILE = CatalogEntry(b"", catalogs.FILE, stat.S_IFREG | 0o644, 5, 8, 9, 1, 2, digest=NAME.digest)
+LINK = CatalogEntry(b"", catalogs.SYMLINK, stat.S_IFLNK | 0o777, 1, 8, None, 0, 0, symlink=b"f")
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def work(tmp_path: Path) -> Path:
     return directory
 
 
-def named(path: bytes, entry: Entry) -> tuple[bytes, Entry]:
+def named(path: bytes, entry: CatalogEntry) -> tuple[bytes, CatalogEntry]:
     return path, entry._replace(name=path.rpartition(b"/")[2])
 
 
@@ -99,7 +105,7 @@ def a_name(chance: random.Random) -> bytes:
             return name
 
 
-def an_entry(chance: random.Random) -> Entry:
+def an_entry(chance: random.Random) -> CatalogEntry:
     algorithm = chance.choice(list(Algorithm))
     compression = chance.choice(list(Compression))
     stored = catalogs.storage_flags(algorithm, compression)
@@ -304,11 +310,11 @@ def test_an_existing_file_is_not_written_to(work: Path) -> None:
 Change = Callable[[sqlite3.Connection], object]
 
 
-def entry_with(name: bytes, entry: Entry = FILE, key: bytes | None = None) -> Change:
+def entry_with(name: bytes, entry: CatalogEntry = FILE, key: bytes | None = None) -> Change:
     """A change that adds *entry* to the root, under the key of another path if *key* is given."""
 
     def change(database: sqlite3.Connection) -> None:
-        row = path_hash(b"/" + name if key is None else key), path_hash(b"")
+        row = path_key(b"/" + name if key is None else key), path_key(b"")
         # TEXT, whatever the bytes: a NUL would end it otherwise, and some are not UTF-8.
         marks = "?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?"
         columns = (
@@ -344,13 +350,13 @@ NESTED = DIRECTORY._replace(flags=catalogs.DIRECTORY | catalogs.NESTED_MOUNTPOIN
 BOUND = DIRECTORY._replace(flags=catalogs.DIRECTORY | catalogs.BIND_MOUNTPOINT)
 CHUNKED = FILE._replace(flags=catalogs.FILE | catalogs.CHUNKED, digest=None)
 SPECIAL = catalogs.FILE | catalogs.SPECIAL
-ROOT_KEY = path_hash(b"")
+ROOT_KEY = path_key(b"")
 
 
 def chunk_of(*values: object) -> Change:
     return both(
         entry_with(b"chunked", CHUNKED),
-        run("INSERT INTO chunks VALUES (?, ?, ?, ?, ?)", *path_hash(b"/chunked"), *values),
+        run("INSERT INTO chunks VALUES (?, ?, ?, ?, ?)", *path_key(b"/chunked"), *values),
     )
 
 
@@ -558,7 +564,7 @@ def test_chunks_come_in_the_order_of_their_offsets(work: Path) -> None:
 
 def test_a_cycle_that_nothing_leads_to(hostile: Callable[[Change], str]) -> None:
     """Two directories that are each other's parents: not reached, so not there."""
-    one, two = path_hash(b"one"), path_hash(b"two")
+    one, two = path_key(b"one"), path_key(b"two")
     statement = (
         "INSERT INTO catalog SELECT ?, ?, ?, ?, hardlinks, hash, size, mode, mtime, mtimens, flags,"
         " 'cycle', symlink, uid, gid, xattr FROM catalog WHERE name = 'd'"
@@ -570,7 +576,7 @@ def test_a_cycle_that_nothing_leads_to(hostile: Callable[[Change], str]) -> None
 def test_a_flag_for_chunks_on_a_directory_is_refused(hostile: Callable[[Change], str]) -> None:
     change = both(
         run("UPDATE catalog SET flags = flags | 64 WHERE name = 'd'"),
-        run("INSERT INTO chunks VALUES (?, ?, 0, 5, ?)", *path_hash(b"/d"), NAME.digest),
+        run("INSERT INTO chunks VALUES (?, ?, 0, 5, ?)", *path_key(b"/d"), NAME.digest),
     )
     assert "a type that its flags contradict: b'd'" in refused(hostile(change))
 

@@ -15,8 +15,9 @@ from pyparrot.core import ffi, lib
 from pyparrot.libc.shared_state import SharedState
 from pyparrot.libc.shared_usage import SharedUsage
 from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory
-from pyparrot.sources.cvmfs import catalog as catalogs
-from pyparrot.sources.cvmfs.catalog import Catalog, Entry
+from pyparrot.sources.cvmfs import catalog_rows as catalogs
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.tree.index import ROOT_HASH, Index
@@ -24,7 +25,7 @@ from pyparrot.tree.snapshot import Snapshot
 
 COOKIE, MARK = 0xFEDCBA9876543210, 299_792_458
 NAME = Algorithm.SHA1.of(b"a catalog")
-DIRECTORY = Entry(b"", catalogs.DIRECTORY, 0o40755, 4096, 7, None, 0, 0)
+DIRECTORY = CatalogEntry(b"", catalogs.DIRECTORY, 0o40755, 4096, 7, None, 0, 0)
 POINT = b"/cvmfs/test.example.org"
 VARIABLES = {b"ARCH": b"x86_64", b"EMPTY": b""}
 

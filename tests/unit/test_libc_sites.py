@@ -11,7 +11,7 @@ import pytest
 from support.libraries import COMPARISON_TEXTS, assembled, c_library, function
 
 from pyparrot.core import lib
-from pyparrot.libc.arch.base import ANY_NUMBER, Site
+from pyparrot.libc.arch.base import ANY_NUMBER, CallSite
 from pyparrot.libc.arch.x86_64.sites import COMPARISONS, find_sites
 from pyparrot.libc.image import Image
 
@@ -30,7 +30,7 @@ GOOD = """
 """
 
 
-def sites(directory: Path, text: str) -> list[Site]:
+def sites(directory: Path, text: str) -> list[CallSite]:
     return find_sites(Image(assembled(directory, text).read_bytes()))
 
 

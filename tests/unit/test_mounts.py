@@ -154,9 +154,9 @@ def test_each_mount_has_its_snapshot(store: ObjectStore) -> None:
     for path, seen in shown_there.items():
         assert snapshot_at(table, path) == int(ffi.cast("uintptr_t", seen.snapshot.pointer))
     assert old is not None
-    assert old.repository is not None
+    assert old.tree is not None
     kept = table.namespace.snapshots.of[old.number]
-    assert kept == old.repository.snapshot.pointer
+    assert kept == old.tree.snapshot.pointer
 
 
 def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: Path) -> None:

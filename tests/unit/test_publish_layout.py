@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyparrot.publish.input import MARKER, Item, Surveyed
 from pyparrot.publish.layout import AUTOMATIC_MARKER, Layout, Rules, plan
 from pyparrot.publish.settings import Settings
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, FILE, Entry
+from pyparrot.sources.cvmfs.catalog_rows import DIRECTORY, FILE, CatalogEntry
 
 Tree = dict[bytes, int]
 """Directories and how many entries each has, their subdirectories included."""
@@ -198,8 +198,8 @@ def test_markers_come_with_the_reason() -> None:
     tree = {b"": 3, b"/marked": 1, b"/ruled": 0, b"/heavy": 50}
     values = configured(20, 10)
     layout = plan(survey(tree, {b"/marked"}), Rules(b"/ruled"), frozenset(), values)
-    directory = Entry(b"x", DIRECTORY, 0o40755, 4096, 0, 0, 1, 2, xattr=b"x")
-    own = Item(Entry(b".cvmfsb", FILE, 0o100600, 1, 0, 0, 0, 0))
+    directory = CatalogEntry(b"x", DIRECTORY, 0o40755, 4096, 0, 0, 1, 2, xattr=b"x")
+    own = Item(CatalogEntry(b".cvmfsb", FILE, 0o100600, 1, 0, 0, 0, 0))
 
     def names(path: bytes) -> list[bytes]:
         items = list(layout.with_markers(path, directory, iter([own])))
@@ -222,8 +222,8 @@ def test_markers_are_never_doubled(name: bytes) -> None:
     """A copy of a published tree has such files; others get them after the first look."""
     tree = {b"": 1, b"/heavy": 50}
     layout = plan(survey(tree), Rules(), frozenset(), configured(20, 10))
-    directory = Entry(b"heavy", DIRECTORY, 0o40755, 4096, 0, 0, 1, 2)
-    own = Item(Entry(name, FILE, 0o100644, 0, 0, 0, 0, 0))
+    directory = CatalogEntry(b"heavy", DIRECTORY, 0o40755, 4096, 0, 0, 1, 2)
+    own = Item(CatalogEntry(name, FILE, 0o100644, 0, 0, 0, 0, 0))
     listed = [item.entry.name for item in layout.with_markers(b"/heavy", directory, iter([own]))]
     assert sorted(set(listed)) == listed
 

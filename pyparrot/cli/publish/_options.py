@@ -10,7 +10,7 @@ from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
     from pyparrot.publish.input import Owner
-    from pyparrot.publish.sync import Options, Published
+    from pyparrot.publish.sync import PublicationOptions, Published
 
 _LONGEST_DAYS = 36500
 """A hundred years: certificates can't name much later dates."""
@@ -40,11 +40,13 @@ def add_publication(parser: argparse.ArgumentParser) -> None:
     add("-q", "--quiet", action="store_true", help="no progress and no summary")
 
 
-def publication_options(arguments: argparse.Namespace) -> Options:
+def publication_options(arguments: argparse.Namespace) -> PublicationOptions:
     """How to publish, as the options of `add_publication` say it."""
-    from pyparrot.publish.sync import Options
+    from pyparrot.publish.sync import PublicationOptions
 
-    return Options(owner=_owner(arguments.owner), tag=arguments.tag, message=arguments.message)
+    return PublicationOptions(
+        owner=_owner(arguments.owner), tag=arguments.tag, message=arguments.message
+    )
 
 
 def _owner(text: str | None) -> Owner:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pyparrot.cli._output import size_text
+from pyparrot.cli._output import report_faults, size_text
 from pyparrot.cli._repository_options import add_fqrn
-from pyparrot.errors import printable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     with Progress("checking", "objects", arguments.quiet) as progress:
         report = check(arguments.fqrn, arguments.current, progress)
-    for fault in report.faults:
-        print(printable(fault))
-    if not arguments.quiet:
-        print(
-            f"{arguments.fqrn}: {report.revisions} revisions, {report.catalogs} catalogs,"
-            f" {report.objects} objects, {size_text(report.bytes)}: {len(report.faults)} faults"
-        )
-    return 1 if report.faults else 0
+    summary = (
+        f"{arguments.fqrn}: {report.revisions} revisions, {report.catalogs} catalogs,"
+        f" {report.objects} objects, {size_text(report.bytes)}: {len(report.faults)} faults"
+    )
+    return report_faults(report.faults, None if arguments.quiet else summary)

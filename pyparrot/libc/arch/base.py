@@ -11,7 +11,7 @@ ANY_NUMBER = -1
 """The number of the site in the function `syscall`."""
 
 
-class Site(NamedTuple):
+class CallSite(NamedTuple):
     """A system call in a library that may be replaced by a jump.
 
     *address* is that of its first byte, *length* how many bytes may be replaced, *entry* the index
@@ -41,17 +41,17 @@ class Arch(Protocol):
     that of the stub, addresses are signed 32 bits relative to where they stand, and augmentation
     data have a length."""
 
-    def find_sites(self, library: Image) -> list[Site]:
+    def find_sites(self, library: Image) -> list[CallSite]:
         """The sites of *library* that may be replaced, in ascending order.
 
         The calls are those that the filter traps and those that the shim has to know of.
         `ValueError` if the library is broken.
         """
 
-    def jump(self, site: Site, stub: int) -> bytes:
+    def jump(self, site: CallSite, stub: int) -> bytes:
         """What takes the place of *site*: a jump to the address *stub*."""
 
-    def stub(self, site: Site, address: int, entry: int) -> bytes:
+    def stub(self, site: CallSite, address: int, entry: int) -> bytes:
         """The code at *address* that *site* jumps to: on to the shim's *entry* (an address)."""
 
     def return_rule(self, distance: int) -> bytes:

@@ -57,7 +57,7 @@ class Services(Protocol):
         """Make a copy with the shim of the C library that is open there; closes it. Never fails."""
 
     def say_unfit(self, task: int, why: str) -> None:
-        """Say that a process goes without the shim. Never fails."""
+        """Say that a process runs without the shim. Never fails."""
 
 
 class Session(NamedTuple):

@@ -7,153 +7,34 @@ Paths are bytes, absolute within the repository and without a slash at the end; 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.catalog_counters import COUNTERS, CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import (
+    CHUNKED,
+    DIRECTORY,
+    EXTERNAL,
+    FILE,
+    SPECIAL,
+    STORAGE,
+    SYMLINK,
+    CatalogEntry,
+    Chunk,
+    NestedCatalog,
+    PathKey,
+    StoredObject,
+    parent_key,
+    path_key,
+)
 from pyparrot.sources.cvmfs.database import open_to_read
-from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash, Kind
+from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 SCHEMA = "2.5"
 SCHEMA_REVISION = "7"
 DEFAULT_TTL = 240
-
-DIRECTORY = 1
-NESTED_MOUNTPOINT = 2
-FILE = 4
-SYMLINK = 8
-SPECIAL = 16
-NESTED_ROOT = 32
-CHUNKED = 64
-EXTERNAL = 128
-BIND_MOUNTPOINT = 0x4000
-HIDDEN = 0x8000
-
-_HASH_SHIFT = 8
-_COMPRESSION_SHIFT = 11
-_STORAGE = 7 << _HASH_SHIFT | 7 << _COMPRESSION_SHIFT
-
-_PATH_HASH = struct.Struct("<qq")
-
-PathHash = tuple[int, int]
-
-
-def path_hash(path: bytes) -> PathHash:
-    """The key of a path: its MD5, as two little-endian signed words."""
-    first, second = _PATH_HASH.unpack(hashlib.md5(path, usedforsecurity=False).digest())
-    return first, second
-
-
-def parent_hash(path: bytes) -> PathHash:
-    """The key of a path's parent; zeros for the root."""
-    return path_hash(path.rpartition(b"/")[0]) if path else (0, 0)
-
-
-class Chunk(NamedTuple):
-    """A piece of a file: where it stands in the file, its size, and its object's digest."""
-
-    offset: int
-    size: int
-    digest: bytes
-
-
-class Entry(NamedTuple):
-    """A row of a catalog: a name and all that is known of it.
-
-    *size* is in bytes (for devices st_rdev), *mtime* in unix seconds with *mtime_ns* beside it
-    (None: not recorded), *digest* names the body (None for a chunked file or what has no body),
-    *hardlinks* holds the link group above and the link count below bit 32, *xattr* is a blob as
-    `xattrs` packs it.
-    """
-
-    name: bytes
-    flags: int
-    mode: int
-    size: int
-    mtime: int
-    mtime_ns: int | None
-    uid: int
-    gid: int
-    hardlinks: int = 1
-    digest: bytes | None = None
-    symlink: bytes = b""
-    xattr: bytes | None = None
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether this is a directory, mounted or not."""
-        return bool(self.flags & DIRECTORY)
-
-    @property
-    def is_regular(self) -> bool:
-        """Whether this is a file with a body."""
-        return self.flags & (FILE | SYMLINK | SPECIAL) == FILE
-
-    @property
-    def is_nested(self) -> bool:
-        """Whether the directory's content stands in a nested catalog."""
-        return bool(self.flags & NESTED_MOUNTPOINT)
-
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the body is stored in chunks."""
-        return bool(self.flags & CHUNKED)
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """The algorithm of the body's or the chunks' hashes; `ValueError` if unknown."""
-        return Algorithm(self.flags >> _HASH_SHIFT & 7)
-
-    @property
-    def compression(self) -> Compression:
-        """How body or chunks are stored; `ValueError` if unknown."""
-        return Compression(self.flags >> _COMPRESSION_SHIFT & 7)
-
-    @property
-    def link_group(self) -> int:
-        """The hard link group, unique in one catalog; 0 for none."""
-        return self.hardlinks >> 32
-
-    @property
-    def link_count(self) -> int:
-        """st_nlink."""
-        return self.hardlinks & 0xFFFFFFFF
-
-
-class StoredObject(NamedTuple):
-    """A body or chunk as a catalog lists it: its digest, its entry's storage flags, its kind."""
-
-    digest: bytes
-    flags: int
-    kind: Kind
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """The algorithm of the hash; `ValueError` if unknown."""
-        return Algorithm(self.flags >> _HASH_SHIFT & 7)
-
-    @property
-    def compression(self) -> Compression:
-        """How the object is stored; `ValueError` if unknown."""
-        return Compression(self.flags >> _COMPRESSION_SHIFT & 7)
-
-
-def storage_flags(algorithm: Algorithm, compression: Compression) -> int:
-    """The bits of *flags* that tell how a body is named and stored."""
-    return algorithm << _HASH_SHIFT | compression << _COMPRESSION_SHIFT
-
-
-class NestedCatalog(NamedTuple):
-    """A reference to a nested catalog: its mountpoint, hash and uncompressed size."""
-
-    mountpoint: bytes
-    hash: ContentHash
-    size: int
-
 
 _SCHEMA = """
 CREATE TABLE catalog (md5path_1 INTEGER, md5path_2 INTEGER, parent_1 INTEGER, parent_2 INTEGER,
@@ -194,22 +75,6 @@ INSERT OR REPLACE INTO catalog ({_KEYS}, {_COLUMNS})
 VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)
 """
 
-COUNTERS = (
-    "regular",
-    "symlink",
-    "special",
-    "dir",
-    "nested",
-    "chunked",
-    "chunks",
-    "file_size",
-    "chunked_size",
-    "xattr",
-    "external",
-    "external_file_size",
-)
-"""What a catalog counts of itself (``self_…``) and of all catalogs below it (``subtree_…``)."""
-
 _REGULAR = f"flags & {FILE | SYMLINK | SPECIAL} = {FILE}"
 _COUNT = f"""
 SELECT total({_REGULAR}), total(flags & {SYMLINK} != 0), total(flags & {SPECIAL} != 0),
@@ -219,38 +84,6 @@ SELECT total({_REGULAR}), total(flags & {SYMLINK} != 0), total(flags & {SPECIAL}
     total(flags & {EXTERNAL} != 0), sum((flags & {EXTERNAL} != 0) * size)
 FROM catalog
 """
-
-
-class Counters(NamedTuple):
-    """One set of `COUNTERS`, in their order."""
-
-    values: tuple[int, ...] = (0,) * len(COUNTERS)
-
-    def __add__(self, other: object) -> Counters:
-        assert isinstance(other, Counters)
-        return Counters(tuple(map(sum, zip(self.values, other.values))))
-
-    def __sub__(self, other: Counters) -> Counters:
-        return Counters(tuple(a - b for a, b in zip(self.values, other.values)))
-
-    def as_dict(self) -> dict[str, int]:
-        """The counters by name."""
-        return dict(zip(COUNTERS, self.values))
-
-    def of_names(self) -> dict[str, int]:
-        """The counters of a whole tree by name, with each directory counted once.
-
-        A nested catalog's root is counted in it and, as its mountpoint, in its parent.
-        """
-        counts = self.as_dict()
-        counts["dir"] -= counts["nested"]
-        return counts
-
-    @property
-    def entries(self) -> int:
-        """Files, links, special files and directories together."""
-        counts = self.as_dict()
-        return sum(counts[name] for name in ("regular", "symlink", "special", "dir"))
 
 
 class Catalog:
@@ -384,37 +217,37 @@ class Catalog:
         """When the catalog was made, in unix seconds."""
         return int(self.get_property("last_modified") or 0)
 
-    def lookup(self, path: bytes) -> Entry | None:
+    def lookup(self, path: bytes) -> CatalogEntry | None:
         """The entry of *path*, None if this catalog has none."""
         row = self._database.execute(
             f"SELECT {_COLUMNS} FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?",
-            path_hash(path),
+            path_key(path),
         ).fetchone()
-        return Entry(*row) if row else None
+        return CatalogEntry(*row) if row else None
 
-    def listdir(self, path: bytes) -> Iterator[Entry]:
+    def listdir(self, path: bytes) -> Iterator[CatalogEntry]:
         """The entries of a directory of this catalog, in the order of their names' bytes."""
         rows = self._database.execute(
             f"SELECT {_COLUMNS} FROM catalog WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
-            path_hash(path),
+            path_key(path),
         )
         for row in rows:
-            yield Entry(*row)
+            yield CatalogEntry(*row)
 
     def chunks(self, path: bytes) -> tuple[Chunk, ...]:
         """The chunks of a file, by offset."""
         rows = self._database.execute(
             "SELECT offset, size, hash FROM chunks"
             " WHERE md5path_1 = ? AND md5path_2 = ? ORDER BY offset",
-            path_hash(path),
+            path_key(path),
         )
         return tuple(Chunk(*row) for row in rows)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Every row as it is, in no order: both keys' words, then an `Entry`'s fields."""
+        """Every row as it is, in no order: both keys' words, then an `CatalogEntry`'s fields."""
         return self._database.execute(f"SELECT {_KEYS}, {_COLUMNS} FROM catalog")
 
-    def all_chunks(self) -> Iterator[tuple[PathHash, Chunk]]:
+    def all_chunks(self) -> Iterator[tuple[PathKey, Chunk]]:
         """The chunks of all files, by file and offset."""
         for row in self._database.execute(
             "SELECT md5path_1, md5path_2, offset, size, hash FROM chunks"
@@ -441,28 +274,28 @@ class Catalog:
     def objects(self) -> Iterator[StoredObject]:
         """Every object that the bodies of this catalog need, each once."""
         for digest, flags in self._database.execute(
-            f"SELECT DISTINCT hash, flags & {_STORAGE} FROM catalog"
+            f"SELECT DISTINCT hash, flags & {STORAGE} FROM catalog"
             f" WHERE hash IS NOT NULL AND flags & {EXTERNAL} = 0"
         ):
             yield StoredObject(digest, flags, Kind.BODY)
         for digest, flags in self._database.execute(
-            f"SELECT DISTINCT k.hash, c.flags & {_STORAGE} FROM chunks k JOIN catalog c"
+            f"SELECT DISTINCT k.hash, c.flags & {STORAGE} FROM chunks k JOIN catalog c"
             f" USING (md5path_1, md5path_2) WHERE c.flags & {EXTERNAL} = 0"
         ):
             yield StoredObject(digest, flags, Kind.CHUNK)
 
-    def count(self) -> Counters:
+    def count(self) -> CatalogCounters:
         """The catalog's own counters, counted."""
         row = self._database.execute(_COUNT).fetchone()
-        return Counters(tuple(int(value or 0) for value in row))
+        return CatalogCounters(tuple(int(value or 0) for value in row))
 
-    def counters(self, scope: str) -> Counters:
+    def counters(self, scope: str) -> CatalogCounters:
         """The counters as recorded; *scope* is ``self`` or ``subtree``."""
         rows = self._database.execute("SELECT counter, value FROM statistics")
         recorded = {name.decode(): value for name, value in rows}
-        return Counters(tuple(recorded.get(f"{scope}_{name}", 0) for name in COUNTERS))
+        return CatalogCounters(tuple(recorded.get(f"{scope}_{name}", 0) for name in COUNTERS))
 
-    def totals(self) -> Counters:
+    def totals(self) -> CatalogCounters:
         """What the catalog says of itself and all that is below it."""
         return self.counters("self") + self.counters("subtree")
 
@@ -480,15 +313,15 @@ class Catalog:
             "INSERT OR REPLACE INTO properties VALUES (?, CAST(? AS TEXT))", (key, text)
         )
 
-    def put(self, entries: list[tuple[bytes, Entry]]) -> None:
+    def put(self, entries: list[tuple[bytes, CatalogEntry]]) -> None:
         """Insert or replace the entries of paths."""
         self._database.executemany(
-            _INSERT, ((*path_hash(path), *parent_hash(path), *entry) for path, entry in entries)
+            _INSERT, ((*path_key(path), *parent_key(path), *entry) for path, entry in entries)
         )
 
     def put_chunks(self, path: bytes, chunks: tuple[Chunk, ...]) -> None:
         """Make *chunks* the chunks of a file; an empty tuple removes them."""
-        key = path_hash(path)
+        key = path_key(path)
         self._database.execute("DELETE FROM chunks WHERE md5path_1 = ? AND md5path_2 = ?", key)
         self._database.executemany(
             "INSERT INTO chunks VALUES (?, ?, ?, ?, ?)", ((*key, *chunk) for chunk in chunks)
@@ -496,7 +329,7 @@ class Catalog:
 
     def remove(self, path: bytes) -> None:
         """Remove the entry of a path."""
-        key = path_hash(path)
+        key = path_key(path)
         self._database.execute("DELETE FROM chunks WHERE md5path_1 = ? AND md5path_2 = ?", key)
         self._database.execute("DELETE FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?", key)
 
@@ -513,7 +346,7 @@ class Catalog:
             "DELETE FROM nested_catalogs WHERE path = CAST(? AS TEXT)", (mountpoint,)
         )
 
-    def put_counters(self, scope: str, counters: Counters) -> None:
+    def put_counters(self, scope: str, counters: CatalogCounters) -> None:
         """Record counters; *scope* is ``self`` or ``subtree``."""
         self._database.executemany(
             "INSERT OR REPLACE INTO statistics VALUES (?, ?)",

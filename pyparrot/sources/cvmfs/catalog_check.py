@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from typing import Callable
 
 from pyparrot.errors import printable
-from pyparrot.sources.cvmfs.catalog import DIRECTORY, NESTED_ROOT, Catalog, Chunk, Counters, Entry
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_counters import CatalogCounters
+from pyparrot.sources.cvmfs.catalog_rows import (
+    DIRECTORY,
+    NESTED_ROOT,
+    CatalogEntry,
+    Chunk,
+)
 from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
 
 Fault = Callable[[bytes, str], None]
@@ -19,7 +26,7 @@ Fault = Callable[[bytes, str], None]
 
 def check_structure(
     catalog: Catalog, mountpoint: bytes, fault: Fault
-) -> Iterator[tuple[bytes, Entry]]:
+) -> Iterator[tuple[bytes, CatalogEntry]]:
     """Check that a catalog is the one of *mountpoint* and that all in it can be reached.
 
     Gives the paths and entries of its regular files, whose content is for `content_of` to check.
@@ -59,7 +66,9 @@ def check_structure(
         fault(mountpoint, f"{left} entries can't be reached from the catalog's root")
 
 
-def content_of(catalog: Catalog, path: bytes, entry: Entry, fault: Fault) -> tuple[Chunk, ...]:
+def content_of(
+    catalog: Catalog, path: bytes, entry: CatalogEntry, fault: Fault
+) -> tuple[Chunk, ...]:
     """Check that the entry of a regular file says where its content is; gives its chunks.
 
     They are none if the file is stored whole, and if there is something wrong with them.
@@ -74,7 +83,9 @@ def content_of(catalog: Catalog, path: bytes, entry: Entry, fault: Fault) -> tup
     return ()
 
 
-def difference(recorded: Counters, counted: Counters, *, all_recorded: bool = True) -> str:
+def difference(
+    recorded: CatalogCounters, counted: CatalogCounters, *, all_recorded: bool = True
+) -> str:
     """How counters that a catalog records differ from what was counted; empty if they don't.
 
     Catalogs of older schemas do not record all counters: without *all_recorded* zeros are

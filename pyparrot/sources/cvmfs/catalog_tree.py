@@ -11,7 +11,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
-from pyparrot.sources.cvmfs.catalog import Catalog, Chunk, Entry, NestedCatalog
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, Chunk, NestedCatalog
 from pyparrot.sources.cvmfs.hashes import ContentHash
 
 _OPEN_CATALOGS = 32
@@ -85,12 +86,12 @@ class CatalogTree:
                 _close(self._open.pop(oldest))
         return opened
 
-    def lookup(self, path: bytes) -> Entry | None:
+    def lookup(self, path: bytes) -> CatalogEntry | None:
         """The entry of *path*; a nested catalog's root is given as its parent has it."""
         parent = self.mountpoint_of(path.rpartition(b"/")[0]) if path else b""
         return self.catalog(parent).catalog.lookup(path)
 
-    def listdir(self, path: bytes) -> Iterator[Entry]:
+    def listdir(self, path: bytes) -> Iterator[CatalogEntry]:
         """What directory *path* holds, in the order of the names' bytes."""
         mountpoint = self.mountpoint_of(path)
         self._in_use[mountpoint] += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyparrot.sources.cvmfs.catalog import Chunk
+    from pyparrot.sources.cvmfs.catalog_rows import Chunk
 
 NOT_THE_FILE = "its chunks do not make up the file"
 """What is wrong with chunks of which `make_up` says no."""

@@ -1,8 +1,8 @@
 """How the bytes of an object are stored: as a zlib stream or as they are.
 
 Source: CernVM-FS ``compression/``: RFC 1950 streams of the default level (6), the whole object in
-one stream. Equal bytes must give equal objects, whoever published them, so level and library
-stay what the official tools use.
+one stream. Equal bytes must give equal objects on every publisher's machine, so level and
+library stay what the official tools use.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from pyparrot.sources.cvmfs.catalog import Chunk
+from pyparrot.sources.cvmfs.catalog_rows import Chunk
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.hashes import DIGEST_SIZE, Algorithm, ContentHash
 from pyparrot.tree.entries import Node

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pyparrot.sources.cvmfs import xattrs
-from pyparrot.sources.cvmfs.catalog import (
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import (
     BIND_MOUNTPOINT,
     CHUNKED,
     DIRECTORY,
@@ -21,12 +22,12 @@ from pyparrot.sources.cvmfs.catalog import (
     NESTED_MOUNTPOINT,
     SPECIAL,
     SYMLINK,
-    Catalog,
-    PathHash,
-    path_hash,
+    PathKey,
+    algorithm_of,
+    compression_of,
+    path_key,
 )
-from pyparrot.sources.cvmfs.catalog import HIDDEN as HIDDEN_ENTRY
-from pyparrot.sources.cvmfs.catalog import Entry as CatalogEntry
+from pyparrot.sources.cvmfs.catalog_rows import HIDDEN as HIDDEN_ENTRY
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.handles import (
     CHUNK,
@@ -59,7 +60,7 @@ def build_index(
         build(
             _entries(catalog),
             file,
-            root=path_hash(root),
+            root=path_key(root),
             root_hash=root_hash,
             handle=catalog_handle(name),
             revision=revision,
@@ -97,8 +98,7 @@ def _meaning(flags: int, mode: int) -> _Meaning:
     ):
         raise BadIndexError("a type that its flags contradict")
     try:
-        entry = CatalogEntry(b"", flags, mode, 0, 0, None, 0, 0)
-        storage = pack_storage(entry.algorithm, entry.compression, bool(flags & EXTERNAL))
+        storage = pack_storage(algorithm_of(flags), compression_of(flags), bool(flags & EXTERNAL))
     except ValueError:
         raise BadIndexError("an unknown hash or compression algorithm") from None
     return _Meaning(
@@ -114,7 +114,7 @@ def _entries(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     """The rows of a catalog as `pyparrot.tree.entries.Entry` has them."""
     chunks = _chunks(catalog)
     references = (*catalog.nested_catalogs(), *catalog.bind_mountpoints())
-    nested = {path_hash(each.mountpoint): catalog_handle(each.hash) for each in references}
+    nested = {path_key(each.mountpoint): catalog_handle(each.hash) for each in references}
     # Few combinations of flags and type are different, and there may be a million rows.
     meanings: dict[int, _Meaning] = {}
     for row in catalog.rows():
@@ -143,9 +143,9 @@ def _entries(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
         yield a, b, c, d, name, mode, size, mtime, ns, uid, gid, links, group, bits, to, handle, x
 
 
-def _chunks(catalog: Catalog) -> dict[PathHash, bytes]:
+def _chunks(catalog: Catalog) -> dict[PathKey, bytes]:
     """The chunks of each chunked file, as its handle has them."""
-    packed: dict[PathHash, list[bytes]] = {}
+    packed: dict[PathKey, list[bytes]] = {}
     try:
         for key, chunk in catalog.all_chunks():
             if len(chunk.digest) != DIGEST_SIZE:

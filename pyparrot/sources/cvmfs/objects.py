@@ -13,7 +13,7 @@ from typing import BinaryIO, Callable
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
 from pyparrot.single_flight import SingleFlight
-from pyparrot.sources.cvmfs.catalog import Chunk
+from pyparrot.sources.cvmfs.catalog_rows import Chunk
 from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.handles import Body
@@ -110,7 +110,7 @@ class Objects:
         external_path: bytes | None,
         part: range | None,
     ) -> None:
-        limit = size + size // 1000 + _PACKED_EXTRA
+        limit = packed_limit(size)
         if external_path is None:
             self._transport.fetch(name.path(kind), sink, limit=limit)
         elif self._external is None:
@@ -151,6 +151,11 @@ class Objects:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+
+
+def packed_limit(size: int) -> int:
+    """The most bytes that an object may have which unpacks to *size* bytes."""
+    return size + size // 1000 + _PACKED_EXTRA
 
 
 def _name_of(body: Body) -> ObjectName | None:

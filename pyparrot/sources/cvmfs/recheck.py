@@ -21,11 +21,18 @@ from collections.abc import Iterator
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
 from pyparrot.cache.verify import Check, Checker, register
-from pyparrot.sources.cvmfs.catalog import CHUNKED, Catalog, Chunk, PathHash
+from pyparrot.sources.cvmfs.catalog import Catalog
+from pyparrot.sources.cvmfs.catalog_rows import (
+    CHUNKED,
+    Chunk,
+    PathKey,
+    algorithm_of,
+    compression_of,
+)
 from pyparrot.sources.cvmfs.compression import Compression, Packer
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.handles import Body
-from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
+from pyparrot.sources.cvmfs.hashes import ContentHash
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.sources.cvmfs.object_names import (
     CATALOG,
@@ -123,7 +130,7 @@ def _chunked_files(store: ObjectStore) -> Iterator[tuple[ObjectName, Body]]:
 
 
 def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[ObjectName, Body]]:
-    chunks: dict[PathHash, list[Chunk]] = {}
+    chunks: dict[PathKey, list[Chunk]] = {}
     for key, chunk in catalog.all_chunks():
         chunks.setdefault(key, []).append(chunk)
     if not chunks:
@@ -131,7 +138,7 @@ def _chunked_files_of(catalog: Catalog) -> Iterator[tuple[ObjectName, Body]]:
     for row in catalog.rows():
         flags, size = row[5], row[7]
         if flags & CHUNKED and row[:2] in chunks:
-            algorithm, compression = Algorithm(flags >> 8 & 7), Compression(flags >> 11 & 7)
+            algorithm, compression = algorithm_of(flags), compression_of(flags)
             body = Body(size, algorithm, compression, None, tuple(chunks[row[:2]]))
             yield chunked_name(body.chunks, algorithm, compression), body
 

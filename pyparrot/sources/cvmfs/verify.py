@@ -14,27 +14,26 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyparrot.errors import PyparrotError, printable
 from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
-from pyparrot.sources.cvmfs.catalog import EXTERNAL, Catalog, Entry
+from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.catalog_check import (
     Fault,
     check_structure,
     content_of,
     difference,
 )
+from pyparrot.sources.cvmfs.catalog_rows import EXTERNAL, CatalogEntry
 from pyparrot.sources.cvmfs.compression import Compression
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.object_names import stored_name
 from pyparrot.sources.cvmfs.object_sink import Nowhere, ObjectSink
-from pyparrot.sources.cvmfs.objects import METADATA_LIMIT
+from pyparrot.sources.cvmfs.objects import METADATA_LIMIT, packed_limit
 
 if TYPE_CHECKING:
     from pyparrot.sources.cvmfs.remote import RemoteRepository
 
 _MOST_FAULTS = 1000
 """Then it is over: the server is gone, and each object would take its time to fail."""
-
-_PACKED_EXTRA = 1 << 16
 
 
 class VerifyReport(NamedTuple):
@@ -164,7 +163,7 @@ class _Verifier:
                 yield from self._objects_of(catalog, path, place.seen(path), entry, fault)
 
     def _objects_of(
-        self, catalog: Catalog, path: bytes, shown: bytes, entry: Entry, fault: Fault
+        self, catalog: Catalog, path: bytes, shown: bytes, entry: CatalogEntry, fault: Fault
     ) -> Iterator[_Object]:
         """The objects that a file needs, if they were not seen before."""
         external = bool(entry.flags & EXTERNAL)
@@ -192,7 +191,7 @@ class _Verifier:
     def _fetch(self, stored: _Object) -> None:
         repository = self._repository
         sink = ObjectSink(Nowhere(), stored.name, stored.compression, stored.size, True)
-        limit = min(METADATA_LIMIT << 10, stored.size + stored.size // 1000 + _PACKED_EXTRA)
+        limit = min(METADATA_LIMIT << 10, packed_limit(stored.size))
         if not stored.external:
             repository.transport.fetch(stored.name.path(stored.kind), sink, limit=limit)
         else:

@@ -19,7 +19,7 @@ import capstone
 from capstone import x86
 
 from pyparrot.core import lib
-from pyparrot.libc.arch.base import ANY_NUMBER, Site
+from pyparrot.libc.arch.base import ANY_NUMBER, CallSite
 from pyparrot.libc.elf import EXECUTE
 from pyparrot.libc.image import Function, Image
 
@@ -60,7 +60,7 @@ class _Code(NamedTuple):
     is_closed: bool  # all of it makes sense, and it jumps nowhere but where it says
 
 
-def find_sites(library: Image) -> list[Site]:
+def find_sites(library: Image) -> list[CallSite]:
     """The sites of *library* that may be replaced, in ascending order. `ValueError`: a broken file.
 
     The calls are those that the filter traps and those that the shim has to know of.
@@ -82,7 +82,7 @@ class _Search:
             if load.flags & EXECUTE
         ]
 
-    def sites(self) -> Iterator[Site]:
+    def sites(self) -> Iterator[CallSite]:
         for base, data in self._segments:
             for match in _CANDIDATE.finditer(data):
                 address, length = base + match.start(), len(match[0])
@@ -91,7 +91,7 @@ class _Search:
                     continue
                 number = self._number(function, address)
                 if number is not None and self._is_safe(function, address, length):
-                    yield Site(address, length, COMPARISONS.index(match[1]), number)
+                    yield CallSite(address, length, COMPARISONS.index(match[1]), number)
 
     def _number(self, function: Function, address: int) -> int | None:
         """The number of the system call at *address* if it is known and of interest."""

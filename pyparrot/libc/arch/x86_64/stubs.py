@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pyparrot.libc.arch.base import Site
+from pyparrot.libc.arch.base import CallSite
 
 STUB_SIZE = 64
 """Bytes from one stub to the next; each begins at a multiple of it."""
@@ -13,12 +13,12 @@ _JUMP = struct.Struct("<Bi")
 _TRAP = b"\xcc"  # int3
 
 
-def jump(site: Site, stub: int) -> bytes:
+def jump(site: CallSite, stub: int) -> bytes:
     """What takes the place of *site*: a jump to the address *stub*."""
     return _jump(site.address, stub).ljust(site.length, _TRAP)
 
 
-def stub(site: Site, address: int, entry: int) -> bytes:
+def stub(site: CallSite, address: int, entry: int) -> bytes:
     """The code at *address* that *site* jumps to: on to the shim's *entry* for its comparison.
 
     It may use %r11, which a system call overwrites. The shim finds in it where to return to, after
