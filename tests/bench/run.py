@@ -44,7 +44,7 @@ IDENTITY = ("-c", "user.name=bench", "-c", "user.email=bench@example.org")
 
 
 class Peer(NamedTuple):
-    """Who takes part: the words before a command, and where it sees the tree."""
+    """What is measured: the words before a command, and where it sees the tree."""
 
     name: str
     prefix: tuple[str, ...]

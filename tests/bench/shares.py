@@ -1,4 +1,4 @@
-"""Who answers the system calls of some programs: the shim, the kernel, or the supervisor.
+"""What answers the system calls of some programs: the shim, the kernel, or the supervisor.
 
 "calls" are all that a program makes natively, with its children, as `strace -f -c` counts them. Of
 them the shim answers some by itself, and lets others through to the kernel after a look (real

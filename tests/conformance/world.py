@@ -52,7 +52,7 @@ class World(NamedTuple):
         return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
     def native(self, cases: list[Case]) -> dict[str, list[str]]:
-        """What they give without pyparrot, if that shall be the same and can be tried."""
+        """What they give without pyparrot, if that is to be the same and can be tried."""
         cases = [case for case in cases if case.reason is None]
         if not self.can_mount:
             self._copy_in_place()
@@ -92,7 +92,7 @@ class World(NamedTuple):
         return program.outcomes(ran.stdout)
 
     def _copy_in_place(self) -> None:
-        """Put copies of what was published where it shall be seen."""
+        """Put copies of what was published where it is to be seen."""
         for name, at in self.mounts.items():
             shutil.rmtree(at, ignore_errors=True)
             at.mkdir(parents=True)

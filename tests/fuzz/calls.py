@@ -219,7 +219,7 @@ def made_setting(shim: str) -> Iterator[Setting]:
     top = Path(tempfile.mkdtemp(prefix="pyparrot-fuzz-"))
     top.chmod(0o755)
     try:
-        inner = top / "some" / "levels" / "below"  # not every ".." shall lead to /
+        inner = top / "some" / "levels" / "below"  # so that not every ".." leads to /
         inner.mkdir(parents=True)
         with conformance.make_world(inner) as world:
             setting = Setting(world, ordinary_user(), shim)

@@ -559,7 +559,7 @@ def test_disk_fills(template: Site, tmp_path: Path, action: str, left: int) -> N
 
 @pytest.mark.parametrize("left", [4, 12])
 def test_scratch_disk_fills(site: Site, left: int) -> None:
-    """Who only reads unpacks catalogs in the directory for temporary files."""
+    """A command that only reads unpacks catalogs in the directory for temporary files."""
     with small_disk(site.scratch, "4m"):
         (site.scratch / "ballast").write_bytes(bytes(room(site.scratch) - left * 1024))
         assert_one_line(site.run("info", FQRN), NO_SPACE, str(site.scratch), "free some space")

@@ -372,7 +372,7 @@ def test_eviction_while_reading(tree: Tree, server: CountingServer, tmp_path: Pa
     quota = 8 * MEGABYTE
     report = herd(tree, server, tmp_path / "cache", readers=6, rounds=2, quota=quota)
     assert_all_read(report, 6)
-    # Whoever adds beyond the quota evicts; some slack is for what is added meanwhile.
+    # A process that adds beyond the quota evicts; some slack is for what is added meanwhile.
     used = sum(file.stat().st_size for file in (tmp_path / "cache" / "objects").rglob("*"))
     assert used <= quota + 1 * MEGABYTE
 

@@ -939,7 +939,7 @@ def test_a_flipped_bit_in_the_cache(what: str, site: Site, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("what", CACHED)
 def test_an_altered_object_is_fetched_again(what: str, site: Site, tmp_path: Path) -> None:
-    """Whoever writes to an object changes its time, and that is looked at when it is opened."""
+    """Writing to an object changes its time, and that is looked at when it is opened."""
     with warm(site, tmp_path / "cache") as (url, store):
         path = cached(store, CACHED[what](site))
         damage(path, flipped(path.read_bytes()))
@@ -962,7 +962,7 @@ def test_a_damaged_manifest_in_the_cache_is_fetched_again(site: Site, tmp_path: 
 
 
 def test_a_cache_that_goes_away(site: Site, tmp_path: Path) -> None:
-    """Whoever removes a cache that is in use has what follows in a new one."""
+    """When a cache that is in use is removed, what follows goes into a new one."""
     import shutil
 
     with FaultyServer(serving(site)) as server, contextlib.ExitStack() as stack:

@@ -159,7 +159,7 @@ def test_a_fixed_root_needs_no_manifest(site: Site, tmp_path: Path) -> None:
     ],
 )
 def test_revisions_never_go_backwards(changes: dict[str, int], site: Site, tmp_path: Path) -> None:
-    """Whoever may sign may be forced to show old software again: not to who knows better."""
+    """A signed old revision may be shown again to new clients, but not to one that knew a newer."""
     before = site.manifest
     assert which(site.open(tmp_path / "cache")) == "three"
     site.publish(**changes)

@@ -184,7 +184,7 @@ def test_preloaded_libraries_of_the_users_own(sw: World, preload: str) -> None:
     script = '"$0" preload "$1" sh -c "echo $LD_PRELOAD; env | grep ^LD_; true"'
     words = ("sh", "-c", script, program, "@@")
     native = sw.native(*words, environment={"LD_PRELOAD": preload})
-    # pyparrot itself shall not have it: what lies in the repository is not there for it.
+    # pyparrot itself must not have it: what lies in the repository is not there for it.
     run = sw.run(*words, options=["--env", "LD_PRELOAD=" + preload.replace("@@", sw.root)])
     assert native.status == 0, native
     assert_same(*(seen._replace(out=without_numbers(seen.out)) for seen in (run, native)))
@@ -265,7 +265,7 @@ def test_a_libc_in_the_tree(sw: World, shim: str) -> None:
     assert run.status == 0, run
     if shim != "off":
         assert numbers_of_the_shim(run.err)[0] >= 500
-        # Where there shall be none, a libc of the tree's own makes no difference.
+        # Where no shim is wanted, a libc of the tree's own makes no difference.
         run = sw.run("sh", "-c", f"ulimit -v 100000; {script}", options=[*options, "-v"])
         assert run.status == 0, run
         assert "without the shim: its memory is limited" in run.err

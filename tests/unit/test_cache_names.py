@@ -1,4 +1,4 @@
-"""Names of objects: what kind each is, whoever made it; and the two that must not be confused."""
+"""Names of objects: what kind each is, and the two that must not be confused."""
 
 from __future__ import annotations
 
