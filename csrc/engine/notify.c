@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -22,9 +21,6 @@
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
-#endif
-#ifndef SECCOMP_ADDFD_FLAG_SEND
-#define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
 #endif
 
 struct pp_notify_worker {
@@ -127,38 +123,11 @@ static void return_value(struct pp_worker *worker, int64_t value)
         respond(worker, value, 0, 0);
 }
 
-/* A task takes its descriptor itself, and the kernel wakes it for that where there is an idle CPU,
- * which in a virtual machine takes longer than all the rest. So it is held to this CPU for that
- * moment. Gives whether it is. */
-static int bind_to_this_cpu(const struct pp_worker *worker, cpu_set_t *before)
-{
-    const pid_t task = pp_task_number(worker);
-    const size_t here = (size_t)sched_getcpu(); /* if that fails, no set has it */
-    cpu_set_t only;
-
-    if (sched_getaffinity(task, sizeof *before, before) || !CPU_ISSET(here, before))
-        return 0;
-    CPU_ZERO(&only);
-    CPU_SET(here, &only);
-    return sched_setaffinity(task, sizeof only, &only) == 0;
-}
-
-static void unbind(const struct pp_worker *worker, const cpu_set_t *before)
-{
-    cpu_set_t own, all;
-
-    /* A task without a mask of its own may run wherever its control group allows, now and later. */
-    memset(&all, 0xff, sizeof all);
-    const int is_own = sched_getaffinity(0, sizeof own, &own) || !CPU_EQUAL(&own, before);
-    sched_setaffinity(pp_task_number(worker), sizeof all, is_own ? before : &all);
-}
-
 /* Put a copy of a descriptor into the task: its number there, or -errno. */
-static int put_file(struct pp_worker *worker, int descriptor, int flags, uint32_t how)
+static int put_file(struct pp_worker *worker, int descriptor, int flags)
 {
     struct seccomp_notif_addfd addfd = {
         .id = notification_of(worker)->id,
-        .flags = how,
         .srcfd = (uint32_t)descriptor,
         .newfd_flags = (uint32_t)flags & O_CLOEXEC,
     };
@@ -166,21 +135,28 @@ static int put_file(struct pp_worker *worker, int descriptor, int flags, uint32_
     return number < 0 ? -errno : number;
 }
 
+/* The copy here is closed before the task goes on, and not while it does: a FIFO that it has closed
+ * would still have a reader, and a file its lock or its lease. So the answer is a call of its own
+ * (SECCOMP_ADDFD_FLAG_SEND would make it one, and the kernel holds the file until that has
+ * returned). Between the two the task has the descriptor and no answer: `given` says which, so that
+ * the call is answered with it, and not decided once more, if another supervisor takes over then.
+ * Nothing tells that if the supervisor is killed after the kernel has put the descriptor there and
+ * before this thread has written down its number: then the task keeps a descriptor, closed by exec,
+ * that it never hears of. */
 static int give_file(struct pp_worker *worker, int descriptor, int flags)
 {
-    cpu_set_t before;
-
-    const int is_bound = bind_to_this_cpu(worker, &before);
-    const int given = put_file(worker, descriptor, flags, SECCOMP_ADDFD_FLAG_SEND);
-    close(descriptor); /* the task may be running already */
-    if (is_bound)
-        unbind(worker, &before);
-    return given < 0 && given != -ENOENT ? given : 0;
+    const int given = put_file(worker, descriptor, flags);
+    __atomic_store_n(&worker->given, given, __ATOMIC_RELEASE);
+    close(descriptor);
+    if (given < 0)
+        return given != -ENOENT ? given : 0;
+    respond(worker, given, 0, 0);
+    return 0;
 }
 
 static int add_file(struct pp_worker *worker, int descriptor)
 {
-    return put_file(worker, descriptor, O_CLOEXEC, 0);
+    return put_file(worker, descriptor, O_CLOEXEC);
 }
 
 /* Other arguments */

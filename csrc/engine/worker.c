@@ -29,6 +29,7 @@ void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine)
     worker->task.roots_differ = &engine->roots_differ;
     worker->engine = engine;
     worker->view = -1;
+    worker->given = -1;
     worker->call.space = engine->space;
     worker->call.task = &worker->task.task;
 }
@@ -212,6 +213,7 @@ void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64
     worker->call.number = number;
     worker->call.attribute_fetched = 0;
     worker->counters.calls++;
+    worker->given = -1;
     worker->stage = PP_STAGE_RECEIVED;
     take_notice(worker);
 }
