@@ -279,6 +279,31 @@ def test_damage_without_a_network(
         assert (outcome.status, outcome.out) == (0, warm.good[name].out), outcome
 
 
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_run_mends_damage(
+    damage: str, warm: Warm, tmp_path: Path, needs_a_store_that_removes_anything: bool
+) -> None:
+    if damage in ODD and not needs_a_store_that_removes_anything:
+        pytest.skip("the store can't remove it")
+    cache = damaged_copy(warm, "all objects", damage, tmp_path)
+    for kind in ("manifest", "trust record"):
+        for file in KINDS[kind](cache):
+            DAMAGE[damage](file)
+    reader = Reader(warm.site, warm.server.url, cache)
+    top = f"/cvmfs/{FQRN}"
+    options = [word for word in reader.words("stat") if word not in COMMANDS["stat"]]
+    script = f"cat {top}/small {top}/large && ls {top}/nested/deep"
+    done = subprocess.run(
+        [sys.executable, "-m", "pyparrot", "run", *options, "--", "sh", "-c", script],
+        env=warm.site.environment,
+        capture_output=True,
+        timeout=LIMIT * 3,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == warm.good["cat"].out + b"file\n"
+
+
 def test_no_permission(ordinary: Site) -> None:
     """Mode 0, for a user who can't go round it."""
     ordinary.run("init", FQRN, "--storage", ordinary.storage, "--chunk-size", "1:1:2")
