@@ -352,6 +352,7 @@ class _Lib:
     PP_AUTOMOUNT: Final[int]
     PP_BLOCK_SIZE: Final[int]
     PP_BUFFER_SIZE: Final[int]
+    PP_BUILD_CLASH: Final[int]
     PP_BUILD_DUPLICATE: Final[int]
     PP_BUILD_LOOP: Final[int]
     PP_BUILD_MEMORY: Final[int]

@@ -44,6 +44,7 @@ enum pp_build_error {
     PP_BUILD_NUMBER,    /* a negative size, or more nanoseconds than a second has */
     PP_BUILD_LOOP,      /* a directory below itself */
     PP_BUILD_SIZE,      /* texts or the whole beyond what the format holds */
+    PP_BUILD_CLASH,     /* more hashes side by side than chance puts there */
 };
 
 struct pp_builder;

@@ -24,6 +24,7 @@ from pyparrot.sources.cvmfs import history, manifest, reflog
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.catalog_tree import CatalogTree
 from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.history import TRUNK, TRUNK_PREVIOUS, Tag
 from pyparrot.sources.cvmfs.manifest import Manifest
@@ -96,7 +97,7 @@ class StoredRepository:
         file = self.unpack(current.history, Kind.HISTORY)
         try:
             return history.read(file)
-        except (sqlite3.Error, ValueError) as error:
+        except BROKEN as error:
             path = self.storage.path(current.history, Kind.HISTORY)
             raise PyparrotError(path, f"corrupt: {error}") from None
         finally:
@@ -115,8 +116,9 @@ class StoredRepository:
         path = os.path.join(self.storage.root, reflog.FILE_NAME)
         try:
             return reflog.read(path)
-        except (sqlite3.Error, ValueError) as error:
-            raise PyparrotError(path, f"corrupt: {error}") from None
+        except (OSError, *BROKEN) as error:
+            why = getattr(error, "strerror", None) or error
+            raise PyparrotError(path, f"corrupt: {why}") from None
 
     def object_name(self, content: bytes) -> ContentHash:
         """The name of one of the objects that are always compressed."""

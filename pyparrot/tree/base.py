@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, TypeVar, Union
 
+from pyparrot.tree.damage import is_damage, open_regular, reason
 from pyparrot.tree.entries import Node, unpack_attributes
 from pyparrot.tree.index import BadIndexError, Index
 from pyparrot.tree.snapshot import Found, Missing, NeedIndex, Outside, Snapshot
@@ -79,14 +80,28 @@ class Tree(ABC):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    # What was right once, and is not any more
+
+    def discard(self, file: str) -> None:
+        """Throw away *file*, which `body` gave and which is damaged: the next time it is another
+        one. `OSError` if that can't be."""
+        del file  # not every source keeps files
+
+    def renew(self) -> bool:
+        """Make the indexes anew, as one of them is damaged; False if there are no others."""
+        return False
+
     # Looking up
 
     def lookup(self, path: Path, *, follow_symlinks: bool = True) -> Found:
         """What *path* names."""
         raw = os.fsencode(path)
         while True:
-            with damage_is_an_io_error(raw):
+            try:
                 result = self.snapshot.walk(raw, follow=follow_symlinks)
+            except BadIndexError as error:
+                self._renew_or_fail(raw, error)
+                continue
             if isinstance(result, Found):
                 return result
             if isinstance(result, Missing):
@@ -96,15 +111,25 @@ class Tree(ABC):
             self.snapshot.mount(self.fetch_index(result))
 
     def _directory(self, path: Path) -> Found:
-        found = self.lookup(path)
-        if not stat.S_ISDIR(found.node.mode):
-            raise _failure(errno.ENOTDIR, path)
         while True:
-            with damage_is_an_io_error(found.path):
-                entered = self.snapshot.enter(found)
+            found = self.lookup(path)
+            if not stat.S_ISDIR(found.node.mode):
+                raise _failure(errno.ENOTDIR, path)
+            try:
+                return self._entered(found)
+            except BadIndexError as error:
+                self._renew_or_fail(found.path, error)
+
+    def _entered(self, found: Found) -> Found:
+        while True:
+            entered = self.snapshot.enter(found)
             if isinstance(entered, Found):
                 return entered
             self.snapshot.mount(self.fetch_index(entered))
+
+    def _renew_or_fail(self, path: bytes, error: BadIndexError) -> None:
+        if not self.renew():
+            raise OSError(errno.EIO, str(error), os.fsdecode(path)) from None
 
     def stat(self, path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
         """As `os.stat`."""
@@ -135,10 +160,17 @@ class Tree(ABC):
 
     def scandir(self, path: Path = "/") -> Iterator[Listed]:
         """What a directory holds."""
-        found = self._directory(path)
-        with damage_is_an_io_error(found.path):
-            for node in found.holder.children(found.record):
-                yield Listed(found.path + b"/" + node.name, node)
+        found, nodes = self._held(path)
+        for node in nodes:
+            yield Listed(found.path + b"/" + node.name, node)
+
+    def _held(self, path: Path) -> tuple[Found, list[Node]]:
+        while True:
+            found = self._directory(path)
+            try:
+                return found, list(found.holder.children(found.record))
+            except BadIndexError as error:
+                self._renew_or_fail(found.path, error)
 
     def walk(self, top: Path = "/") -> Iterator[Listed]:
         """*top* and everything below it, as `os.walk` goes: directories before what they hold.
@@ -186,10 +218,18 @@ class Tree(ABC):
 
     def open(self, path: Path) -> BinaryIO:
         """A file, open for reading its bytes."""
+        damage = ""
         for _ in range(_MOST_FETCHES):
             file = self.fetch(path)
-            with contextlib.suppress(FileNotFoundError):  # evicted just now
-                return open(file, "rb")
+            try:
+                return open_regular(file)
+            except FileNotFoundError:
+                continue  # evicted just now
+            except OSError as error:
+                if damage or not is_damage(error):
+                    raise
+                damage = reason(error)
+            self.discard(file)
         raise OSError(errno.EIO, "gone whenever it has been fetched", _shown(path))
 
     def regular_files(self, tops: Iterable[Path]) -> Iterator[Listed]:

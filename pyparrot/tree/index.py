@@ -6,13 +6,15 @@ entries, and mapped.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyparrot.core import ffi, lib
+from pyparrot.tree.damage import open_regular
 from pyparrot.tree.entries import Node
 
 if TYPE_CHECKING:
@@ -33,7 +35,21 @@ _FAULTS = {
     lib.PP_BUILD_NUMBER: "a number that can't be",
     lib.PP_BUILD_LOOP: "a directory that is below itself",
     lib.PP_BUILD_SIZE: "more than an index can hold",
+    lib.PP_BUILD_CLASH: "names that were chosen to clash",
 }
+
+_TOO_MUCH = "it lists more than its size can hold"
+
+
+class Most(NamedTuple):
+    """How many *entries* may be listed, and how many bytes of *text* (names, targets, handles and
+    attributes) they may have together."""
+
+    entries: int
+    text: int
+
+
+NO_LIMIT = Most(1 << 62, 1 << 62)
 
 
 class BadIndexError(ValueError):
@@ -49,15 +65,19 @@ def build(
     handle: bytes = b"",
     revision: int = 0,
     ttl: int = 0,
+    most: Most = NO_LIMIT,
 ) -> None:
     """Write the index of *entries* (see `pyparrot.tree.entries.Entry`) to the new *file*.
 
     They come in any order; *root* is the key of their root directory, *root_hash* the hash of the
     path where that is seen in the tree. *handle* is what the source wants to know of the index
-    again, *revision* and *ttl* (seconds) are what it says of itself, 0 if nothing.
+    again, *revision* and *ttl* (seconds) are what it says of itself, 0 if nothing. *most* is what
+    may be listed at most.
     `BadIndexError` if what is listed is broken or hostile, and whatever *entries* raises.
     """
-    rows, row_count, texts = _pack(entries)
+    rows, row_count, texts = _pack(itertools.islice(entries, most.entries + 1), most.text)
+    if row_count > most.entries:
+        raise BadIndexError(_TOO_MUCH)
     # The buffers must live as long as the builder does.
     row_buffer = ffi.from_buffer("struct pp_row[]", rows)
     text_buffer = ffi.from_buffer(texts)
@@ -102,8 +122,9 @@ def _name_of_row(rows: bytes, texts: bytes, row: int) -> str:
     return f": {texts[position : position + name]!r}"
 
 
-def _pack(entries: Iterable[tuple[Any, ...]]) -> tuple[bytes, int, bytes]:
+def _pack(entries: Iterable[tuple[Any, ...]], most_text: int) -> tuple[bytes, int, bytes]:
     """All entries as ``struct pp_row``, and their texts."""
+    room = most_text
     rows: list[bytes] = []
     texts: list[bytes] = []
     pack, add_row, add_text = _ROW.pack, rows.append, texts.append
@@ -130,6 +151,9 @@ def _pack(entries: Iterable[tuple[Any, ...]]) -> tuple[bytes, int, bytes]:
             x,
         ) in entries:
             e, f, g, h = len(own), len(x), len(name), len(to)
+            room -= e + f + g + h
+            if room < 0:
+                raise BadIndexError(_TOO_MUCH)
             add_row(
                 pack(a, b, c, d, size, mtime, ns, mode, uid, gid, n, group, e, f, bits, g, h, 0)
             )
@@ -149,7 +173,7 @@ class Index:
     def __init__(self, file: str, path: bytes = b"", keep: bool = False) -> None:
         """With *keep* the file may be unlinked afterwards."""
         self.path = path
-        with open(file, "rb") as opened:
+        with open_regular(file) as opened:
             size = os.fstat(opened.fileno()).st_size
             # Nothing can't be mapped.
             self._mapped = mmap.mmap(opened.fileno(), size, prot=mmap.PROT_READ) if size else b""

@@ -763,6 +763,22 @@ def test_a_bad_name_is_reported_with_its_catalog(below: str, site: Site, tmp_pat
     assert_nothing_bad(tmp_path / "cache", site, files)
 
 
+def test_a_bad_catalog_is_not_asked_for_again_and_again(site: Site, tmp_path: Path) -> None:
+    """Once more in each process, in case the cache had it wrong; then it is the publisher's."""
+    statement = "UPDATE catalog SET name = '..' WHERE name = 'inner.txt'"
+    files = site.with_catalog(statement, below="/nested")
+    bad = {path for path in files if path.endswith("C")}
+    with (
+        FaultyServer(serving(site, files)) as server,
+        open_site(site, server.url, tmp_path / "cache") as repository,
+    ):
+        for _ in range(20):
+            with pytest.raises(OSError, match="bad catalog at /nested"):
+                repository.stat("/nested/inner.txt")
+        asked = [request.target[1:] for request in server.requests if request.target[1:] in bad]
+        assert sorted(asked.count(path) for path in bad) == [1, 2]
+
+
 def broken_databases(catalog: bytes) -> dict[str, bytes]:
     dice = random.Random(3)
     noise = bytearray(catalog)

@@ -185,13 +185,21 @@ def test_a_bomb_in_one_piece_needs_little_memory() -> None:
         def write(self, data: object, /) -> int:
             return 0
 
-    sink = ObjectSink(Nowhere(), Algorithm.SHA1.of(BOMB), Compression.ZLIB, 1 << 40, exact=False)
+    sink = ObjectSink(Nowhere(), Algorithm.SHA1.of(BOMB), Compression.ZLIB, 200 << 20, exact=True)
     tracemalloc.start()
     try:
         feed(sink, BOMB, len(BOMB))
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_bomb_of_unknown_size() -> None:
+    """What nobody states the size of may become 64 times as much, and a little more."""
+    name = Algorithm.SHA1.of(BOMB)
+    sink = ObjectSink(io.BytesIO(), name, Compression.ZLIB, 1 << 30, exact=False)
+    with pytest.raises(Corrupt, match="64 times"):
+        feed(sink, BOMB, len(BOMB))
 
 
 @pytest.mark.parametrize("compression", Compression)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.whitelist import fingerprint, fingerprint_text
 
+_MOST_DIGITS = 19
+
 
 class Blacklist(NamedTuple):
     """What a blacklist says; fingerprints without colons, in small letters."""
@@ -24,7 +26,8 @@ class Blacklist(NamedTuple):
         fingerprints, revisions = set(), []
         for line in text.splitlines():
             words = line.partition("#")[0].split()
-            if words[:1] and words[0].startswith("<") and len(words) == 2 and words[1].isdecimal():
+            is_revision = len(words) == 2 and words[0].startswith("<") and words[1].isdecimal()
+            if is_revision and len(words[1]) <= _MOST_DIGITS:
                 revisions.append((words[0][1:], int(words[1])))
             elif words:
                 fingerprints.add(_plain(words[0]))

@@ -29,7 +29,7 @@ from pyparrot.sources.cvmfs.catalog_rows import (
     parent_key,
     path_key,
 )
-from pyparrot.sources.cvmfs.database import open_to_read
+from pyparrot.sources.cvmfs.database import Database, Rations, Tables, columns, open_to_read
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 
 SCHEMA = "2.5"
@@ -65,9 +65,22 @@ _LATER_COLUMNS = {
     "gid": "0",
     "hardlinks": "1",
 }
-_NO_CHUNKS = "CREATE TEMP TABLE chunks (md5path_1, md5path_2, offset, size, hash)"
-_NO_STATISTICS = "CREATE TEMP TABLE statistics (counter, value)"
+_NO_CHUNKS = """(SELECT NULL AS md5path_1, NULL AS md5path_2, NULL AS offset, NULL AS size,
+    NULL AS hash WHERE 0)"""
 _FIRST_WITH_CHUNKS = 2.4
+
+_TABLES: Tables = {
+    "catalog": columns(f"{_KEYS}, {_COLUMNS}"),
+    "chunks": columns("md5path_1, md5path_2, offset, size, hash"),
+    "nested_catalogs": columns("path, sha1, size"),
+    "bind_mountpoints": columns("path, sha1, size"),
+    "statistics": columns("counter, value"),
+    "properties": columns("key, value"),
+}
+"""All that is read."""
+
+_LONGEST_PATH = 65536
+"""The most bytes of a path in a catalog; Linux takes 4,096 at a time."""
 
 # Names need not be UTF-8, and Python binds bytes as BLOB: the cast makes them TEXT, unchanged.
 _INSERT = f"""
@@ -79,10 +92,10 @@ _REGULAR = f"flags & {FILE | SYMLINK | SPECIAL} = {FILE}"
 _COUNT = f"""
 SELECT total({_REGULAR}), total(flags & {SYMLINK} != 0), total(flags & {SPECIAL} != 0),
     total(flags & {DIRECTORY} != 0), (SELECT count(*) FROM nested_catalogs),
-    total(flags & {CHUNKED} != 0), (SELECT count(*) FROM chunks), sum(({_REGULAR}) * size),
+    total(flags & {CHUNKED} != 0), (SELECT count(*) FROM %s), sum(({_REGULAR}) * size),
     sum((flags & {CHUNKED} != 0) * size), total(xattr IS NOT NULL),
     total(flags & {EXTERNAL} != 0), sum((flags & {EXTERNAL} != 0) * size)
-FROM catalog
+FROM %s
 """
 
 
@@ -92,6 +105,10 @@ class Catalog:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._database = connection
         self._database.text_factory = bytes
+        # What the rows and the chunks are read from.
+        self._rows = "catalog"
+        self._chunks = "chunks"
+        self._has_statistics = True
 
     @classmethod
     def create(cls, file: str) -> Catalog:
@@ -114,30 +131,28 @@ class Catalog:
 
         What is in it may be anything: to read it may raise any of `BROKEN`.
         """
-        catalog = cls(open_to_read(file))
+        database = open_to_read(file, _TABLES)
+        catalog = cls(database)
         try:
-            catalog._adapt()
+            catalog._adapt(database)
         except BaseException:
-            catalog._database.close()
+            database.close()
             raise
         return catalog
 
-    def _adapt(self) -> None:
-        """Read catalogs of schema 2.0 on: what they lack of the newest is made up beside them."""
-        run = self._database.execute
-        run("PRAGMA temp_store = MEMORY")
-        lacking = _LATER_COLUMNS.keys() - self._columns_of("catalog")
+    def _adapt(self, database: Database) -> None:
+        """Read catalogs of schema 2.0 on: what they lack of the newest is made up."""
+        there = database.columns
+        lacking = _LATER_COLUMNS.keys() - there.get("catalog", frozenset())
         if lacking:
-            columns = (
+            shown = (
                 f"{_LATER_COLUMNS[column]} AS {column}" if column in lacking else column
                 for column in _COLUMNS.split(", ")
             )
-            shown = ", ".join((_KEYS, *columns))
-            run(f"CREATE TEMP VIEW catalog AS SELECT {shown} FROM main.catalog")
-        if not self._columns_of("statistics"):
-            run(_NO_STATISTICS)
-        if not self._columns_of("chunks") and self._schema < _FIRST_WITH_CHUNKS:
-            run(_NO_CHUNKS)
+            self._rows = f"(SELECT {_KEYS}, {', '.join(shown)} FROM catalog)"
+        self._has_statistics = "statistics" in there
+        if "chunks" not in there and self._schema < _FIRST_WITH_CHUNKS:
+            self._chunks = _NO_CHUNKS
 
     @property
     def _schema(self) -> float:
@@ -220,7 +235,7 @@ class Catalog:
     def lookup(self, path: bytes) -> CatalogEntry | None:
         """The entry of *path*, None if this catalog has none."""
         row = self._database.execute(
-            f"SELECT {_COLUMNS} FROM catalog WHERE md5path_1 = ? AND md5path_2 = ?",
+            f"SELECT {_COLUMNS} FROM {self._rows} WHERE md5path_1 = ? AND md5path_2 = ?",
             path_key(path),
         ).fetchone()
         return CatalogEntry(*row) if row else None
@@ -228,7 +243,8 @@ class Catalog:
     def listdir(self, path: bytes) -> Iterator[CatalogEntry]:
         """The entries of a directory of this catalog, in the order of their names' bytes."""
         rows = self._database.execute(
-            f"SELECT {_COLUMNS} FROM catalog WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
+            f"SELECT {_COLUMNS} FROM {self._rows}"
+            " WHERE parent_1 = ? AND parent_2 = ? ORDER BY name",
             path_key(path),
         )
         for row in rows:
@@ -237,7 +253,7 @@ class Catalog:
     def chunks(self, path: bytes) -> tuple[Chunk, ...]:
         """The chunks of a file, by offset."""
         rows = self._database.execute(
-            "SELECT offset, size, hash FROM chunks"
+            f"SELECT offset, size, hash FROM {self._chunks}"
             " WHERE md5path_1 = ? AND md5path_2 = ? ORDER BY offset",
             path_key(path),
         )
@@ -245,12 +261,12 @@ class Catalog:
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Every row as it is, in no order: both keys' words, then an `CatalogEntry`'s fields."""
-        return self._database.execute(f"SELECT {_KEYS}, {_COLUMNS} FROM catalog")
+        return self._database.execute(f"SELECT {_KEYS}, {_COLUMNS} FROM {self._rows}")
 
     def all_chunks(self) -> Iterator[tuple[PathKey, Chunk]]:
         """The chunks of all files, by file and offset."""
         for row in self._database.execute(
-            "SELECT md5path_1, md5path_2, offset, size, hash FROM chunks"
+            f"SELECT md5path_1, md5path_2, offset, size, hash FROM {self._chunks}"
             " ORDER BY md5path_1, md5path_2, offset"
         ):
             yield row[:2], Chunk(*row[2:])
@@ -269,31 +285,43 @@ class Catalog:
             return []
         size = "size" if "size" in there else "0"
         rows = self._database.execute(f"SELECT path, sha1, {size} FROM {table} ORDER BY path")
-        return [_reference(*row) for row in rows]
+        rations, references = Rations(self.size), []
+        for row in rows:
+            rations.take(*row)
+            references.append(_reference(*row))
+        return references
 
     def objects(self) -> Iterator[StoredObject]:
         """Every object that the bodies of this catalog need, each once."""
         for digest, flags in self._database.execute(
-            f"SELECT DISTINCT hash, flags & {STORAGE} FROM catalog"
+            f"SELECT DISTINCT hash, flags & {STORAGE} FROM {self._rows}"
             f" WHERE hash IS NOT NULL AND flags & {EXTERNAL} = 0"
         ):
             yield StoredObject(digest, flags, Kind.BODY)
         for digest, flags in self._database.execute(
-            f"SELECT DISTINCT k.hash, c.flags & {STORAGE} FROM chunks k JOIN catalog c"
+            f"SELECT DISTINCT k.hash, c.flags & {STORAGE} FROM {self._chunks} k JOIN {self._rows} c"
             f" USING (md5path_1, md5path_2) WHERE c.flags & {EXTERNAL} = 0"
         ):
             yield StoredObject(digest, flags, Kind.CHUNK)
 
     def count(self) -> CatalogCounters:
         """The catalog's own counters, counted."""
-        row = self._database.execute(_COUNT).fetchone()
+        row = self._database.execute(_COUNT % (self._chunks, self._rows)).fetchone()
         return CatalogCounters(tuple(int(value or 0) for value in row))
 
     def counters(self, scope: str) -> CatalogCounters:
         """The counters as recorded; *scope* is ``self`` or ``subtree``."""
+        if not self._has_statistics:
+            return CatalogCounters()
         rows = self._database.execute("SELECT counter, value FROM statistics")
-        recorded = {name.decode(): value for name, value in rows}
-        return CatalogCounters(tuple(recorded.get(f"{scope}_{name}", 0) for name in COUNTERS))
+        rations, recorded = Rations(self.size), {}
+        for name, value in rows:
+            rations.take(name, value)
+            recorded[name] = value
+        values = [recorded.get(f"{scope}_{name}".encode(), 0) for name in COUNTERS]
+        if not all(isinstance(value, int) for value in values):
+            raise ValueError("its statistics are no numbers")
+        return CatalogCounters(tuple(values))
 
     def totals(self) -> CatalogCounters:
         """What the catalog says of itself and all that is below it."""
@@ -356,7 +384,7 @@ class Catalog:
 
 def _reference(path: object, text: object, size: object) -> NestedCatalog:
     size = size or 0  # catalogs of older schemas hold NULL
-    if not isinstance(path, bytes) or not isinstance(size, int):
-        raise ValueError(f"not a reference to a catalog: {path!r}, {size!r}")
+    if not isinstance(path, bytes) or len(path) > _LONGEST_PATH or not isinstance(size, int):
+        raise ValueError(f"not a reference to a catalog: {str(path)[:80]}, {str(size)[:80]}")
     text = os.fsdecode(text) if isinstance(text, bytes) else text
     return NestedCatalog(path, ContentHash.parse(text), size)

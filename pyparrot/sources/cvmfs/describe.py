@@ -9,6 +9,7 @@ from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
+from pyparrot.tree.damage import reason
 
 if TYPE_CHECKING:
     from pyparrot.sources.cvmfs.remote import RemoteRepository
@@ -58,13 +59,15 @@ def repository(opened: RemoteRepository) -> dict[str, Any]:
 
 def _sizes(opened: RemoteRepository) -> dict[str, int]:
     """What the root catalog counts of the whole repository."""
-    try:
-        file = opened.objects.metadata(opened.root, Kind.CATALOG)
+
+    def read(file: str) -> tuple[dict[str, int], int]:
         with closing(Catalog.open(file)) as catalog:
-            counts = catalog.totals().of_names()
-            size = catalog.size
+            return catalog.totals().of_names(), catalog.size
+
+    try:
+        counts, size = opened.objects.read(opened.root, Kind.CATALOG, read)
     except (OSError, *BROKEN) as error:
-        opened.warnings.append(f"{opened.name}: no sizes: {error}")
+        opened.warnings.append(f"{opened.name}: no sizes: {reason(error)}")
         return {}
     return {
         "root_size": size,

@@ -1,6 +1,7 @@
 """Handles: what index files keep for this source alone (see `pyparrot.tree.entries`).
 
-A catalog's handle is a byte for the algorithm, and the digest. A body's starts with a byte that
+A catalog's handle is a byte for the algorithm, the digest, and its size (8 bytes) if what refers to
+it says one. A body's starts with a byte that
 has the algorithm in bits 0 to 2, the compression in bits 3 to 5, and two flags; then come the
 digest, if there is one, and the chunks, if there are any: offset and size (8 bytes each) and
 digest.
@@ -19,6 +20,10 @@ from pyparrot.tree.index import BadIndexError
 
 EXTERNAL = 64
 HAS_DIGEST = 128
+
+_NAME_SIZE = 1 + DIGEST_SIZE
+_SIZE = struct.Struct("=Q")
+_LIMIT = 1 << 64
 
 CHUNK = struct.Struct(f"=QQ{DIGEST_SIZE}s")
 
@@ -68,16 +73,23 @@ def pack_storage(algorithm: Algorithm, compression: Compression, is_external: bo
     return algorithm | compression << 3 | (EXTERNAL if is_external else 0)
 
 
-def catalog_handle(name: ContentHash) -> bytes:
-    """The handle of the catalog *name*."""
-    return bytes((name.algorithm,)) + name.digest
+def catalog_handle(name: ContentHash, size: int = 0) -> bytes:
+    """The handle of the catalog *name*, which unpacks to *size* bytes (0: not known)."""
+    stated = _SIZE.pack(size) if 0 < size < _LIMIT else b""
+    return bytes((name.algorithm,)) + name.digest + stated
 
 
 def catalog_name(handle: bytes) -> ContentHash:
     """The name of the catalog with that *handle*; `BadIndexError` if it is none."""
     try:
-        if len(handle) != 1 + DIGEST_SIZE:
+        if len(handle) not in (_NAME_SIZE, _NAME_SIZE + _SIZE.size):
             raise ValueError("it names no catalog")
-        return ContentHash(handle[1:], Algorithm(handle[0]))
+        return ContentHash(handle[1:_NAME_SIZE], Algorithm(handle[0]))
     except ValueError as error:
         raise BadIndexError(f"a damaged index: {error}") from None
+
+
+def catalog_size(handle: bytes) -> int:
+    """What the catalog with that *handle* unpacks to, in bytes; 0 if that is not known."""
+    size: int = _SIZE.unpack(handle[_NAME_SIZE:])[0] if len(handle) > _NAME_SIZE else 0
+    return size

@@ -9,15 +9,18 @@ import os
 import re
 import sqlite3
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pyparrot.sources.cvmfs.database import open_to_read
+from pyparrot.sources.cvmfs.database import Rations, Tables, columns, open_to_read
 from pyparrot.sources.cvmfs.hashes import ContentHash
 
 TRUNK = "trunk"
 TRUNK_PREVIOUS = "trunk-previous"
 AUTOMATIC = (TRUNK, TRUNK_PREVIOUS)
 """The tags that every publication moves; users neither add nor remove them."""
+
+_TABLES: Tables = {"tags": columns("name, hash, revision, timestamp, description, size")}
+"""All that is read."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]*")
 
@@ -76,14 +79,26 @@ def write(file: str, fqrn: str, tags: list[Tag], previous: ContentHash | None) -
 
 
 def read(file: str) -> list[Tag]:
-    """The tags in *file*, oldest first; `sqlite3.Error` or `ValueError` if it is no history."""
-    with closing(open_to_read(file)) as database:
-        database.text_factory = os.fsdecode
+    """The tags in *file*, oldest first; `BROKEN` or `OSError` if it is no history."""
+    tags = []
+    with closing(open_to_read(file, _TABLES)) as database:
         rows = database.execute(
             "SELECT name, hash, revision, timestamp, description, size FROM tags"
             " ORDER BY revision, timestamp, name"
-        ).fetchall()
-    return [
-        Tag(name, ContentHash.parse(text), revision, timestamp, description or "", size or 0)
-        for name, text, revision, timestamp, description, size in rows
-    ]
+        )
+        rations = Rations(database.file_size)
+        for row in rows:
+            rations.take(*row)
+            tags.append(_tag(*row))
+    return tags
+
+
+def _tag(name: Any, text: Any, revision: Any, timestamp: Any, description: Any, size: Any) -> Tag:
+    numbers = (revision, timestamp, size or 0)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError("a tag with a number that can't be")
+    description = description or b""
+    if not isinstance(name, bytes) or not isinstance(description, bytes):
+        raise ValueError("a tag whose name or description is no text")
+    catalog = ContentHash.parse(os.fsdecode(text) if isinstance(text, bytes) else text)
+    return Tag(os.fsdecode(name), catalog, revision, timestamp, os.fsdecode(description), size or 0)

@@ -28,7 +28,7 @@ from pyparrot.sources.cvmfs.catalog_rows import (
     path_key,
 )
 from pyparrot.sources.cvmfs.catalog_rows import HIDDEN as HIDDEN_ENTRY
-from pyparrot.sources.cvmfs.database import BROKEN
+from pyparrot.sources.cvmfs.database import BROKEN, Rations
 from pyparrot.sources.cvmfs.handles import (
     CHUNK,
     HAS_DIGEST,
@@ -37,11 +37,18 @@ from pyparrot.sources.cvmfs.handles import (
 )
 from pyparrot.sources.cvmfs.hashes import DIGEST_SIZE, ContentHash
 from pyparrot.tree.entries import CUT_OFF, HIDDEN, NESTED, pack_attributes
-from pyparrot.tree.index import BadIndexError, build
+from pyparrot.tree.index import BadIndexError, Most, build
 
 _MASK = 0xFFFFFFFF
 _MOUNTPOINT = NESTED_MOUNTPOINT | BIND_MOUNTPOINT
 _LIMIT = 1 << 63
+
+_MOST_GROWTH = 4
+"""How much more bytes an index's texts have at most than their catalog: handles are added, and an
+attribute's lengths take 6 bytes instead of 2."""
+
+_SHORT = 1024
+"""Attributes of so many bytes may be remembered: a thousand of them are 1 MB."""
 
 
 def build_index(
@@ -65,6 +72,7 @@ def build_index(
             handle=catalog_handle(name),
             revision=revision,
             ttl=ttl,
+            most=Most(Rations.rows(catalog.size), Rations.bytes(catalog.size) * _MOST_GROWTH),
         )
     except BROKEN as error:
         raise BadIndexError(f"catalog {name}: {error}") from None
@@ -114,7 +122,9 @@ def _entries(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     """The rows of a catalog as `pyparrot.tree.entries.Entry` has them."""
     chunks = _chunks(catalog)
     references = (*catalog.nested_catalogs(), *catalog.bind_mountpoints())
-    nested = {path_key(each.mountpoint): catalog_handle(each.hash) for each in references}
+    nested = {
+        path_key(each.mountpoint): catalog_handle(each.hash, each.size) for each in references
+    }
     # Few combinations of flags and type are different, and there may be a million rows.
     meanings: dict[int, _Meaning] = {}
     for row in catalog.rows():
@@ -146,8 +156,10 @@ def _entries(catalog: Catalog) -> Iterator[tuple[Any, ...]]:
 def _chunks(catalog: Catalog) -> dict[PathKey, bytes]:
     """The chunks of each chunked file, as its handle has them."""
     packed: dict[PathKey, list[bytes]] = {}
+    rations = Rations(catalog.size)
     try:
         for key, chunk in catalog.all_chunks():
+            rations.take(chunk.digest)
             if len(chunk.digest) != DIGEST_SIZE:
                 raise BadIndexError(f"a chunk's hash of {len(chunk.digest)} bytes")
             packed.setdefault(key, []).append(CHUNK.pack(*chunk))
@@ -156,8 +168,16 @@ def _chunks(catalog: Catalog) -> dict[PathKey, bytes]:
     return {key: b"".join(parts) for key, parts in packed.items()}
 
 
-@functools.lru_cache(maxsize=1024)
 def _attributes(blob: bytes) -> bytes:
     """Extended attributes as a tree has them; those that can be read, if the blob is malformed."""
+    return _short_attributes(blob) if len(blob) <= _SHORT else _repacked(blob)
+
+
+@functools.lru_cache(maxsize=1024)
+def _short_attributes(blob: bytes) -> bytes:
+    return _repacked(blob)
+
+
+def _repacked(blob: bytes) -> bytes:
     readable, is_whole = xattrs.unpack_readable(blob)
     return pack_attributes(readable) + (b"" if is_whole else CUT_OFF)

@@ -13,6 +13,7 @@ from pyparrot.sources.cvmfs.blacklist import Blacklist
 from pyparrot.sources.cvmfs.hashes import Kind
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.transport import Corrupt, Transport, TransportError
+from pyparrot.tree.damage import open_regular
 
 if TYPE_CHECKING:
     from pyparrot.config import Configuration
@@ -99,10 +100,14 @@ class ManifestFetcher:
     def _certificate(self, manifest: Manifest) -> signature.Certificate:
         from pyparrot.sources.cvmfs import trust_chain
 
-        assert manifest.certificate is not None
-        file = self._objects.metadata(manifest.certificate, Kind.CERTIFICATE)
-        with open(file, "rb") as stream:
-            return trust_chain.read_certificate(stream.read(), str(manifest.certificate))
+        name = manifest.certificate
+        assert name is not None
+
+        def read(file: str) -> signature.Certificate:
+            with open_regular(file) as stream:
+                return trust_chain.read_certificate(stream.read(), str(name))
+
+        return self._objects.read(name, Kind.CERTIFICATE, read)
 
     def _master_keys(self) -> Sequence[signature.PublicKey]:
         from pyparrot.sources.cvmfs import signature

@@ -13,7 +13,7 @@ from pyparrot.cache.names import Kind, ObjectName, register
 from pyparrot.sources.cvmfs import hashes
 from pyparrot.sources.cvmfs.hashes import Algorithm, ContentHash
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
 """A part of the names of index files: another one when what is in them changes."""
 
 FILE = register(Kind("files"))

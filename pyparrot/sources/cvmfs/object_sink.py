@@ -11,6 +11,11 @@ from pyparrot.transport import Corrupt
 
 _INFLATE_PIECE = 1 << 20
 
+_MOST_RATIO = 64
+_SPARE = 16 << 20
+"""What an object whose size is not known may unpack to: so much, and `_MOST_RATIO` times what came.
+zlib makes 1,000 times as much of nothing; catalogs give some 5 times."""
+
 
 class Target(Protocol):
     """The part of a binary file that an `ObjectSink` uses."""
@@ -76,11 +81,12 @@ class ObjectSink:
             self._file.truncate()
         self._hasher = self._name.algorithm.hasher()
         self._stream = zlib.decompressobj() if self._compression is Compression.ZLIB else None
-        self._size = 0
+        self._size = self._packed = 0
 
     def write(self, data: bytes) -> None:
         """Take the next packed bytes."""
         self._hasher.update(data)
+        self._packed += len(data)
         if self._stream is None:
             self._put(data)
             return
@@ -98,6 +104,8 @@ class ObjectSink:
         self._size += len(content)
         if self._size > self._limit:
             raise Corrupt(f"it unpacks to more than {self._limit} bytes")
+        if not self._exact and self._size > _SPARE + _MOST_RATIO * self._packed:
+            raise Corrupt(f"it unpacks to more than {_MOST_RATIO} times its size")
         self._file.write(content)
 
     def finish(self) -> None:

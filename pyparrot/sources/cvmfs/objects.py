@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import BinaryIO, Callable
+from typing import BinaryIO, Callable, TypeVar
 
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
+from pyparrot.errors import PyparrotError
 from pyparrot.single_flight import SingleFlight
 from pyparrot.sources.cvmfs.catalog_rows import Chunk
 from pyparrot.sources.cvmfs.chunks import NOT_THE_FILE, make_up
 from pyparrot.sources.cvmfs.compression import Compression
+from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.handles import Body
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.object_names import chunked_name, stored_name
 from pyparrot.sources.cvmfs.object_sink import ObjectSink
 from pyparrot.transport import Transport, TransportError
+from pyparrot.tree.damage import is_damage, reason
 
 METADATA_LIMIT = 1 << 30
 """The most that a catalog, history or metainfo object may unpack to, in bytes."""
+
+_SPARE_METADATA = 16 << 20
+_MOST_GROWTH = 8
+"""What a catalog may unpack to: so much, and so many times what is stated. Old versions of the
+official tools stated sizes that are not exact."""
 
 _CERTIFICATE_LIMIT = 1 << 20
 _CHUNKS_AT_ONCE = 8
 
 _PACKED_EXTRA = 1 << 16
 """What a packed object may have beyond its content: zlib adds at most 5 bytes in 16 kB."""
+
+_Result = TypeVar("_Result")
 
 
 class Objects:
@@ -46,11 +56,47 @@ class Objects:
         self._transport = transport
         self._external = external
         self._flights: SingleFlight[ObjectName, str] = SingleFlight()
+        self._hopeless: set[ObjectName] = set()
 
-    def metadata(self, name: ContentHash, kind: Kind) -> str:
-        """The path of an unpacked catalog, history, certificate or metainfo object."""
+    def metadata(self, name: ContentHash, kind: Kind, stated: int = 0) -> str:
+        """The path of an unpacked catalog, history, certificate or metainfo object.
+
+        *stated* is what it unpacks to (bytes) as what refers to it says; 0 if it says nothing.
+        """
         limit = _CERTIFICATE_LIMIT if kind is Kind.CERTIFICATE else METADATA_LIMIT
+        if stated:
+            limit = min(limit, _SPARE_METADATA + _MOST_GROWTH * stated)
         return self._object(name, kind, Compression.ZLIB, limit, exact=False)
+
+    def read(
+        self, name: ContentHash, kind: Kind, use: Callable[[str], _Result], stated: int = 0
+    ) -> _Result:
+        """What *use* makes of the file of an object, as `metadata` gives it.
+
+        If it fails, the file in the cache is taken for damaged: it is thrown away, the object
+        fetched again, and *use* called once more. What fails then, too, is so at its publisher's,
+        and not fetched a third time as long as this lives. `OSError` if it can't be fetched again,
+        and what *use* raises if that does not help.
+        """
+        file = self.metadata(name, kind, stated)
+        key = stored_name(name, kind)
+        try:
+            return use(file)
+        except (OSError, PyparrotError, *BROKEN) as error:
+            if key in self._hopeless or not is_damage(error):
+                raise
+            why = reason(error)
+        self._store.discard(key)
+        try:
+            file = self.metadata(name, kind, stated)
+        except OSError as error:
+            again = f"{why}; and it can't be fetched again: {reason(error)}"
+            raise OSError(error.errno, again, file) from None
+        try:
+            return use(file)
+        except (OSError, PyparrotError, *BROKEN):
+            self._hopeless.add(key)
+            raise
 
     def body(self, body: Body, path: bytes) -> str:
         """The path of a file's content; *path* is where the file is in the repository."""
@@ -126,14 +172,15 @@ class Objects:
 
         def fetch(file: BinaryIO) -> ObjectName:
             file.truncate(body.size)
-            self._fetch_chunks(file.fileno(), body, path if body.is_external else None)
+            self._fetch_chunks(file.fileno(), body, path)
             return key
 
         return self._get(key, body.size, fetch)
 
-    def _fetch_chunks(self, descriptor: int, body: Body, external_path: bytes | None) -> None:
+    def _fetch_chunks(self, descriptor: int, body: Body, path: bytes) -> None:
+        external_path = path if body.is_external else None
         if not make_up(body.chunks, body.size):
-            raise OSError(errno.EIO, NOT_THE_FILE)
+            raise OSError(errno.EIO, NOT_THE_FILE, os.fsdecode(path))
 
         def fetch(chunk: Chunk) -> None:
             name = ContentHash(chunk.digest, body.algorithm)

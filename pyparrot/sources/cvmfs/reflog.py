@@ -6,12 +6,13 @@ need it (garbage collection, replicas), clients do not.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from enum import IntEnum
 from typing import NamedTuple
 
-from pyparrot.sources.cvmfs.database import open_to_read
+from pyparrot.sources.cvmfs.database import Rations, Tables, columns, open_to_read
 from pyparrot.sources.cvmfs.hashes import ContentHash
 
 FILE_NAME = ".cvmfsreflog"
@@ -23,6 +24,9 @@ CREATE TABLE refs (hash TEXT, type INTEGER, timestamp INTEGER,
 INSERT INTO properties VALUES ('schema', '1.0');
 INSERT INTO properties VALUES ('schema_revision', '0');
 """
+
+_TABLES: Tables = {"refs": columns("hash, type, timestamp")}
+"""All that is read."""
 
 
 class ReferenceType(IntEnum):
@@ -55,10 +59,13 @@ def write(file: str, fqrn: str, references: list[Reference]) -> None:
 
 
 def read(file: str) -> list[Reference]:
-    """The references in *file*, as they were added; `sqlite3.Error` or `ValueError` if broken."""
-    with closing(open_to_read(file)) as database:
-        rows = database.execute("SELECT hash, type, timestamp FROM refs ORDER BY rowid").fetchall()
-    return [
-        Reference(ContentHash.parse(text), ReferenceType(kind), timestamp)
-        for text, kind, timestamp in rows
-    ]
+    """The references in *file*, as they were added; `BROKEN` or `OSError` if it is no log."""
+    references = []
+    with closing(open_to_read(file, _TABLES)) as database:
+        rations = Rations(database.file_size)
+        for row in database.execute("SELECT hash, type, timestamp FROM refs ORDER BY rowid"):
+            rations.take(*row)
+            text, kind, timestamp = row
+            name = ContentHash.parse(os.fsdecode(text) if isinstance(text, bytes) else text)
+            references.append(Reference(name, ReferenceType(kind), timestamp))
+    return references

@@ -15,7 +15,7 @@ from pyparrot.single_flight import SingleFlight
 from pyparrot.sources.cvmfs import servers
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.database import BROKEN
-from pyparrot.sources.cvmfs.handles import Body, catalog_name
+from pyparrot.sources.cvmfs.handles import Body, catalog_name, catalog_size
 from pyparrot.sources.cvmfs.hashes import ContentHash, Kind
 from pyparrot.sources.cvmfs.history import Tag
 from pyparrot.sources.cvmfs.indexing import build_index
@@ -25,6 +25,7 @@ from pyparrot.sources.cvmfs.object_names import index_name
 from pyparrot.sources.cvmfs.objects import Objects
 from pyparrot.sources.cvmfs.revisions import Revisions, Wanted, configured
 from pyparrot.tree.base import Tree, damage_is_an_io_error
+from pyparrot.tree.damage import is_damage
 from pyparrot.tree.index import ROOT_HASH, BadIndexError, Index
 from pyparrot.tree.snapshot import Found, NeedIndex, Snapshot
 
@@ -68,6 +69,7 @@ class RemoteRepository(Tree):
         self.objects = Objects(store, self.transport, self.external)
         self._flights: SingleFlight[str, Index] = SingleFlight()
         self._environment = environment
+        self._renewed = False
         self._mountpoint = mountpoint or default_mountpoint(self.name)
         self._wanted = wanted or configured(configuration)
         fetcher = ManifestFetcher(configuration, self.transport, self.objects, self.warnings)
@@ -76,7 +78,7 @@ class RemoteRepository(Tree):
         )
         try:
             self.root = self._revisions.find(self._wanted)
-            root = self._index(self.root, ROOT_HASH, b"")
+            root = self._root_index()
             fetcher.check_revision(root.revision)
         except BaseException:
             self.close()
@@ -97,8 +99,8 @@ class RemoteRepository(Tree):
     def fetch_index(self, need: NeedIndex) -> Index:
         """The index of a nested catalog."""
         with damage_is_an_io_error(need.mountpoint):
-            name = catalog_name(need.handle)
-        return self._index(name, need.root_hash, need.mountpoint)
+            name, stated = catalog_name(need.handle), catalog_size(need.handle)
+        return self._index(name, need.root_hash, need.mountpoint, stated)
 
     def body(self, node: Node, path: bytes) -> str:
         """The local file with a file's content."""
@@ -113,26 +115,57 @@ class RemoteRepository(Tree):
         """Whether a file's content is in the cache; it counts as used now."""
         return self.objects.cached(_body_of(node, node.name))
 
-    def _index(self, name: ContentHash, root_hash: int, path: bytes) -> Index:
+    def discard(self, file: str) -> None:
+        """Throw away a content that is damaged."""
+        self.store.discard(self.store.name(file))
+
+    def renew(self) -> bool:
+        """Make the indexes anew, as one of them is damaged; once, for then it is no accident."""
+        if self._renewed:
+            return False
+        self._renewed = True
+        for index in self.snapshot.indexes():
+            self.store.discard(self.store.name(index.file))
+        self.snapshot = Snapshot(self._root_index(), self._mountpoint, self._environment)
+        return True
+
+    def _root_index(self) -> Index:
+        manifest = self.manifest
+        is_named = manifest is not None and manifest.catalog == self.root
+        stated = manifest.catalog_size if manifest is not None and is_named else 0
+        return self._index(self.root, ROOT_HASH, b"", stated)
+
+    def _index(self, name: ContentHash, root_hash: int, path: bytes, stated: int) -> Index:
         key = index_name(name, root_hash)
 
         def make() -> Index:
             with self.store.alone(key):
                 # Others may have made it meanwhile.
-                return self._find_index(key, path) or self._build(key, name, root_hash, path)
+                return self._find_index(key, path) or self._build(
+                    key, name, root_hash, path, stated
+                )
 
         return self._find_index(key, path) or self._flights.run(key, make)
 
     def _find_index(self, key: ObjectName, path: bytes) -> Index | None:
         found = self.store.find(key)
-        if found is not None:
-            with contextlib.suppress(BadIndexError, OSError):
-                return Index(found, path)
+        if found is None:
+            return None
+        try:
+            return Index(found, path)
+        except (BadIndexError, OSError) as error:
+            if not is_damage(error):
+                raise
+        self.store.discard(key)
         return None
 
-    def _build(self, key: ObjectName, name: ContentHash, root_hash: int, path: bytes) -> Index:
-        def make(output: str) -> ObjectName:
-            file = self.objects.metadata(name, Kind.CATALOG)
+    def _build(
+        self, key: ObjectName, name: ContentHash, root_hash: int, path: bytes, stated: int
+    ) -> Index:
+        def read(file: str) -> Index:
+            return Index(self.store.make(lambda output: write(file, output)), path)
+
+        def write(file: str, output: str) -> ObjectName:
             with contextlib.closing(Catalog.open(file)) as catalog:
                 # It speaks of its own revision's paths, which are others below a bind mountpoint.
                 root = catalog.mountpoint
@@ -142,7 +175,7 @@ class RemoteRepository(Tree):
             return key
 
         try:
-            return Index(self.store.make(make), path)
+            return self.objects.read(name, Kind.CATALOG, read, stated)
         except BROKEN as error:
             where = os.fsdecode(path) or "/"
             raise OSError(errno.EIO, f"{self.name}: bad catalog at {where}: {error}") from None

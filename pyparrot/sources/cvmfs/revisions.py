@@ -80,9 +80,8 @@ class Revisions:
             self.manifest = self._current_manifest()
         if self.manifest.history is None:
             return []
-        file = self._objects.metadata(self.manifest.history, Kind.HISTORY)
         try:
-            return history.read(file)
+            return self._objects.read(self.manifest.history, Kind.HISTORY, history.read)
         except BROKEN as error:
             raise PyparrotError(self._name, f"bad tag database: {error}") from None
 

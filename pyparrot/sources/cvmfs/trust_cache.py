@@ -11,8 +11,10 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyparrot.errors import PyparrotError
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signed_text import SignedText
+from pyparrot.tree.damage import is_damage, open_regular
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -48,19 +50,17 @@ class Accepted(NamedTuple):
 
 def read(store: ObjectStore, fqrn: str) -> Accepted | None:
     """What is known of a repository."""
-    file = store.file("manifests", fqrn)
-    try:
-        with open(file, "rb") as stream:
-            raw = stream.read(_LIMIT)
-        accepted = os.stat(file).st_mtime
-    except FileNotFoundError:
+    found = _read(store.file("manifests", fqrn))
+    if found is None:
         return None
+    raw, accepted = found
     try:
         signed = SignedText.parse(raw)
         manifest = Manifest.parse(signed.text)
-    except ValueError:
+        is_known = manifest.fqrn == fqrn and signed.intact
+    except (ValueError, PyparrotError):  # no one's, or by an algorithm that is not there
         return None
-    if manifest.fqrn != fqrn or not signed.intact:
+    if not is_known:
         return None
     return Accepted(manifest, accepted, _read_origin(store, fqrn, raw))
 
@@ -72,13 +72,37 @@ def write(store: ObjectStore, fqrn: str, raw: bytes, origin: Origin) -> None:
 
 
 def _read_origin(store: ObjectStore, fqrn: str, raw: bytes) -> Origin | None:
-    try:
-        with open(store.file("origins", fqrn), encoding="ascii", errors="replace") as stream:
-            words = stream.read(_LIMIT).split()
-    except FileNotFoundError:
-        return None
+    found = _read(store.file("origins", fqrn))
+    words = found[0].decode("ascii", "replace").split() if found is not None else []
     # Two files are not written at once: this one says which manifest it speaks of.
     return Origin(*words[:2]) if len(words) == 3 and words[2] == _digest(raw) else None
+
+
+def _read(file: str) -> tuple[bytes, float] | None:
+    """A small file's content, and when it was written (unix seconds).
+
+    None if it is not there, or is damaged; what is damaged is removed, so that it can be written
+    anew.
+    """
+    try:
+        with open_regular(file) as stream:
+            return stream.read(_LIMIT), os.fstat(stream.fileno()).st_mtime
+    except OSError as error:
+        if not is_damage(error):
+            raise
+    _remove(file)
+    return None
+
+
+def _remove(file: str) -> None:
+    import shutil
+
+    try:
+        os.unlink(file)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        shutil.rmtree(file)
 
 
 def _digest(content: bytes) -> str:
