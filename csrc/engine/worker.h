@@ -23,6 +23,7 @@ struct pp_worker {
     struct pp_engine *engine;
     enum pp_stage stage;
     int view;             /* open here, for PP_STAGE_GIVE */
+    int made;             /* views that were asked for since the call came in */
     uint64_t instruction; /* the address behind the call's instruction */
     struct pp_event event;
     struct pp_counters counters;
