@@ -118,6 +118,10 @@ class PpExec(Struct):
     words: int
     size: int
     text: Array[bytes]
+    checks_first: int
+    error: int
+    checked_size: int
+    checked: Array[bytes]
 
 class PpFound(Struct):
     index: PpIndex
@@ -127,6 +131,20 @@ class PpFound(Struct):
 class PpHook(Struct):
     received: Pointer[Any]
     opened: Pointer[Any]
+
+class PpIdentity(Struct):
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+class PpImage(Struct):
+    identity: PpIdentity
+    mode: int
+    kind: int
+    size: int
+    text: Array[bytes]
 
 class PpIndex(Struct):
     header: PpIndexHeader
@@ -201,6 +219,7 @@ class PpNamespace(Struct):
     snapshots: PpSnapshots
     views: Pointer[bytes]
     views_length: int
+    mark: int
 
 class PpNegativeEntry(Struct):
     hash: int
@@ -220,7 +239,8 @@ class PpPlace(Struct):
     path: Array[bytes]
 
 class PpProgram(Struct):
-    loader: Array[bytes]
+    image: PpImage
+    other: PpImage
     copy: Array[bytes]
     interpreter: Array[bytes]
 
@@ -379,6 +399,9 @@ class _Lib:
     PP_HIDDEN: Final[int]
     PP_HOOK_ENDED: Final[int]
     PP_HOOK_PASSED: Final[int]
+    PP_IMAGE_INTERPRETED: Final[int]
+    PP_IMAGE_OTHER: Final[int]
+    PP_IMAGE_SCRIPT: Final[int]
     PP_JOINED: Final[int]
     PP_LINKS_MAX: Final[int]
     PP_MISSING: Final[int]
@@ -419,6 +442,7 @@ class _Lib:
     PP_VIRTUAL: Final[int]
     PP_WANT_PATH: Final[int]
     pp_become_subreaper: Callable[[], int]
+    pp_behind_state: Callable[[_Text, int], int]
     pp_builder_fill: Callable[[PpBuilder, _Address], int]
     pp_builder_free: Callable[[PpBuilder], None]
     pp_builder_new: Callable[[PpListing], PpBuilder]
@@ -511,6 +535,10 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_found *", "struct pp_found[]"], init: Any = ...) -> PpFound: ...
     @overload
     def new(self, cdecl: Literal["struct pp_hook *", "struct pp_hook[]"], init: Any = ...) -> PpHook: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_identity *", "struct pp_identity[]"], init: Any = ...) -> PpIdentity: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_image *", "struct pp_image[]"], init: Any = ...) -> PpImage: ...
     @overload
     def new(self, cdecl: Literal["struct pp_index *", "struct pp_index[]"], init: Any = ...) -> PpIndex: ...
     @overload

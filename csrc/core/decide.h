@@ -40,8 +40,7 @@ struct pp_change {
 };
 
 #define PP_BUFFER_SIZE 65536u
-#define PP_SHEBANG_MAX 256u /* as the kernel's own limit for the first line of a script */
-#define PP_SCRIPTS_MAX 5u   /* scripts that are interpreters of scripts */
+#define PP_SCRIPTS_MAX 5u /* scripts that are interpreters of scripts */
 
 /* What a program that runs from another place must find as its name and arguments. */
 struct pp_exec {
@@ -52,11 +51,20 @@ struct pp_exec {
     uint32_t words;
     uint32_t size;
     char text[PP_SCRIPTS_MAX * PP_SHEBANG_MAX + PP_PATH_MAX];
+    /* Real files that the kernel would look at, and won't, since it runs something else: the task
+     * has to be allowed to run them. The first is what the call itself names; the others' paths are
+     * in `checked`, a NUL behind each. If it is, and `error` is not 0, the call gives that. */
+    int32_t checks_first;
+    int32_t error; /* -errno */
+    uint32_t checked_size;
+    char checked[2 * PP_PATH_MAX];
 };
 
-/* A program with an ELF interpreter, and the copy of it that names the interpreter's view. */
+/* A program that is looked at. If its ELF interpreter is virtual it runs from a copy that names the
+ * interpreter's view. */
 struct pp_program {
-    char loader[PP_PATH_MAX];          /* the interpreter, as the program names it */
+    struct pp_image image;             /* what the call's `file` is */
+    struct pp_image other;             /* the same of the interpreter's view, or of the copy */
     char copy[2 * PP_PATH_MAX];        /* the copy's path */
     char interpreter[2 * PP_PATH_MAX]; /* the path of the interpreter's view */
 };
@@ -82,7 +90,7 @@ struct pp_call {
     struct pp_exec exec;
     union {
         char buffer[PP_BUFFER_SIZE]; /* scratch memory of the decider */
-        struct pp_program program;   /* of PP_EXEC, and of PP_ASK for PP_NEEDS_PROGRAM */
+        struct pp_program program;   /* of execve, and of PP_ASK for PP_NEEDS_PROGRAM */
     };
 };
 

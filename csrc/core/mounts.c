@@ -138,8 +138,9 @@ const struct pp_mount *pp_view_named(const struct pp_namespace *space, const cha
             !pp_starts_with(path + start, pp_mount_view(mount), mount->view_length))
             continue;
         size_t after = start + mount->view_length;
-        if (pp_starts_with(path + after, PP_PROGRAM_SUFFIX, sizeof PP_PROGRAM_SUFFIX - 1))
-            after += sizeof PP_PROGRAM_SUFFIX - 1;
+        const size_t suffix = sizeof PP_PROGRAM_SUFFIX - 1;
+        if (pp_starts_with(path + after, PP_PROGRAM_SUFFIX "/", suffix + 1))
+            after = pp_behind_state(path, after + suffix);
         if (path[after] == 0 || path[after] == '/') {
             *end = after;
             return mount;

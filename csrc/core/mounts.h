@@ -46,8 +46,8 @@ static inline const char *pp_mount_view(const struct pp_mount *mount)
     return mount->path + mount->path_length + 1;
 }
 
-/* A program that can't be run from its view as it is has another copy, in a directory whose name
- * ends so. It stands for the same path. */
+/* A program that can't be run from its view as it is has another copy: NAME.x/STATE/PATH stands for
+ * the same path as NAME/PATH. STATE is a name for all that the copy depends on (decide_exec.c). */
 #define PP_PROGRAM_SUFFIX ".x"
 
 /* A place in the table, by the pp_path_hash of the mount point from PP_HASH_ROOT on. */
@@ -85,6 +85,7 @@ struct pp_namespace {
                                            * before that is there */
     const char *views;                    /* the directory of all views, absolute and real */
     uint64_t views_length;
+    int64_t mark; /* when all files there were modified (view.h), in seconds of unix time */
 };
 
 /* The mount at an offset of the memory in which the table lies; NULL for 0. */
@@ -121,6 +122,16 @@ const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const cha
 /* Whether it is known, at the time `now`, that nothing can be mounted at the path with this hash.
  */
 int pp_mounts_is_negative(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
+
+/* Where the path begins in the path of a copy, behind STATE; `after` is where NAME.x ends. */
+static inline size_t pp_behind_state(const char *path, size_t after)
+{
+    if (path[after] == '/')
+        after++;
+    while (path[after] && path[after] != '/')
+        after++;
+    return after;
+}
 
 /* The mount to whose view an absolute real path leads; `*end` is where the path in it begins. */
 const struct pp_mount *pp_view_match(const struct pp_namespace *space, const char *path,

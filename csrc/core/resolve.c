@@ -36,8 +36,8 @@ static int unview(const struct pp_namespace *space, const char *path, const stru
     if (!pp_starts_with(path, space->views, space->views_length) || path[base - 1] != '/' ||
         !pp_starts_with(path + base, REAL_VIEW "/", real + 1))
         return 0;
-    *start = base + real;
-    return 1;
+    *start = pp_behind_state(path, base + real);
+    return path[*start] == '/';
 }
 
 int64_t pp_shown(const struct pp_namespace *space, const char *path, char *output, size_t capacity)

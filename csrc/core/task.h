@@ -10,7 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/image.h"
+
 #define PP_CWD (-100) /* AT_FDCWD: the working directory, for `link` */
+
+enum {
+    PP_INSPECT_REAL = 1, /* the path is meant as the task sees it; any other one is of the cache */
+    PP_INSPECT_NOFOLLOW = 2, /* a symlink at its end is refused: ELOOP */
+};
 
 struct pp_task;
 
@@ -35,10 +42,10 @@ struct pp_task_operations {
      * path exists. */
     int (*has_no_symlinks)(struct pp_task *task, const char *path, int follow);
 
-    /* Read from a file: how many bytes there were, or -errno. A `real` path is meant as the task
-     * sees it; any other one is of the cache. */
-    int64_t (*read_file)(struct pp_task *task, const char *path, int real, uint64_t offset,
-                         void *buffer, size_t size);
+    /* What exec has to know of the file at `path`; `how` is of PP_INSPECT_…. 0 or -errno; EACCES,
+     * too, if it is no regular file. */
+    int64_t (*inspect)(struct pp_task *task, const char *path, uint32_t how,
+                       struct pp_image *image);
 
     /* Move a directory's own offset, which is the cursor of its listing; with -1 only return it. */
     int64_t (*seek)(struct pp_task *task, int descriptor, int64_t position);

@@ -27,16 +27,18 @@ static inline int pp_has_mark(int64_t mtime, int64_t mark)
     return mtime == mark;
 }
 
-/* Whether the open view of a record is what it was made as. Only a regular file has content that
- * may have been changed. */
+/* Whether the view of a record is what it was made as. Only a regular file has content that may
+ * have been changed. */
 static inline int pp_view_is_intact(const struct pp_record *record, struct pp_view_status status,
                                     int64_t mark)
 {
-    const uint32_t type_mask = 0170000u, regular = 0100000u;
+    const uint32_t type_mask = 0170000u, regular = 0100000u, type = record->mode & type_mask;
+    const uint32_t directory = 0040000u;
 
-    return (record->mode & type_mask) != regular ||
-           ((status.mode & type_mask) == regular && status.size == record->size &&
-            pp_has_mark(status.mtime, mark));
+    if (type != regular) /* where there are no devices, something else stands for one */
+        return (type == directory) == ((status.mode & type_mask) == directory);
+    return (status.mode & type_mask) == regular && status.size == record->size &&
+           pp_has_mark(status.mtime, mark);
 }
 
 #endif

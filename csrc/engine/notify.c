@@ -178,6 +178,9 @@ static int run_program(struct pp_worker *worker)
 
     if (pp_rewrite_exec(worker) != PP_TRACED)
         return 0;
+    const int error = pp_check_traced(worker);
+    if (error)
+        return error;
     return call->exec.words == 0 ? pp_run_traced(worker, pp_spec_of(call->number)->path, call->file)
                                  : -EPERM;
 }

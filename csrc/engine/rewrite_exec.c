@@ -4,6 +4,7 @@
  * The rules are those of tracee.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +15,14 @@
 
 #include "core/text.h"
 #include "engine/rewrite_call.h"
+#include "engine/traced_task.h"
 #include "engine/tracee.h"
 #include "task/memory.h"
 #include "task/proc.h"
 
 #define ARGUMENTS_MAX (1u << 20)
 #define PAGE 4096u
+#define EXECVE_CHECK 0x10000 /* AT_EXECVE_CHECK, younger than most headers */
 
 /* The process whose memory a vfork child runs on; 0 if the task has memory of its own. */
 static pid_t memory_owner(pid_t task)
@@ -95,6 +98,58 @@ static int write_words(const struct pp_tracee *tracee, const struct pp_exec *exe
     return error;
 }
 
+/* Have the task itself ask whether it may run a file: 0, -errno, or 1 if the task has gone. The
+ * kernel knows its rights, the file system's, and whether the file is open for writing. */
+static int ask(struct pp_tracee *tracee, const uint64_t file[2], const uint64_t words[2], int flags)
+{
+    static int is_unknown; /* the flag is younger than the rest: Linux 6.14 */
+    const uint64_t cookie = tracee->worker->engine->cookie;
+    const uint64_t try[6] = {file[0], file[1], words[0], words[1], (uint64_t)(flags | EXECVE_CHECK),
+                             cookie};
+    const uint64_t access[6] = {file[0], file[1], X_OK, (uint64_t)(flags | AT_EACCESS), 0, cookie};
+    int64_t result = -EINVAL;
+
+    if (!__atomic_load_n(&is_unknown, __ATOMIC_RELAXED) &&
+        pp_tracee_call(tracee, &tracee->saved, SYS_execveat, try, &result))
+        return 1;
+    if (result == -EINVAL) {
+        __atomic_store_n(&is_unknown, 1, __ATOMIC_RELAXED);
+        if (pp_tracee_call(tracee, &tracee->saved, SYS_faccessat2, access, &result))
+            return 1;
+    }
+    return result == -ENOSYS || result > 0 ? 0 : (int)result;
+}
+
+/* Whether the task may run the real files that the kernel will not look at; as `ask`. */
+static int check_files(struct pp_tracee *tracee, const struct pp_call *call)
+{
+    const struct pp_spec *spec = pp_spec_of(call->number);
+    const struct pp_exec *exec = &call->exec;
+    const uint64_t words[2] = {call->args[spec->argv], call->args[spec->argv + 1]};
+    int error = 0;
+
+    /* A filter of its own may allow no such call. */
+    if (__atomic_load_n(&tracee->worker->engine->tasks_differ, __ATOMIC_RELAXED))
+        return pp_check_traced(tracee->worker);
+    if (exec->checks_first) {
+        const uint64_t named[2] = {spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD
+                                                               : call->args[spec->descriptor],
+                                   call->args[spec->path]};
+        error =
+            ask(tracee, named, words, spec->flags == PP_NONE ? 0 : (int)call->args[spec->flags]);
+    }
+    for (uint32_t i = 0; i < exec->checked_size && !error;) {
+        const char *path = exec->checked + i;
+        const uint64_t named[2] = {(uint64_t)AT_FDCWD, tracee->memory};
+        const size_t size = strlen(path) + 1;
+        error = pp_memory_write(tracee->task, tracee->memory, path, size);
+        if (!error)
+            error = ask(tracee, named, words, 0);
+        i += (uint32_t)size;
+    }
+    return error ? error : exec->error;
+}
+
 /* Put what the exec needs into the task's memory: 0, -errno, or 1 if the task has gone. */
 static int write_exec(struct pp_tracee *tracee, const struct pp_call *call, uint64_t arguments,
                       pid_t owner, uint64_t *new_arguments)
@@ -105,8 +160,12 @@ static int write_exec(struct pp_tracee *tracee, const struct pp_call *call, uint
     const int64_t count = exec->words ? count_pointers(tracee->task, arguments) : 0;
     if (count < 0)
         return -EFAULT;
-    int error = pp_tracee_map(
-        tracee, file_size + exec->size + ((size_t)exec->words + (size_t)count + 3) * 8, owner);
+    size_t size = file_size + exec->size + ((size_t)exec->words + (size_t)count + 3) * 8;
+    if (size < exec->checked_size)
+        size = exec->checked_size;
+    int error = pp_tracee_map(tracee, size, owner);
+    if (!error)
+        error = check_files(tracee, call);
     if (error)
         return error;
     *new_arguments = arguments;

@@ -111,6 +111,20 @@ static int run_with_descriptor(struct pp_worker *worker, uint64_t address, int g
     return result;
 }
 
+int pp_check_traced(const struct pp_worker *worker)
+{
+    const struct pp_call *call = &worker->call;
+    const struct pp_exec *exec = &call->exec;
+
+    if (exec->checks_first && call->places[0].where == PP_REAL &&
+        faccessat(AT_FDCWD, call->places[0].path, X_OK, AT_EACCESS) != 0)
+        return -errno;
+    for (uint32_t i = 0; i < exec->checked_size; i += (uint32_t)strlen(exec->checked + i) + 1)
+        if (faccessat(AT_FDCWD, exec->checked + i, X_OK, AT_EACCESS) != 0)
+            return -errno;
+    return exec->error;
+}
+
 int pp_run_traced(struct pp_worker *worker, int argument, const char *file)
 {
     const struct pp_engine_operations *operations = worker->engine->operations;

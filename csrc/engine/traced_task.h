@@ -14,6 +14,10 @@
 
 #include "engine/worker.h"
 
+/* Whether a task may run the real files that the kernel will not look at (struct pp_exec), as far
+ * as this process may: 0, or -errno. */
+int pp_check_traced(const struct pp_worker *worker);
+
 /* Run the worker's call with the file `file` instead of the path in the given argument. Gives 0 if
  * the call has ended, or -errno if that can't be done. */
 int pp_run_traced(struct pp_worker *worker, int argument, const char *file);

@@ -16,6 +16,8 @@
 #include "core/view.h"
 #include "shim/touch.h"
 
+#define MADE_MAX 100 /* views that are made for one call */
+
 static int is_waiting(struct pp_remote_task *task)
 {
     struct pp_worker *worker = (struct pp_worker *)task;
@@ -92,22 +94,35 @@ void pp_worker_tell(struct pp_worker *worker, const struct pp_event *event)
 static enum pp_event_kind need(struct pp_worker *worker, enum pp_need what)
 {
     worker->counters.asked++;
+    if ((what == PP_NEEDS_VIEW || what == PP_NEEDS_PROGRAM) && ++worker->made > MADE_MAX) {
+        pp_worker_return(worker, -EIO); /* it is gone or spoilt as soon as it is there */
+        return PP_EVENT_NONE;
+    }
     worker->event = (struct pp_event){.kind = PP_EVENT_NEED, .need = what};
     return PP_EVENT_NEED;
 }
 
 /* Carrying out. These give what has to be done in Python before the call can end, if anything. */
 
+static int has_status(const struct pp_worker *worker, const struct stat *status)
+{
+    const struct pp_view_status seen = {status->st_mode, (uint64_t)status->st_size,
+                                        status->st_mtim.tv_sec};
+    return pp_view_is_intact(worker->call.asking->walk.record, seen, worker->engine->mark);
+}
+
 static int is_intact(const struct pp_worker *worker, int view)
 {
-    const struct pp_record *record = worker->call.asking->walk.record;
     struct stat status;
+    return fstat(view, &status) == 0 && has_status(worker, &status);
+}
 
-    if (fstat(view, &status))
-        return 0;
-    const struct pp_view_status seen = {status.st_mode, (uint64_t)status.st_size,
-                                        status.st_mtim.tv_sec};
-    return pp_view_is_intact(record, seen, worker->engine->mark);
+/* The same of a view that the task is to find by its path. */
+static int is_intact_at(const struct pp_worker *worker, const char *path)
+{
+    struct stat status;
+    return fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           has_status(worker, &status);
 }
 
 static enum pp_event_kind give_view(struct pp_worker *worker)
@@ -123,10 +138,11 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
     struct pp_hook *hook = worker->engine->hook;
 
     const int view = open(call->file, call->open_flags | O_CLOEXEC);
-    if (view < 0 && errno == ENOENT)
-        return need(worker, PP_NEEDS_VIEW);
     if (view < 0) {
-        pp_worker_return(worker, -errno);
+        const int error = errno;
+        if (error == EACCES || !is_intact_at(worker, call->file))
+            return need(worker, PP_NEEDS_VIEW);
+        pp_worker_return(worker, -error);
         return PP_EVENT_NONE;
     }
     if (!is_intact(worker, view)) {
@@ -158,7 +174,7 @@ static enum pp_event_kind carry_out(struct pp_worker *worker, enum pp_action act
         return open_view(worker);
     case PP_CHANGE:
         if (call->asking && call->asking->need == PP_NEEDS_VIEW &&
-            faccessat(AT_FDCWD, call->changes[0].data, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+            !is_intact_at(worker, call->changes[0].data))
             return need(worker, PP_NEEDS_VIEW);
         run_otherwise(worker, action);
         break;
@@ -212,6 +228,7 @@ void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64
     worker->instruction = instruction;
     worker->call.number = number;
     worker->call.attribute_fetched = 0;
+    worker->made = 0;
     worker->counters.calls++;
     worker->given = -1;
     worker->stage = PP_STAGE_RECEIVED;

@@ -24,6 +24,7 @@ struct pp_worker {
     enum pp_stage stage;
     int view;             /* open here, for PP_STAGE_GIVE */
     int given;            /* the descriptor that the task has got for an answer, or negative */
+    int made;             /* views that were asked for since the call came in */
     uint64_t instruction; /* the address behind the call's instruction */
     struct pp_event event;
     struct pp_counters counters;

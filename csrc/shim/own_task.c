@@ -8,7 +8,9 @@
 #include <linux/openat2.h>
 
 #include "core/deciders.h"
-#include "shim/shim.h"
+#include "shim/locate.h"
+
+#define NANOSECONDS INT64_C(1000000000)
 
 struct timespec64 {
     int64_t seconds, nanoseconds;
@@ -114,19 +116,47 @@ static int has_no_symlinks(struct pp_task *task, const char *path, int follow)
     return descriptor != -ELOOP && descriptor != -ENAMETOOLONG;
 }
 
-static int64_t read_file(struct pp_task *task, const char *path, int real, uint64_t offset,
-                         void *buffer, size_t size)
+static int64_t read_at(const void *file, uint64_t offset, void *buffer, size_t size)
 {
-    (void)real;
-    const int64_t descriptor = open_real(path, O_RDONLY | O_NONBLOCK, 0);
-    if (descriptor == -EMFILE || descriptor == -ENFILE)
+    return pp_gate(__NR_pread64, (uint64_t)(*(const int64_t *)file), (uint64_t)buffer, size, offset,
+                   0);
+}
+
+static int64_t inspect_open(int64_t descriptor, struct pp_image *image)
+{
+    struct stat status;
+
+    const int64_t error = pp_get_status((int)descriptor, &status);
+    if (error < 0)
+        return error;
+    if ((status.st_mode & PP_TYPE_MASK) != PP_TYPE_REGULAR)
+        return -EACCES;
+    image->mode = status.st_mode;
+    image->identity = (struct pp_identity){
+        .device = status.st_dev,
+        .inode = status.st_ino,
+        .size = (uint64_t)status.st_size,
+        .modified = (int64_t)status.st_mtime * NANOSECONDS + (int64_t)status.st_mtime_nsec,
+        .changed = (int64_t)status.st_ctime * NANOSECONDS + (int64_t)status.st_ctime_nsec,
+    };
+    return pp_image_read(image, read_at, &descriptor);
+}
+
+/* Real files the supervisor looks at: it remembers those that were looked at before, and others may
+ * watch who opens them. */
+static int64_t inspect(struct pp_task *task, const char *path, uint32_t how, struct pp_image *image)
+{
+    int64_t descriptor = -EACCES;
+
+    if (!(how & PP_INSPECT_REAL))
+        descriptor = open_real(path, O_RDONLY | O_NONBLOCK, 0);
+    if (how & PP_INSPECT_REAL || descriptor == -EMFILE || descriptor == -ENFILE)
         context_of(task)->unsure = 1;
     if (descriptor < 0)
         return descriptor;
-    const int64_t done =
-        pp_gate(__NR_pread64, (uint64_t)descriptor, (uint64_t)buffer, size, offset, 0);
+    const int64_t error = inspect_open(descriptor, image);
     close_real(descriptor);
-    return done;
+    return error;
 }
 
 static int64_t seek(struct pp_task *task, int descriptor, int64_t position)
@@ -153,7 +183,7 @@ void pp_own_task_operations(struct pp_task_operations *operations)
         .link = get_link,
         .read_link = read_link,
         .has_no_symlinks = has_no_symlinks,
-        .read_file = read_file,
+        .inspect = inspect,
         .seek = seek,
         .now = now,
     };

@@ -121,6 +121,7 @@ int pp_tables_update(void)
         state, PP_SHARED_STATE_SIZE, __atomic_load_n(&state->table, __ATOMIC_ACQUIRE));
     pp_shim.space.views = at(state->views);
     pp_shim.space.views_length = state->views_length;
+    pp_shim.space.mark = state->mark;
     if (table && take(table) == 0) {
         __atomic_store_n(&pp_shim.generation, generation, __ATOMIC_RELEASE);
         outcome = 0;

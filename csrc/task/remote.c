@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "task/known_images.h"
 #include "task/memory.h"
 #include "task/proc.h"
 
@@ -139,20 +141,86 @@ static int has_no_symlinks(struct pp_task *task, const char *path, int follow)
     return descriptor != -ELOOP && descriptor != -ENAMETOOLONG;
 }
 
-static int64_t read_file(struct pp_task *task, const char *path, int real, uint64_t offset,
-                         void *buffer, size_t size)
+/* Open a file that is to be inspected: a descriptor, or -errno. */
+static int open_file(struct pp_task *task, const char *path, uint32_t how, int flags)
 {
-    int descriptor;
-    if (real)
-        descriptor = pp_remote_open(remote(task), path, O_RDONLY | O_NONBLOCK, 0);
-    else if ((descriptor = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        descriptor = -errno;
+    if (how & PP_INSPECT_NOFOLLOW)
+        flags |= O_NOFOLLOW;
+    if (how & PP_INSPECT_REAL)
+        return pp_remote_open(remote(task), path, (uint64_t)flags, 0);
+    const int descriptor = open(path, flags | O_CLOEXEC);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+/* What stat says of a path, without an open that others notice: 0 or -errno. */
+static int get_status(struct pp_task *task, const char *path, uint32_t how, struct stat *status)
+{
+    const int flags = how & PP_INSPECT_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
+
+    if (!(how & PP_INSPECT_REAL) || !__atomic_load_n(remote(task)->roots_differ, __ATOMIC_RELAXED))
+        return fstatat(AT_FDCWD, path, status, flags) ? -errno : 0;
+    const int descriptor = open_file(task, path, how, O_PATH);
     if (descriptor < 0)
         return descriptor;
-    const ssize_t done = pread(descriptor, buffer, size, (off_t)offset);
-    const int error = errno;
+    const int error = fstat(descriptor, status) ? -errno : 0;
     close(descriptor);
-    return done < 0 ? -error : done;
+    return error;
+}
+
+static void identify(const struct stat *status, struct pp_image *image)
+{
+    image->mode = status->st_mode;
+    image->identity = (struct pp_identity){
+        .device = status->st_dev,
+        .inode = status->st_ino,
+        .size = (uint64_t)status->st_size,
+        .modified = status->st_mtim.tv_sec * INT64_C(1000000000) + status->st_mtim.tv_nsec,
+        .changed = status->st_ctim.tv_sec * INT64_C(1000000000) + status->st_ctim.tv_nsec,
+    };
+}
+
+static int64_t read_at(const void *file, uint64_t offset, void *buffer, size_t size)
+{
+    const ssize_t done = pread(*(const int *)file, buffer, size, (off_t)offset);
+    return done < 0 ? -errno : done;
+}
+
+/* Read what nothing is known of yet. */
+static int64_t inspect_open(int descriptor, struct pp_image *image)
+{
+    struct stat status;
+
+    if (fstat(descriptor, &status))
+        return -errno;
+    if (!S_ISREG(status.st_mode))
+        return -EACCES;
+    identify(&status, image);
+    const int64_t error = pp_image_read(image, read_at, &descriptor);
+    if (error == 0)
+        pp_known_image_keep(image);
+    return error;
+}
+
+static int64_t inspect(struct pp_task *task, const char *path, uint32_t how, struct pp_image *image)
+{
+    struct stat status;
+
+    const int failed = get_status(task, path, how, &status);
+    if (failed)
+        return failed;
+    if (S_ISLNK(status.st_mode))
+        return -ELOOP;
+    if (!S_ISREG(status.st_mode)) /* it is not even opened: that might wait, or do something */
+        return -EACCES;
+    identify(&status, image);
+    if (pp_known_image_find(image))
+        return 0;
+    const int descriptor = open_file(task, path, how, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0)
+        return descriptor;
+    const int64_t error = inspect_open(descriptor, image);
+    close(descriptor);
+    return error;
 }
 
 int pp_remote_borrow(pid_t task, int descriptor)
@@ -195,7 +263,7 @@ const struct pp_task_operations pp_remote_operations = {
     .link = get_link,
     .read_link = read_link,
     .has_no_symlinks = has_no_symlinks,
-    .read_file = read_file,
+    .inspect = inspect,
     .seek = seek,
     .now = now,
 };

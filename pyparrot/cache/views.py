@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pyparrot.cache.intact import mark_complete
 from pyparrot.cache.stale_views import DIRECTORY
 from pyparrot.cache.store import ObjectStore
+from pyparrot.cache.view_places import make_directory, make_way
 
 _NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _TRIES = 20
@@ -31,17 +32,24 @@ def directory(store: ObjectStore) -> str:
 
 
 def make(
-    store: ObjectStore, view: bytes, mode: int, target: bytes, body: Callable[[], str]
+    store: ObjectStore,
+    view: bytes,
+    mode: int,
+    target: bytes,
+    body: Callable[[], str],
+    size: int | None = None,
 ) -> None:
     """Make the view *view* of something with st_mode *mode*; nothing happens if it is there.
 
-    *target* is a symlink's, *body* gives the object of a regular file, fetching it if need be.
+    *target* is a symlink's, *body* gives the object of a regular file, fetching it if need be, and
+    *size* (bytes) is that file's. Whatever else has the view's name, or was changed, is removed.
     """
     kind = stat.S_IFMT(mode)
     if kind == stat.S_IFDIR:
-        os.makedirs(view, mode=0o700, exist_ok=True)
+        make_directory(view)
         return
-    os.makedirs(os.path.dirname(view), mode=0o700, exist_ok=True)
+    make_way(view, kind, size)
+    make_directory(os.path.dirname(view))
     with contextlib.suppress(FileExistsError):
         if kind == stat.S_IFLNK:
             os.symlink(target, view)
@@ -56,14 +64,17 @@ def make(
 def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -> None:
     """Make a view that is a file of its own.
 
-    *write* gets a new file's name, and fills and closes it: programs are run from views.
+    *write* gets a new file's name, and fills and closes it: programs are run from views. What has
+    the view's name is replaced.
     """
-    os.makedirs(os.path.dirname(view), mode=0o700, exist_ok=True)
+    make_directory(os.path.dirname(view), is_guarded=False)
     temporary = os.fsencode(store.temporary_file())
 
     def write_and_move() -> None:
         write(temporary)
         mark_complete(temporary)
+        if os.path.isdir(view):
+            make_way(view, stat.S_IFREG, None)
         os.rename(temporary, view)
 
     try:

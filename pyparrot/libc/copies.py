@@ -1,4 +1,9 @@
-"""The copies of C libraries that a session serves; they lie in the cache, one for each build."""
+"""The copies of C libraries that a session serves; they lie in the cache, one for each content.
+
+Builds say by an id of their own what they are, but a library that was edited in place has kept it.
+So a copy is named by the library's content. That a run need not read libraries when it starts, a
+small record in the cache says which content a file has, for as long as its identity is the same.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from pyparrot.cache.names import (
     CHECKSUM,
@@ -16,8 +21,8 @@ from pyparrot.cache.names import (
     checksum,
     register,
 )
+from pyparrot.cache.program_copies import Identity
 from pyparrot.core import ffi, lib
-from pyparrot.libc.elf import build_id
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -26,9 +31,21 @@ if TYPE_CHECKING:
 _COPY = register(
     Kind("copies of C libraries", "S", (HEXADECIMAL, HEXADECIMAL, CHECKSUM), hash=HEXADECIMAL)
 )
-"""Its hash is the build id, its fields the library's size, and which shim is in the copy."""
+"""Its hash is that of the library's content, its fields the library's size, and which shim is in
+the copy."""
 
-_HEAD = 65536  # bytes of a library in which its build id is looked for
+_RECORD = register(
+    Kind(
+        "records of C libraries",
+        "S",
+        (HEXADECIMAL, HEXADECIMAL, HEXADECIMAL, HEXADECIMAL, HEXADECIMAL, CHECKSUM),
+        hash=CHECKSUM,
+    )
+)
+"""Its fields are the identity of a library's file, its hash a checksum of that; it holds the hash
+of the library's content."""
+
+_DIGEST_SIZE = 64  # letters of SHA-256
 
 
 class LibcCopies:
@@ -45,7 +62,7 @@ class LibcCopies:
         with open(shim, "rb") as file:
             content = file.read()
             self._version = f"{zlib.crc32(content):08x}{len(content):x}"
-        self._seen: set[tuple[int, ...]] = set()
+        self._seen: set[Identity] = set()
         self._files: list[Array[bytes]] = []  # C refers to these
 
     def add(self, descriptor: int) -> None:
@@ -53,21 +70,20 @@ class LibcCopies:
 
         A library is tried once. `OSError` and `ValueError` if it can't be done.
         """
-        status = os.fstat(descriptor)
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        key = Identity.of(os.fstat(descriptor))
         with self._lock:
             if key in self._seen:
                 return
             self._seen.add(key)
-        build = build_id(os.pread(descriptor, _HEAD, 0)) or self._digest(descriptor)
-        which = (build, f"{status.st_size:x}", self._version)
+        digest = self._recorded(key) or self._read(descriptor, key)
+        which = (digest, f"{key.size:x}", self._version)
         # It does not count: or every run that does nothing else would have to open the ledger.
         path = self._store.find_first(_COPY.beginning(*which), counts=False)
-        path = path or self._make(descriptor, *which)
+        path = path or self._make(descriptor, key, *which)
         with self._lock:
             self._enter(key, path)
 
-    def _enter(self, key: tuple[int, ...], path: str | None) -> None:
+    def _enter(self, key: Identity, path: str | None) -> None:
         """Tell the engine; without *path* that there is nothing to be replaced in the library."""
         number = self._substitution.copies_count
         if number >= lib.PP_COPIES_MAX:
@@ -95,17 +111,47 @@ class LibcCopies:
 
         threading.Thread(target=work, name="libc-copy", daemon=True).start()
 
-    def _digest(self, descriptor: int) -> str:
-        import hashlib  # it takes long to load, and nearly every library has a build id
+    def _recorded(self, key: Identity) -> str | None:
+        """The hash of the content that the file *key* is known to have."""
+        path = self._store.find_first(_RECORD.beginning(*_fields(key)), counts=False)
+        if path is None:
+            return None
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                digest = file.read(_DIGEST_SIZE + 1)
+        except OSError:
+            return None
+        return digest if len(digest) == _DIGEST_SIZE and digest.isalnum() else None
 
+    def _read(self, descriptor: int, key: Identity) -> str:
+        """The hash of the content; it is recorded."""
+        import hashlib  # these take long to load
+
+        from pyparrot.libc.image import LARGEST
+
+        if key.size > LARGEST:
+            raise ValueError("too large")
+        key.settle()
         with open(f"/proc/self/fd/{descriptor}", "rb") as file:
-            return hashlib.sha1(file.read()).hexdigest()
+            digest = hashlib.sha256(file.read(LARGEST)).hexdigest()
+        _check(descriptor, key)
+        content = digest.encode()
+        name = _RECORD.name(*_fields(key), checksum(zlib.crc32(content)))
 
-    def _make(self, descriptor: int, *which: str) -> str | None:
+        def fill(file: BinaryIO) -> ObjectName:
+            file.write(content)
+            return name
+
+        self._store.write(fill)
+        return digest
+
+    def _make(self, descriptor: int, key: Identity, *which: str) -> str | None:
         from pyparrot.libc.copy import make_copy
 
         def make(output: str) -> ObjectName | None:
-            if not make_copy(f"/proc/self/fd/{descriptor}", self._shim, output):
+            count = make_copy(f"/proc/self/fd/{descriptor}", self._shim, output)
+            _check(descriptor, key)
+            if not count:
                 return None
             with open(output, "rb") as file:
                 # After a crash no program may find half of it.
@@ -113,3 +159,14 @@ class LibcCopies:
                 return _COPY.name(*which, checksum(zlib.crc32(file.read())))
 
         return self._store.make(make)
+
+
+def _fields(key: Identity) -> tuple[str, ...]:
+    """The name of a record, without the checksum of its content."""
+    numbers = [f"{number & (1 << 64) - 1:x}" for number in key]
+    return (checksum(zlib.crc32(".".join(numbers).encode())), *numbers)
+
+
+def _check(descriptor: int, key: Identity) -> None:
+    if Identity.of(os.fstat(descriptor)) != key:
+        raise ValueError("it was changed while it was read")

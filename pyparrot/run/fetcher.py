@@ -129,21 +129,32 @@ class Fetcher:
         node, path = found.node, found.path
         view = os.fsencode(views.directory(self._store)) + b"/" + mount.view.encode() + path
         target = tree.target(node)
-        views.make(self._store, view, node.mode, target, lambda: tree.body(node, path))
+        views.make(self._store, view, node.mode, target, lambda: tree.body(node, path), node.size)
         self._detail(2, mount.path + path + b": made ready")
 
     def _program(self, call: PpCall) -> None:
         """A copy of the program ``file`` that names the interpreter's view as its interpreter."""
-        from pyparrot.cache import views
-        from pyparrot.libc.interpreter import copy_with_interpreter
+        from pyparrot.cache import program_copies, views
+        from pyparrot.libc.interpreter import Changed, copy_with_interpreter
 
-        self._make_view(call.asking)
         interpreter = ffi.string(call.program.interpreter)
         source = ffi.string(call.file)
         copy = ffi.string(call.program.copy)
-        views.make_file(
-            self._store, copy, lambda name: copy_with_interpreter(source, name, interpreter)
-        )
+        directory = views.directory(self._store)
+        identity = None
+        if not source.startswith(os.fsencode(directory) + b"/"):
+            image = call.program.image.identity
+            identity = program_copies.Identity(
+                image.device, image.inode, image.size, image.modified, image.changed
+            )
+            identity.settle()
+        with contextlib.suppress(Changed):  # then the call is decided anew
+            views.make_file(
+                self._store,
+                copy,
+                lambda name: copy_with_interpreter(source, name, interpreter, identity),
+            )
+        program_copies.remove_stale(directory)
 
     def _attribute(self, call: PpCall) -> None:
         from pyparrot.sources.capabilities import MagicXattrs

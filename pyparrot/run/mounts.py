@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyparrot.cache.intact import MARK
 from pyparrot.core import ffi, lib
 from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
 
@@ -61,6 +62,7 @@ class MountTable:
         self._kept: list[object] = [text]
         self.namespace = ffi.new("struct pp_namespace *")
         self.namespace.views, self.namespace.views_length = text, len(encoded)
+        self.namespace.mark = MARK // 1_000_000_000
         self.namespace.snapshots = self._snapshots
         self._publish()
 

@@ -27,10 +27,10 @@
     while (0)
 
 /* What the engine did, a letter each; what the decision core and the hook were asked, too. */
-static char did[64];
+static char did[512];
 static int64_t returned;
 static int calls_left, result_of_give, result_of_change;
-static enum pp_action actions[8];
+static enum pp_action actions[256];
 static int decided;
 
 static void note(const char *letter)
@@ -289,6 +289,15 @@ static void check_needs(void)
         CHECK(serve() == PP_EVENT_NEED && worker->event.need == PP_NEEDS_VIEW);
         CHECK(access(call->file, F_OK) != 0 && strcmp(did, "d") == 0);
     }
+
+    call = start("a view that is never there ends in an error", 1);
+    for (int i = 0; i < 200; i++)
+        actions[i] = PP_OPEN;
+    unlink(call->file);
+    int asked = 0;
+    while (asked < 200 && serve() == PP_EVENT_NEED)
+        asked++;
+    CHECK(asked > 0 && asked < 200 && returned == -EIO);
 }
 
 static void check_hooks(void)

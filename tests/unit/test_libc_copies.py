@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import re
+import resource
 import shutil
-import subprocess
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from support.libraries import CALLS, SHIM, assembled, c_library, check_segments, function, shim_of
+from support.libraries import CALLS, SHIM, assembled, check_segments, function, shim_of
 
 from pyparrot.cache.store import ObjectStore
+from pyparrot.cache.verify import verify
 from pyparrot.core import ffi, lib
 from pyparrot.libc import copy as copying
 from pyparrot.libc.copies import LibcCopies
-from pyparrot.libc.elf import build_id
 from pyparrot.libc.image import Image
-
-HEAD = 65536
+from pyparrot.progress import Progress
 
 
 @pytest.fixture
@@ -67,59 +65,6 @@ class Session:
 def library(directory: Path, text: str = CALLS, build: str = "none") -> Path:
     directory.mkdir()
     return assembled(directory, text, f"-Wl,--build-id={build}")
-
-
-# Build ids
-
-
-def test_the_build_id_of_the_c_library() -> None:
-    readelf = shutil.which("readelf") or pytest.skip("no readelf")
-    told = subprocess.check_output([readelf, "-n", c_library()], text=True)
-    found = re.search(r"Build ID: ([0-9a-f]+)", told) or pytest.skip("it has none")
-    with open(c_library(), "rb") as file:
-        assert build_id(file.read(HEAD)) == found[1]
-
-
-NOTE = """
-    .section .note.other, "a", @note
-    .balign 4
-    .long 5, 3, 3
-    .ascii "ABCD\\0\\0\\0\\0"
-    .long 7
-"""
-
-
-def test_the_build_id_that_the_linker_was_given(tmp_path: Path) -> None:
-    given = library(tmp_path / "given", CALLS + NOTE, "0x0123456789abcdef0123")
-    assert build_id(given.read_bytes()) == "0123456789abcdef0123"
-    assert build_id(library(tmp_path / "none", CALLS + NOTE).read_bytes()) is None
-
-
-@pytest.mark.parametrize("head", [b"", b"#!/bin/sh\n", b"\x7fELF\x01\x01" * 20, bytes(100)])
-def test_what_is_no_library_has_no_build_id(head: bytes) -> None:
-    assert build_id(head) is None
-
-
-def test_a_build_id_is_found_whole_or_not_at_all(tmp_path: Path) -> None:
-    data = library(tmp_path / "given", CALLS, "0x0123456789abcdef0123").read_bytes()
-    found = [build_id(data[:size]) for size in range(len(data) + 1)]
-    assert set(found) == {None, "0123456789abcdef0123"}
-    assert found == sorted(found, key=bool)
-
-
-@pytest.fixture(scope="session")
-def identified(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    directory = tmp_path_factory.mktemp("identified")
-    return library(directory / "made", CALLS + NOTE, "0x0123456789abcdef").read_bytes()
-
-
-@given(place=st.integers(0, 1 << 20), value=st.binary(min_size=1, max_size=8))
-def test_a_broken_head_has_some_build_id_or_none(
-    identified: bytes, place: int, value: bytes
-) -> None:
-    place %= 1024
-    found = build_id(identified[:place] + value + identified[place + len(value) :])
-    assert found is None or re.fullmatch("([0-9a-f]{2})+", found)
 
 
 # Copies
@@ -179,10 +124,13 @@ def test_another_version_of_the_shim_makes_another_copy(
     assert sessions[0].copies != sessions[1].copies
 
 
-def test_libraries_without_build_id_are_told_apart(
-    tmp_path: Path, store: ObjectStore, made: list[int]
+@pytest.mark.parametrize("build", ["none", "0x0123456789abcdef"])
+def test_libraries_are_told_apart_by_their_content(
+    tmp_path: Path, store: ObjectStore, made: list[int], build: str
 ) -> None:
-    one, other = library(tmp_path / "one"), library(tmp_path / "other", CALLS + ".data\n .quad 1\n")
+    one = library(tmp_path / "one", CALLS + ".data\n .quad 2\n", build)
+    other = library(tmp_path / "other", CALLS + ".data\n .quad 1\n", build)
+    assert one.stat().st_size == other.stat().st_size
     for session in (Session(store), Session(store)):
         session.add(one)
         session.add(other)
@@ -208,6 +156,67 @@ def test_a_copy_that_was_written_to_is_made_anew(
     assert made == [4, 4]
     assert sessions[1].copies == [copy]
     assert copy.read_bytes() == good
+
+
+@pytest.mark.parametrize("way", ["in place", "renamed"])
+def test_a_library_that_was_edited_has_another_copy(
+    tmp_path: Path, store: ObjectStore, made: list[int], way: str
+) -> None:
+    """It keeps its build id, size and time, and changes within a tick of the clock."""
+    source = library(tmp_path / "given", CALLS + '.data\n .ascii "/old/path"\n', "0x01234567")
+    edited = tmp_path / "edited.so"
+    shutil.copy2(source, edited)
+    edited.write_bytes(source.read_bytes().replace(b"/old/path", b"/new/path"))
+    session = Session(store)
+    session.add(source)
+    times = (source.stat().st_atime_ns, source.stat().st_mtime_ns)
+    if way == "in place":
+        source.write_bytes(edited.read_bytes())
+    else:
+        edited.rename(source)
+    os.utime(source, ns=times)
+    for each in (session, Session(store)):
+        each.add(source)
+        assert each.copies[-1] is not None
+        assert b"/new/path" in each.copies[-1].read_bytes()
+    assert made == [4, 4]
+
+
+def test_a_library_that_is_known_is_not_read(
+    tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = library(tmp_path / "given")
+    sessions = [Session(store), Session(store)]
+    sessions[0].add(source)
+    monkeypatch.setattr(LibcCopies, "_read", None)
+    sessions[1].add(source)
+    assert sessions[1].copies == sessions[0].copies
+
+
+@pytest.mark.parametrize("content", [b"", b"0" * 64, b"x" * 64, bytes(64), b"\xff" * 64])
+def test_a_record_that_was_spoilt_is_made_anew(
+    tmp_path: Path, store: ObjectStore, made: list[int], content: bytes
+) -> None:
+    source = library(tmp_path / "given")
+    sessions = [Session(store), Session(store)]
+    sessions[0].add(source)
+    (record,) = [path for path in Path(store.directory, "objects").rglob("*S.*") if is_record(path)]
+    record.chmod(0o700)
+    record.write_bytes(content)
+    sessions[1].add(source)
+    assert sessions[1].copies == sessions[0].copies
+    assert made == [4]
+
+
+def is_record(path: Path) -> bool:
+    return path.name.count(".") == 6
+
+
+def test_what_is_recorded_and_copied_can_be_verified(tmp_path: Path, store: ObjectStore) -> None:
+    Session(store).add(library(tmp_path / "given"))
+    findings = verify(store, Progress("", "", quiet=True))
+    assert findings.objects == 2
+    assert (findings.corrupt, findings.doubtful) == ((), ())
 
 
 def test_a_library_without_sites_is_known_to_have_none(
@@ -278,3 +287,47 @@ def test_many_at_once(tmp_path: Path, store: ObjectStore, made: list[int]) -> No
     assert len(set(session.copies)) == 4
     inodes = {session.substitution.copies[i].inode for i in range(4)}
     assert inodes == {file.stat().st_ino for file in files}
+
+
+# Disks that are full
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """The status of a child that does *work*: 0, or the errno that it fails with."""
+    child = os.fork()
+    if child == 0:
+        status = 250
+        try:
+            work()
+            status = 0
+        except OSError as error:
+            status = error.errno or 251
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_no_copy_is_incomplete_whatever_fits(tmp_path: Path, store: ObjectStore) -> None:
+    """With a limit on the size of files, as on a disk with so much room."""
+    source = library(tmp_path / "given")
+    Session(store).add(source)
+    whole = max(path.stat().st_size for path in Path(store.directory, "objects").rglob("*S.*"))
+    outcomes = set()
+    for size in [*range(0, 200, 20), *range(200, whole, max(1, whole // 60)), whole - 1, whole]:
+        store.clear(everything=True)
+
+        def add(size: int = size) -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            Session(store).add(source)
+
+        outcomes.add(in_child(add))
+        findings = verify(store, Progress("", "", quiet=True))
+        assert (findings.corrupt, findings.doubtful) == ((), ()), size
+        session = Session(store)
+        session.add(source)
+        (copy,) = session.copies
+        assert copy is not None
+        check_segments(*(Image(each.read_bytes()) for each in (source, copy, SHIM)))
+    assert outcomes == {0, errno.EFBIG}
+    assert not list(Path(store.directory, "txn").iterdir())

@@ -108,9 +108,9 @@ def test_a_view_tells_what_it_is(store: ObjectStore) -> None:
     view = b"/views/" + os.fsencode(first.view)
     assert shown(table, view) == b"/cvmfs/a.b"
     assert shown(table, view + b"/x/y") == b"/cvmfs/a.b/x/y"
-    assert shown(table, view + b".x/bin/program") == b"/cvmfs/a.b/bin/program"
+    assert shown(table, view + b".x/0f/bin/program") == b"/cvmfs/a.b/bin/program"
     assert shown(table, view + b"/x (deleted)") == b"/cvmfs/a.b/x"
-    assert shown(table, b"/views/real.x/usr/bin/program") == b"/usr/bin/program"
+    assert shown(table, b"/views/real.x/1-2-3/usr/bin/program") == b"/usr/bin/program"
     table.reserve(b"/reserved")  # what has no view yet is no view's
     others = (view + b"y/x", b"/views", b"/views/", b"/views//x", b"/views/other-0/x", b"/other")
     for other in (*others, b"pipe:[1]", b""):

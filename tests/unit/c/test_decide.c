@@ -449,6 +449,63 @@ static void test_exec(void)
     CHECK_TEXT(call.exec.shown, "/tmp/script");
 }
 
+/* A view that was written to is made anew before it is run, and so is what runs a script. */
+static void test_exec_of_views_that_were_changed(void)
+{
+    static const char program[] = "\177ELF and nothing more";
+    struct test_file files[] = {
+        {.path = VIEW "/run", .content = program, .size = sizeof program, .modified = MARK + 1},
+        {.path = VIEW "/script", .content = script, .size = sizeof script - 1},
+        {.path = NULL},
+    };
+    world_reset();
+    task.files = files;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/run"), 0, 0), PP_ASK);
+    CHECK_EQUAL(call.asking->need, PP_NEEDS_VIEW);
+    CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/script"), 0, 0), PP_ASK);
+    CHECK_EQUAL(call.asking->need, PP_NEEDS_VIEW);
+    CHECK_TEXT(call.asking->walk.path, "/run");
+    files[0].modified = 0;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/script"), 0, 0), PP_EXEC);
+    files[0].content = NULL;
+    files[0].error = EACCES; /* no regular file */
+    CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/run"), 0, 0), PP_ASK);
+    files[0].error = EIO;
+    CHECK_EQUAL(RETURNED(SYS_execve, AT(MOUNT "/run"), 0, 0), -EIO);
+}
+
+/* Real files that the kernel does not look at: whether they may be run, it is asked. */
+static void test_exec_that_has_to_be_allowed(void)
+{
+    static const char program[] = "\177ELF and nothing more", inner[] = "#!/tmp/script\n",
+                      missing[] = "#!" MOUNT "/nothing\n";
+    const struct test_file files[] = {
+        {.path = VIEW "/run", .content = program, .size = sizeof program},
+        {.path = VIEW "/script", .content = inner, .size = sizeof inner - 1},
+        {.path = "/tmp/script", .content = script, .size = sizeof script - 1},
+        {.path = "/tmp/missing", .content = missing, .size = sizeof missing - 1},
+        {.path = "/tmp/link", .target = "somewhere"},
+        {.path = NULL},
+    };
+    world_reset();
+    task.files = files;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/script"), 0, 0), PP_EXEC);
+    CHECK_EQUAL(call.exec.checks_first, 1);
+    CHECK_EQUAL(call.exec.checked_size, 0);
+    CHECK_EQUAL(call.exec.error, 0);
+    CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/script"), 0, 0), PP_EXEC);
+    CHECK_EQUAL(call.exec.checks_first, 0);
+    CHECK_EQUAL(call.exec.checked_size, sizeof "/tmp/script");
+    CHECK_TEXT(call.exec.checked, "/tmp/script");
+    /* What is wrong behind it the caller learns if he may run it. */
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/missing"), 0, 0), PP_EXEC);
+    CHECK_EQUAL(call.exec.checks_first, 1);
+    CHECK_EQUAL(call.exec.error, -ENOENT);
+    /* A link that a way through the repository ends at, and that is not to be followed. */
+    CHECK_EQUAL(RETURNED(SYS_execveat, CWD, AT(MOUNT "/up/../tmp/link"), 0, 0, AT_SYMLINK_NOFOLLOW),
+                -ELOOP);
+}
+
 static void test_exec_refusals(void)
 {
     static char endless[sizeof too_long];
@@ -515,6 +572,8 @@ static void test_exec_with_an_interpreter(void)
     /* Its interpreter is virtual: it runs from a copy that names the interpreter's view. */
     CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/run"), 0, 0), PP_ASK);
     CHECK_EQUAL(call.asking->need, PP_NEEDS_PROGRAM);
+    CHECK(strncmp(call.program.copy, VIEW ".x/", sizeof VIEW ".x/" - 1) == 0);
+    CHECK_TEXT(call.program.interpreter, VIEW "/run");
     program = elf_of("/lib64/ld.so");
     CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/run"), 0, 0), PP_EXEC);
     CHECK(call.exec.loader != NULL);
@@ -530,6 +589,48 @@ static void test_exec_with_an_interpreter(void)
     program.header.e_phnum = 1;
     program.header.e_phoff = UINT64_MAX - 8;
     CHECK_EQUAL(DECIDED(SYS_execve, AT(MOUNT "/run"), 0, 0), PP_EXEC);
+}
+
+/* The copy of a real program is that of one file in one state, and of one interpreter. */
+static void test_exec_of_copies(void)
+{
+    const struct elf program = elf_of(MOUNT "/run"), made = elf_of(VIEW "/run"),
+                     other = elf_of(VIEW "/other");
+    static char copy[sizeof call.program.copy];
+    struct test_file files[] = {
+        {.path = VIEW "/run", .content = "", .size = 0},
+        {.path = "/tmp/a.out", .content = (const char *)&program, .size = sizeof program},
+        {.path = copy, .content = (const char *)&made, .size = sizeof made},
+        {.path = NULL},
+    };
+    world_reset();
+    task.files = files;
+    files[1].modified = 0x10;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/a.out"), 0, 0), PP_ASK);
+    CHECK_EQUAL(call.asking->need, PP_NEEDS_PROGRAM);
+    strcpy(copy, call.program.copy);
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/a.out"), 0, 0), PP_EXEC);
+    CHECK_TEXT(call.file, copy);
+    CHECK_EQUAL(call.exec.checks_first, 1);
+    char shown[PP_PATH_MAX];
+    CHECK_EQUAL(pp_shown(call.space, copy, shown, sizeof shown), sizeof "/tmp/a.out" - 1);
+    CHECK_TEXT(shown, "/tmp/a.out");
+    /* It was spoilt, or names something else. */
+    files[2].modified = MARK + 1;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/a.out"), 0, 0), PP_ASK);
+    files[2] =
+        (struct test_file){.path = copy, .content = (const char *)&other, .size = sizeof other};
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/a.out"), 0, 0), PP_ASK);
+    files[2].content = (const char *)&made;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/a.out"), 0, 0), PP_EXEC);
+    /* Another file has another copy; the interpreter's view is looked at each time. */
+    files[1].modified = 0x11;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/a.out"), 0, 0), PP_ASK);
+    CHECK(strcmp(call.program.copy, copy) != 0);
+    files[1].modified = 0x10;
+    files[0].modified = MARK + 1;
+    CHECK_EQUAL(DECIDED(SYS_execve, AT("/tmp/a.out"), 0, 0), PP_ASK);
+    CHECK_EQUAL(call.asking->need, PP_NEEDS_VIEW);
 }
 
 int main(void)
@@ -557,9 +658,12 @@ int main(void)
     test_rename_and_link();
     test_sockets();
     test_exec();
+    test_exec_of_views_that_were_changed();
+    test_exec_that_has_to_be_allowed();
     test_exec_refusals();
     test_exec_of_scripts_without_end();
     test_exec_with_an_interpreter();
+    test_exec_of_copies();
     world_free();
     return failed_checks != 0;
 }

@@ -48,8 +48,8 @@ static void list_tree(void)
     file->mtime = FILE_MTIME;
     file->uid = FILE_OWNER;
     add(4, 2, 0100000, "secret", "");
-    add(5, 1, 0100755, "run", "");
-    add(6, 1, 0100755, "script", "");
+    add(5, 1, 0100755, "run", "")->size = PROGRAM_SIZE;
+    add(6, 1, 0100755, "script", "")->size = PROGRAM_SIZE;
     add(7, 1, 0120777, "link", "dir/file");
     add(8, 1, 0120777, "dirlink", "dir");
     add(9, 1, 0120777, "dangling", "nothing");
@@ -108,7 +108,8 @@ static union {
     struct pp_snapshots all;
     const void *space[3];
 } snapshots;
-static struct pp_namespace namespace = {.views = VIEWS, .views_length = sizeof VIEWS - 1};
+static struct pp_namespace namespace = {
+    .views = VIEWS, .views_length = sizeof VIEWS - 1, .mark = MARK};
 
 static void make_mount_table(void)
 {
@@ -243,19 +244,36 @@ static int has_no_symlinks(struct pp_task *given, const char *path, int follow)
     return 1;
 }
 
-static int64_t read_file(struct pp_task *given, const char *path, int real, uint64_t offset,
-                         void *buffer, size_t size)
+static int64_t read_at(const void *given, uint64_t offset, void *buffer, size_t size)
 {
-    const struct test_file *found = file_of(given, path);
-    (void)real;
-    if (!found || !found->content)
-        return found && found->error ? -found->error : -ENOENT;
+    const struct test_file *found = given;
     if (offset >= found->size)
         return 0;
     if (size > found->size - offset)
         size = found->size - offset;
     memcpy(buffer, found->content + offset, size);
     return (int64_t)size;
+}
+
+static int64_t inspect(struct pp_task *given, const char *path, uint32_t how,
+                       struct pp_image *image)
+{
+    const struct test_file *found = file_of(given, path);
+    const int is_view = strncmp(path, VIEW "/", sizeof VIEW) == 0;
+
+    if (how & PP_INSPECT_NOFOLLOW && found && found->target)
+        return -ELOOP;
+    if (!found || !found->content)
+        return found && found->error ? -found->error : -ENOENT;
+    image->mode = 0100500;
+    image->identity = (struct pp_identity){
+        .device = 0xd,
+        .inode = 0x1,
+        .size = is_view ? PROGRAM_SIZE : found->size,
+        .modified = (found->modified ? found->modified : MARK) * INT64_C(1000000000),
+        .changed = 0xc,
+    };
+    return pp_image_read(image, read_at, found);
 }
 
 static int64_t seek(struct pp_task *given, int descriptor, int64_t position)
@@ -278,7 +296,7 @@ static const struct pp_task_operations operations = {
     .link = read_descriptor,
     .read_link = read_link,
     .has_no_symlinks = has_no_symlinks,
-    .read_file = read_file,
+    .inspect = inspect,
     .seek = seek,
     .now = now,
 };

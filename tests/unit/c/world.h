@@ -16,6 +16,8 @@
 #define VIEW "/views/r"
 #define BAD_ADDRESS UINT64_C(0x8000000000000000)
 #define NOW 1000
+#define MARK 299792458    /* when views were modified */
+#define PROGRAM_SIZE 1234 /* that the repository has for its programs */
 
 /* The repository:
  *
@@ -49,7 +51,8 @@ struct test_file {
     const char *target;  /* of a symlink, or NULL */
     const char *content; /* of a file, or NULL */
     size_t size;
-    int error; /* an errno that reading it gives */
+    int error;    /* an errno that reading it gives */
+    int modified; /* when: MARK if it is 0 */
 };
 
 struct test_task {
