@@ -7,6 +7,7 @@ import os
 import stat
 from typing import Protocol
 
+from pyparrot.cache.owned import CLEARING, claim_directory, make_directory, read, why_not
 from pyparrot.errors import PyparrotError
 
 VERSION = "1"
@@ -14,7 +15,10 @@ VERSION = "1"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors that go away when there is more room on the disk."""
 
+CHOOSE = "choose one with --cache"
+
 _DEFAULT_MEGABYTES = 4000
+_LONGEST_VERSION = 64
 _MEGABYTE = 20
 _DIRECTORIES = ("objects", "manifests", "origins", "ledger", "pins", "txn")
 _ENTRIES = {*_DIRECTORIES, "views", "lock", "version"}
@@ -59,40 +63,60 @@ def default_directory() -> str:
 def prepare(directory: str) -> bool:
     """Make what is missing of a cache's directory, and check the rest; gives whether it is new.
 
-    A new one has no version yet. `PyparrotError` if it is another user's, others may write to it,
-    it is not a cache or one of another version; `OSError` if the disk is full.
+    A new one has no version yet. What lies in the place of one of its directories and is none is
+    removed. `PyparrotError` if it is another user's, others may write to it or to one of its
+    directories, it is not a cache or one of another version; `OSError` if the disk is full.
     """
+    _make(directory)
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        status = os.stat(directory)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        problem = why_not(status)
+        if problem:
+            hint = CHOOSE if status.st_uid != os.geteuid() else CLEARING
+            raise PyparrotError(directory, f"no cache can be here: {problem}", hint)
+        version = _version(directory)
+        for name in (*_DIRECTORIES, "views"):
+            # Views may be in directories that are closed to writing.
+            path = os.path.join(directory, name)
+            claim_directory(path, 0o500 if name == "views" else 0o700)
     except OSError as error:
         if error.errno in FULL:
             raise
-        why = f"no cache can be here: {error.strerror}"
-        raise _unusable(directory, why) from None
-    status = os.stat(directory)
-    if status.st_uid != os.geteuid():
-        raise _unusable(directory, "this cache belongs to another user")
-    if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PyparrotError(directory, "others may write to this cache", f"chmod go-w {directory}")
-    version = _version(directory)
-    if version not in ("", VERSION):
-        raise _unusable(directory, f"a cache of another version ({version})")
-    for name in _DIRECTORIES:
-        os.makedirs(os.path.join(directory, name), mode=0o700, exist_ok=True)
+        raise _unusable(error.filename or directory, str(error.strerror)) from None
     return not version
 
 
-def _version(directory: str) -> str:
-    """The version that is written down; empty if there is none yet."""
+def is_cache(directory: str) -> bool:
+    """Whether *directory* is ours, and has nothing in it that no cache has."""
+    status = os.stat(directory)
+    known = _ENTRIES.issuperset(os.listdir(directory))
+    return status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode) and known
+
+
+def _make(directory: str) -> None:
     try:
-        with open(os.path.join(directory, "version"), encoding="ascii") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        # A cache that is just being made, or whose maker was killed, has no version yet.
-        if not _ENTRIES.issuperset(os.listdir(directory)):
-            raise _unusable(directory, "not a cache, and not empty") from None
-        return ""
+        make_directory(directory, parents=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise _unusable(directory, str(error.strerror)) from None
+
+
+def _version(directory: str) -> str:
+    """The version that is written down; empty if there is none, or what there is is damaged."""
+    content = read(os.path.join(directory, "version"), _LONGEST_VERSION) or b""
+    version = content.decode("ascii", "replace").strip()
+    if version == VERSION:
+        return version
+    if version.isdigit() and version.isascii():
+        raise PyparrotError(directory, f"a cache of another version ({version})", CHOOSE)
+    # A cache that is just being made, or whose maker was killed, has no version yet.
+    if not _ENTRIES.issuperset(os.listdir(directory)):
+        raise PyparrotError(directory, "not a cache, and not empty", CHOOSE)
+    return ""
 
 
 def _unusable(directory: str, why: str) -> PyparrotError:
-    return PyparrotError(directory, why, "choose one with --cache")
+    return PyparrotError(directory, f"no cache can be here: {why}", CHOOSE)

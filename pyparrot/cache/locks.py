@@ -19,6 +19,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from pyparrot.cache.owned import open_shared
+
 _FLOCK = struct.Struct("hhqqi4x")
 _BYTES = 1 << 62
 _BUSY = (errno.EACCES, errno.EAGAIN)
@@ -33,7 +35,7 @@ def _machine() -> str:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read(8)
     except OSError:
-        return "unknown"
+        return os.urandom(4).hex()  # nobody else's then, so that nobody is taken for dead
 
 
 class Locks:
@@ -102,8 +104,7 @@ class Locks:
     def _opened(self) -> int:
         with self._guard:
             if self._descriptor is None:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                self._descriptor = os.open(self._file, flags, 0o600)
+                self._descriptor = open_shared(self._file)
             return self._descriptor
 
     def __del__(self) -> None:

@@ -15,27 +15,35 @@ Whatever has its final name is complete, was verified, and is open for writing n
 programs can be run from it; so any number of processes may use a cache at once, be killed, or run
 out of space. Nothing is resumed from a file of another process.
 
-An object that was written to since it was added is not taken for what it was (`intact`). (What
-changes on the disk itself, `cache verify` finds.)
+An object that was written to since it was added is not taken for what it was (`intact`), and what
+is not this user's alone is not used at all (`owned`). (What changes on the disk itself, `cache
+verify` finds.) What lies in the place of something else, such as a directory where an object should
+be, goes.
+
+All that is below the directory counts: objects by their blocks, and the rest, mostly views, in one
+sum (`usage`), which each eviction makes exact.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
+import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Callable, TypeVar, overload
 
-from pyparrot.cache import stale_views
-from pyparrot.cache.directory import DEFAULT_QUOTA, FULL, VERSION, prepare
-from pyparrot.cache.intact import is_intact, mark_complete
+from pyparrot.cache import owned, stale_views
+from pyparrot.cache.directory import CHOOSE, DEFAULT_QUOTA, FULL, VERSION, prepare
+from pyparrot.cache.intact import MARK, MARKS, is_intact, mark_complete
 from pyparrot.cache.locks import Locks
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.transactions import Transactions
-from pyparrot.cache.usage import Usage
+from pyparrot.cache.usage import REST, SLACK, Usage, taken
+from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
     from pyparrot.cache.ledger import Record
@@ -51,6 +59,19 @@ _LONGEST_SQUEEZE = 20.0
 """Seconds for which room is looked for on a full disk."""
 
 _SQUEEZE_PAUSE = 0.1
+_MOST_SQUEEZES = 50
+_TRIES = 4
+
+_VIEWS_PART = 8
+"""When views take more than this part of the quota they go first, if unused."""
+
+_VIEW_SECONDS = 60.0
+"""How long ago a view must have been used to be unused."""
+
+_MOST_TRUSTED = 1 << 12
+_WRITING = (*FULL, errno.EFBIG, errno.EROFS)
+"""Errors that only writing has, and that name no file then."""
+
 _Result = TypeVar("_Result")
 
 
@@ -69,8 +90,40 @@ class ObjectStore:
         self._locks = Locks(self.file("lock"))
         self._transactions = Transactions(self.file("txn"), self._locks)
         self._usage = Usage(self.file("ledger"), self.files, self._held)
+        self.trusted: set[str | bytes] = set()
+        self.mark = MARK
+        """The time of modification of all objects in this cache."""
+        self._too_large = False
         if prepare(self.directory):
-            self.write_file("version", (VERSION + "\n").encode())
+            self._begin()
+        else:
+            self._read_mark()
+
+    def _begin(self) -> None:
+        """Write the version down. Its file has the mark, so that one can tell which it is."""
+
+        def write() -> None:
+            with self._transactions.writing() as file:
+                file.write((VERSION + "\n").encode())
+                file.close()
+                self.mark = self._usable_mark(file.name)
+                self._put(file.name, self.file("version"))
+
+        self.with_space(write)
+
+    def _usable_mark(self, file: str) -> int:
+        """The mark that the file system can keep; *file* gets it."""
+        for mark in MARKS:
+            mark_complete(file, mark)
+            if is_intact(os.lstat(file), mark=mark):
+                return mark
+        why = "no cache can be here: the file system keeps no modes or times of modification"
+        raise PyparrotError(self.directory, why, CHOOSE)
+
+    def _read_mark(self) -> None:
+        with contextlib.suppress(OSError):
+            modified = os.lstat(self.file("version")).st_mtime_ns
+            self.mark = modified if modified in MARKS else MARK
 
     def __enter__(self) -> ObjectStore:
         return self
@@ -79,8 +132,16 @@ class ObjectStore:
         self.close()
 
     def close(self) -> None:
-        """Bring the ledger up to date and close it."""
-        self.flush()
+        """Bring the ledger up to date and close it.
+
+        What alone was more than the quota goes now, at the latest. A cache that was removed
+        meanwhile stays so.
+        """
+        if os.path.isdir(self.directory):
+            self.flush()
+            if self._too_large:
+                self._too_large = False
+                self._keep_to_quota(self._usage.total())
         self._usage.close()
 
     @functools.cached_property
@@ -107,11 +168,10 @@ class ObjectStore:
         It goes if it was changed, or does not have the *size* that it should have, in bytes.
         """
         path = self.path(name)
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
+        status = self._status(path)
+        if status is None:
             return None
-        if not is_intact(status, size):
+        if not is_intact(status, size, self.mark):
             self.discard(name)
             return None
         if counts:
@@ -125,20 +185,82 @@ class ObjectStore:
 
     def names(self, prefix: str) -> list[ObjectName]:
         """The objects whose names begin so; *prefix* has two letters at least."""
+        directory = os.path.join(self._objects, prefix[:2])
+        if not self._trust(directory):
+            return []
         try:
-            found = os.listdir(os.path.join(self._objects, prefix[:2]))
-        except FileNotFoundError:
+            found = os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(ObjectName(prefix[:2] + n) for n in found if n.startswith(prefix[2:]))
 
     def files(self) -> Iterator[tuple[ObjectName, os.stat_result]]:
-        """Every object's name and what stat says of its file."""
-        with os.scandir(self._objects) as directories:
-            for directory in directories:
-                with os.scandir(directory.path) as entries:
-                    for entry in entries:
-                        with contextlib.suppress(FileNotFoundError):
-                            yield ObjectName(directory.name + entry.name), entry.stat()
+        """Every object's name and what stat says of its file, whatever that is."""
+        for directory in self._object_directories():
+            with contextlib.suppress(OSError), os.scandir(directory) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        name = ObjectName(os.path.basename(directory) + entry.name)
+                        yield name, entry.stat(follow_symlinks=False)
+
+    def _object_directories(self) -> Iterator[str]:
+        for name in sorted(os.listdir(self._objects)):
+            directory = os.path.join(self._objects, name)
+            with contextlib.suppress(OSError, PyparrotError):
+                if len(name) == 2 and self._trust(directory):
+                    yield directory
+
+    def strays(self) -> list[str]:
+        """What lies among the objects' directories and is none, or can't be trusted: paths."""
+        names = os.listdir(self._objects)
+        return sorted(
+            {os.path.join(self._objects, name) for name in names} - {*self._object_directories()}
+        )
+
+    def _status(self, path: str) -> os.stat_result | None:
+        """What stat says of an object's file; None if it is not there."""
+        directory = os.path.dirname(path)
+        for _ in range(_TRIES):
+            if not self._trust(directory):
+                return None
+            try:
+                return os.lstat(path)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if not (owned.is_in_the_way(error) or error.errno == errno.EACCES):
+                    raise
+                self.trusted.discard(directory)
+        return None
+
+    def _trust(self, directory: str) -> bool:
+        """Whether a directory is there, after making sure that it is ours alone.
+
+        `PyparrotError` if it is not. One look is enough: nobody else can change what is ours.
+        """
+        if directory not in self.trusted:
+            if not os.path.lexists(directory):
+                return False
+            owned.claim_directory(directory)
+            self.note_trusted(directory)
+        return True
+
+    def note_trusted(self, directory: str | bytes) -> None:
+        """Look at a directory no more: it is ours alone."""
+        if len(self.trusted) >= _MOST_TRUSTED:
+            self.trusted.clear()
+        self.trusted.add(directory)
+
+    def read_file(self, *names: str, limit: int) -> bytes | None:
+        """The first *limit* bytes of a small file that is no object; None if there is none.
+
+        None, too, if what lies there is no file of ours; `OSError` if it can't be read.
+        """
+        return owned.read(self.file(*names), limit)
+
+    def remove_file(self, *names: str) -> None:
+        """Remove a small file that is no object, or whatever lies in its place."""
+        owned.remove(self.file(*names))
 
     # Adding
 
@@ -192,16 +314,43 @@ class ObjectStore:
     def _add(self, name: ObjectName, file: str) -> str:
         """Make *file*, complete, verified and closed, the object of that name; gives its path."""
         path = self.path(name)
-        mark_complete(file)
-        size = os.stat(file).st_size
-        try:
-            os.rename(file, path)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            os.rename(file, path)
-        if self._usage.add(name, size, self.quota // _FLUSH_PART):
+        mark_complete(file, self.mark)
+        status = os.lstat(file)
+        if not is_intact(status, mark=self.mark):  # it would be fetched again without end
+            why = "its file system does not keep modes or times of modification"
+            raise PyparrotError(self.directory, why, CHOOSE)
+        self._put(file, path)
+        if self._usage.add(name, status.st_size, self.quota // _FLUSH_PART):
             self.flush(but=name)  # for whatever adds an object wants to have it
         return path
+
+    def _put(self, file: str, path: str) -> None:
+        """Move *file* to *path*, whatever lies there or in the place of its directory."""
+        directory = os.path.dirname(path)
+        for _ in range(_TRIES):
+            try:
+                if directory not in self.trusted:
+                    self._claim(directory)
+                os.rename(file, path)
+                return
+            except OSError as error:
+                gone = error.errno in (errno.ENOENT, errno.EACCES) and os.path.lexists(file)
+                if not (gone or owned.is_in_the_way(error)):
+                    raise
+                failure = error
+            self.trusted.discard(directory)
+            self._claim(directory)
+            if stat.S_ISDIR(_mode(path)):
+                owned.remove(path)
+        raise failure
+
+    def _claim(self, directory: str) -> None:
+        """Have a directory of ours, though the whole cache may have been removed."""
+        if directory == self.directory:
+            return
+        owned.make_directory(os.path.dirname(directory), parents=True)
+        owned.claim_directory(directory)
+        self.note_trusted(directory)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Replace a small file that is no object, at once; *name* is its path in the directory."""
@@ -210,7 +359,7 @@ class ObjectStore:
             with self._transactions.writing() as file:
                 file.write(content)
                 file.close()
-                os.replace(file.name, self.file(name))
+                self._put(file.name, self.file(name))
 
         self.with_space(write)
 
@@ -226,12 +375,16 @@ class ObjectStore:
         If no room can be made, the `OSError` (ENOSPC or EDQUOT) goes to the caller.
         """
         deadline = time.monotonic() + _LONGEST_SQUEEZE
-        while True:
+        for _ in range(_MOST_SQUEEZES):
             try:
                 return write()
             except OSError as error:
+                if error.filename is None and error.errno in _WRITING:
+                    error.filename = self.directory
                 if error.errno not in FULL or not self._make_room(deadline):
                     raise
+                failure = error
+        raise failure
 
     def _make_room(self, deadline: float) -> bool:
         """Whether another try makes sense; others' unfinished files will go, if nothing else."""
@@ -242,44 +395,94 @@ class ObjectStore:
         return time.monotonic() < deadline and self._transactions.others()
 
     def discard(self, name: ObjectName) -> None:
-        """Remove an object."""
-        self._remove([name])
+        """Remove an object, or whatever lies in its place; nothing happens if it is gone."""
+        names, linked = [name], self._unlink([name])
+        if linked:
+            stale_views.prune(self.file(stale_views.DIRECTORY), linked)
+        self._usage.forget(names)
 
-    def _remove(self, names: Iterable[ObjectName]) -> None:
-        """Remove objects, and the views that are links to them: else their space stays taken."""
-        names, linked = list(names), set()
+    def _unlink(self, names: Iterable[ObjectName]) -> set[int]:
+        """Remove objects; gives the inodes that have other names: they still take space."""
+        linked = set()
         for name in names:
             path = self.path(name)
-            with contextlib.suppress(FileNotFoundError):
-                status = os.stat(path)
-                os.unlink(path)
-                if status.st_nlink > 1:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(path)
+                owned.remove(path)
+                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
                     linked.add(status.st_ino)
-        if linked:
-            stale_views.remove(self.file(stale_views.DIRECTORY), linked)
-        self._usage.forget(names)
+        return linked
 
     def flush(self, but: str = "") -> None:
         """Tell the ledger what was added and used; if it is too much, evict, *but* one object."""
         if self._usage.has_added:
             self._transactions.sweep()
         size = self._usage.flush()
-        if size is not None and size > self.quota > 0:
-            self.evict(size - self.quota // 2, but)
+        if size is not None:
+            self._keep_to_quota(size, but)
+
+    def _keep_to_quota(self, size: int, but: str = "") -> None:
+        """Evict if *size* bytes are too much; *but* one object may stay, which then goes later."""
+        if not size > self.quota > 0:
+            return
+        freed = self.evict(size - self.quota // 2, but)
+        if size - freed > self.quota:
+            # Either *but* alone is too large, or the ledger speaks of what is not there.
+            self._too_large = bool(but)
+            with contextlib.suppress(PyparrotError):
+                self._usage.reconcile()
+
+    def add_other(self, size: int) -> None:
+        """Count *size* bytes that were added and are no object."""
+        if self._usage.add_other(size, self.quota // _FLUSH_PART):
+            self.flush()
 
     def evict(self, bytes_to_free: int, but: str = "") -> int:
         """Remove the least recently used objects until so many bytes are freed; gives how many.
 
-        All *but* one may go.
+        All *but* one may go. Views that were not used since go, too, and before all objects if
+        they take much.
         """
-        gone, freed = self._usage.victims(bytes_to_free, but)
-        self._remove(gone)
+        freed = self._evict_views(bytes_to_free)
+        if freed < bytes_to_free:
+            victims = self._usage.victims(bytes_to_free - freed, but)
+            linked = self._unlink(victims.names)
+            self._usage.forget(victims.names)
+            self._usage.set_other(SLACK, victims.slack)
+            self._prune_views(victims.used, linked)
+            freed += victims.bytes
         return freed
+
+    def _evict_views(self, bytes_to_free: int) -> int:
+        """Remove views that are not in use, if they take much; gives how many bytes that freed."""
+        now, before = time.time(), self._usage.other(REST)
+        freed = 0
+        for unused in (now - _VIEW_SECONDS, now):
+            if before - freed > self.quota // _VIEWS_PART and freed < bytes_to_free:
+                freed = max(0, before - self._prune_views(unused))
+        return freed
+
+    def _prune_views(self, before: float, linked: Collection[int] = ()) -> int:
+        """Remove views that were last used *before* a time, or are *linked* to inodes that go.
+
+        Gives the bytes of all that is left in the cache and no object, and has them counted.
+        """
+        left = stale_views.prune(self.file(stale_views.DIRECTORY), linked, before)
+        left += sum(self._small_files())
+        self._usage.set_other(REST, left)
+        return left
+
+    def _small_files(self) -> Iterator[int]:
+        """The bytes of disk space that files take which stay: manifests and the like."""
+        for name in ("manifests", "origins", "pins"):
+            with contextlib.suppress(OSError), os.scandir(self.file(name)) as entries:
+                for entry in entries:
+                    yield taken(entry.stat(follow_symlinks=False).st_size)
 
     def evict_half(self) -> bool:
         """Make room on a full disk; False if there was nothing that could go."""
         self.flush()
-        size = sum(status.st_size for _, status in self.files())
+        size = self._usage.other(REST) + sum(taken(s.st_size) for _, s in self.files())
         return self.evict(max(1, size // 2)) > 0
 
     def clear(self, everything: bool = False) -> tuple[int, int]:
@@ -290,8 +493,14 @@ class ObjectStore:
         """
         self.reconcile()  # what the ledger has missed goes, too
         victims = [record for record in self.records() if everything or not record.pinned]
+        for path in self.strays():
+            owned.remove(path)
         stale_views.clear(self.file(stale_views.DIRECTORY))
-        self._remove(record.name for record in victims)
+        self._unlink(record.name for record in victims)
+        self._usage.forget([record.name for record in victims])
+        left = [record.size for record in self.records()]
+        self._usage.set_other(SLACK, sum(taken(size) - size for size in left))
+        self._prune_views(0.0)
         return len(victims), sum(record.size for record in victims)
 
     # The ledger
@@ -324,3 +533,11 @@ class ObjectStore:
         flagged = {record.name for record in self.records() if record.pinned}
         self.pin(flagged - held, False)
         self.pin(held - flagged, True)
+
+
+def _mode(path: str) -> int:
+    """What lies at *path*: its st_mode, 0 if nothing."""
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pyparrot.cache.locks import Locks
+from pyparrot.cache.owned import claim_directory, make_directory, open_new, remove
 
 STALE_SECONDS = 24 * 3600
 """How long a file may stay if nothing is known of its owner."""
@@ -25,8 +26,13 @@ class Transactions:
         self._serial = itertools.count()
 
     def new_name(self) -> str:
-        """The path of a file that is not there yet."""
-        return os.path.join(self._directory, f"{self._owner()}{next(self._serial)}")
+        """The path of a file that is not there yet.
+
+        It is unique beyond this process and machine: a process number may be in use in another
+        namespace, too, and what a process begins with, its forks have as well.
+        """
+        number = f"{next(self._serial)}.{os.urandom(6).hex()}"
+        return os.path.join(self._directory, self._owner() + number)
 
     def _owner(self) -> str:
         return f"{self._locks.token}.{os.getpid()}.{threading.get_ident()}."
@@ -44,10 +50,13 @@ class Transactions:
 
     def _open_new(self, path: str) -> BinaryIO:
         try:
-            return open(path, "xb+")
-        except FileNotFoundError:  # the whole cache was removed
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            return open(path, "xb+")
+            descriptor = open_new(path)
+        except (FileNotFoundError, NotADirectoryError):  # the whole cache was removed, or damaged
+            make_directory(os.path.dirname(self._directory), parents=True)
+            claim_directory(self._directory)
+            descriptor = open_new(path)
+        # By its name, so that it has one for whoever is given it.
+        return open(path, "xb+", opener=lambda *_: descriptor)
 
     def others(self) -> bool:
         """Whether any other thread or process is writing."""
@@ -57,7 +66,7 @@ class Transactions:
     def _names(self) -> list[str]:
         try:
             return os.listdir(self._directory)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def sweep(self) -> int:
@@ -67,10 +76,9 @@ class Transactions:
         for name in self._names():
             path = os.path.join(self._directory, name)
             with contextlib.suppress(FileNotFoundError):
-                status = os.stat(path)
+                status = os.lstat(path)
                 token = name.partition(".")[0]
                 # Not st_mtime: what is about to become an object has that of all objects already.
                 if status.st_ctime < oldest or not self._locks.is_alive(token):
-                    os.unlink(path)
-                    freed += status.st_size
+                    freed += remove(path)
         return freed

@@ -3,7 +3,10 @@
 ``views/NAME/PATH`` stands for PATH in one snapshot at one mount point. A file there is a hard link
 to the verified object; a directory is empty, since what it lists stands in the catalog; a symlink
 and a named pipe are what they are in the repository. Views are made when something is first opened,
-and are never changed; eviction takes them away with their objects (`stale_views`).
+and are never changed; eviction takes them away with their objects, and when they are not used
+(`stale_views`).
+
+Something else may lie where a view belongs, after damage or by another user's hand: it is removed.
 """
 
 from __future__ import annotations
@@ -14,10 +17,10 @@ import os
 import stat
 from collections.abc import Callable
 
-from pyparrot.cache.intact import mark_complete
-from pyparrot.cache.stale_views import DIRECTORY
+from pyparrot.cache import core_files, owned
+from pyparrot.cache.intact import is_marked, mark_with_checksum
+from pyparrot.cache.stale_views import DIRECTORY, entry_size
 from pyparrot.cache.store import ObjectStore
-from pyparrot.cache.view_places import make_directory, make_way
 
 _NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _TRIES = 20
@@ -27,7 +30,7 @@ _SMALL = 16384
 def directory(store: ObjectStore) -> str:
     """The directory of all views."""
     path = os.path.realpath(store.file(DIRECTORY))
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    owned.make_directory(path, parents=True)
     return path
 
 
@@ -43,68 +46,151 @@ def make(
 
     *target* is a symlink's, *body* gives the object of a regular file, fetching it if need be, and
     *size* (bytes) is that file's. Whatever else has the view's name, or was changed, is removed.
+    `PyparrotError` if the view can't be trusted, `OSError` if it can't be made.
     """
     kind = stat.S_IFMT(mode)
     if kind == stat.S_IFDIR:
-        make_directory(view)
-        return
-    make_way(view, kind, size)
-    make_directory(os.path.dirname(view))
+        _in_directory(store, view, lambda: os.lstat(view))
+    elif kind == stat.S_IFREG:
+        _make_regular(store, view, body, size)
+    else:
+        _in_directory(store, os.path.dirname(view), lambda: _make_special(view, kind, target))
+        store.add_other(entry_size(os.path.basename(view), kind, len(target)))
+
+
+def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -> None:
+    """Make a view that is a file of its own; it takes the place of what is there.
+
+    *write* gets a new file's name, and fills and closes it: programs are run from views.
+    """
+    temporary = os.fsencode(store.temporary_file())
+
+    def write_and_move() -> None:
+        write(temporary)
+        mark_with_checksum(temporary, store.mark)
+        size = os.lstat(temporary).st_size
+        _in_directory(store, os.path.dirname(view), lambda: _replace(temporary, view))
+        store.add_other(entry_size(os.path.basename(view), stat.S_IFREG, size))
+
+    try:
+        store.with_space(write_and_move)
+    finally:
+        owned.remove(temporary)
+
+
+def _replace(file: bytes, view: bytes) -> None:
+    try:
+        os.rename(file, view)
+    except OSError as error:
+        if not owned.is_in_the_way(error):
+            raise
+        owned.remove(view)
+        os.rename(file, view)
+
+
+def _make_special(view: bytes, kind: int, target: bytes) -> None:
+    """Make a symlink, a pipe, or what can only be named."""
+    status = _status(view)
+    if status is not None:
+        same = stat.S_IFMT(status.st_mode) == kind or kind not in (stat.S_IFLNK, stat.S_IFIFO)
+        same = same and not stat.S_ISDIR(status.st_mode) and not owned.why_not(status)
+        if same and (kind != stat.S_IFLNK or os.readlink(view) == target):
+            return
+        owned.remove(view)
     with contextlib.suppress(FileExistsError):
         if kind == stat.S_IFLNK:
             os.symlink(target, view)
         elif kind == stat.S_IFIFO:
             os.mkfifo(view, 0o600)
-        elif kind != stat.S_IFREG:
-            os.mknod(view, stat.S_IFSOCK | 0o600)  # to be named, never to be used
         else:
-            store.with_space(lambda: _link(store, body, view))
+            os.mknod(view, stat.S_IFSOCK | 0o600)  # to be named, never to be used
 
 
-def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -> None:
-    """Make a view that is a file of its own.
-
-    *write* gets a new file's name, and fills and closes it: programs are run from views. What has
-    the view's name is replaced.
-    """
-    make_directory(os.path.dirname(view), is_guarded=False)
-    temporary = os.fsencode(store.temporary_file())
-
-    def write_and_move() -> None:
-        write(temporary)
-        mark_complete(temporary)
-        if os.path.isdir(view):
-            make_way(view, stat.S_IFREG, None)
-        os.rename(temporary, view)
-
-    try:
-        store.with_space(write_and_move)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-
-
-def _link(store: ObjectStore, body: Callable[[], str], view: bytes) -> None:
+def _make_regular(
+    store: ObjectStore, view: bytes, body: Callable[[], str], size: int | None
+) -> None:
+    above = os.path.dirname(view)
     for _ in range(_TRIES):
         source = body()
-        try:
-            status = os.stat(source)
-            if status.st_nlink == 1 or status.st_size > _SMALL:
-                os.link(os.fsencode(source), view)
-                return
-        except FileNotFoundError:
+        status = _status(os.fsencode(source))
+        if status is None:
             continue  # evicted in this very moment
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
+        if status.st_nlink == 1 or status.st_size > _SMALL:
+            try:
+                _in_directory(store, above, lambda source=source: _link(store, source, view, size))  # type: ignore[misc]
+                store.add_other(entry_size(os.path.basename(view), stat.S_IFREG))
+                return
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
         # A small body that other views have, too: an inode of its own tells at once which view it
         # is. Or a file system without hard links, or a body that too many files share.
-        make_file(store, view, lambda name, source=source: _copy(source, name))  # type: ignore[misc]
-        return
-    raise OSError(errno.EIO, "the object is evicted as soon as it is there")
+        with contextlib.suppress(FileNotFoundError):
+            make_file(store, view, lambda name, source=source: _copy(source, name))  # type: ignore[misc]
+            return
+    raise OSError(errno.EIO, "its content is evicted as soon as it is there", os.fsdecode(view))
+
+
+def _link(store: ObjectStore, source: str, view: bytes, size: int | None) -> None:
+    for _ in range(_TRIES):
+        try:
+            store.with_space(lambda: os.link(os.fsencode(source), view))
+            return
+        except FileExistsError:
+            status = _status(view)
+            is_right_size = size is None or (status is not None and status.st_size == size)
+            if status is not None and is_right_size and is_marked(status, store.mark):
+                return
+            owned.remove(view)
+    raise OSError(errno.EEXIST, "it changes while it is looked at", os.fsdecode(view))
 
 
 def _copy(source: str, target: bytes) -> None:
     import shutil
 
     shutil.copyfile(source, target)
+
+
+def _status(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _in_directory(store: ObjectStore, above: bytes, work: Callable[[], object]) -> None:
+    """Do *work* in the directory *above*, which is made, or made right, if need be."""
+    for _ in range(_TRIES):
+        try:
+            if above not in store.trusted:
+                _claim(store, above)
+            store.with_space(lambda: owned.changing(above, work))
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            failure = error
+            store.trusted.discard(above)
+            _claim(store, above)
+    raise failure
+
+
+def _claim(store: ObjectStore, wanted: bytes) -> None:
+    """Have the directory *wanted* below that of all views; each one on the way is looked at."""
+    above = os.fsencode(directory(store))
+    made = 0
+    for name in wanted[len(above) + 1 :].split(b"/"):
+        path = above + b"/" + name
+        if name and store.with_space(lambda: _claim_in(above, path)):  # noqa: B023 (called here)
+            made += entry_size(name, stat.S_IFDIR)
+            core_files.guard(path)
+        above = path
+    store.note_trusted(wanted)
+    if made:
+        store.add_other(made)
+
+
+def _claim_in(above: bytes, path: bytes) -> bool:
+    return owned.changing(above, lambda: owned.claim_directory(path, 0o500))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from pyparrot.cache import views
 from pyparrot.cache.directory import DEFAULT_QUOTA, choose_directory
-from pyparrot.cache.intact import MARK
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
 from pyparrot.run import engines, fds
@@ -59,7 +58,10 @@ class Supervisor:
 
         try:
             shim = Shim(
-                self._store, self._cookie, MARK // 1_000_000_000, views.directory(self._store)
+                self._store,
+                self._cookie,
+                self._store.mark // 1_000_000_000,
+                views.directory(self._store),
             )
         except OSError as error:
             self._report.say(1, f"programs run without the shim: {error}")
@@ -117,7 +119,7 @@ class Supervisor:
         if self._shim is not None:
             task = self._attachment.task
             self._shim.prepare(task, lambda error: self._report.say(1, f"shim: {error}"))
-        session = Session(self._table.namespace, self._cookie, MARK // 1_000_000_000)
+        session = Session(self._table.namespace, self._cookie, self._store.mark // 1_000_000_000)
         engine = kind(self._attachment, session, self._fetcher, self._shim)
         engine.start()
         return engine

@@ -84,7 +84,7 @@ def test_objects(store: ObjectStore, named: list[str]) -> None:
 
     path = store.write(fill)
     assert Path(path).read_bytes() == CONTENT
-    assert named == [path, path]  # there was no such directory at first
+    assert named == [path]
 
 
 def test_what_is_fetched(store: ObjectStore, named: list[str]) -> None:

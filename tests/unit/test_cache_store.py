@@ -91,7 +91,7 @@ def test_a_file_is_made_or_not(store: ObjectStore) -> None:
 
 
 def test_an_object_is_written_again_when_there_is_room(store: ObjectStore) -> None:
-    put(store, "bb01", bytes(100))
+    put(store, "bb01", bytes(100_000))
     full = [OSError(errno.ENOSPC, "full")]
 
     def fill(file: BinaryIO) -> ObjectName:
@@ -105,46 +105,46 @@ def test_an_object_is_written_again_when_there_is_room(store: ObjectStore) -> No
 
 
 def test_least_recently_used_goes_first(tmp_path: Path) -> None:
-    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
+    with ObjectStore(str(tmp_path / "cache"), quota=1_000_000) as store:
         for name in ("aa01", "aa02", "aa03"):
-            put(store, name, bytes(300))
+            put(store, name, bytes(300_000))
             store.flush()
             time.sleep(0.01)
-        put(store, "aa04", bytes(300))
+        put(store, "aa04", bytes(300_000))
         store.flush()
-        # 1200 bytes where 1000 may be: half of the quota is made free.
+        # 1.2 MB where 1 MB may be: half of the quota is made free.
         assert names(store) == ["aa04"]
-        assert store._usage.ledger.size <= 500
+        assert store._usage.ledger.size <= 500_000
 
 
 def test_use_counts(tmp_path: Path) -> None:
-    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
+    with ObjectStore(str(tmp_path / "cache"), quota=1_000_000) as store:
         for name in ("aa01", "aa02", "aa03"):
-            put(store, name, bytes(100))
+            put(store, name, bytes(100_000))
             store.flush()
             time.sleep(0.01)
         assert store.find(ObjectName("aa01")) is not None
         store.flush()
-        store.evict(200)
+        store.evict(200_000)
         assert names(store) == ["aa01"]
 
 
 def test_pinned_objects_stay(tmp_path: Path) -> None:
-    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
-        put(store, "aa01", bytes(300))
+    with ObjectStore(str(tmp_path / "cache"), quota=1_000_000) as store:
+        put(store, "aa01", bytes(300_000))
         store.pin([ObjectName("aa01"), ObjectName("never there")])
         assert pinned(store) == ["aa01"]
         for number in range(2, 8):
-            put(store, f"aa0{number}", bytes(300))
+            put(store, f"aa0{number}", bytes(300_000))
             store.flush()
         assert "aa01" in names(store)
-        store.evict(10_000)
+        store.evict(10_000_000)
         assert names(store) == ["aa01"]
-        put(store, "aa01", bytes(300))  # somebody else has fetched it, too
+        put(store, "aa01", bytes(300_000))  # somebody else has fetched it, too
         assert pinned(store) == ["aa01"]
         store.pin([ObjectName("aa01")], False)
         assert pinned(store) == []
-        store.evict(10_000)
+        store.evict(10_000_000)
         assert names(store) == []
 
 
@@ -228,7 +228,7 @@ def test_others_may_not_write(tmp_path: Path) -> None:
     directory = tmp_path / "cache"
     directory.mkdir()
     directory.chmod(0o777)
-    with pytest.raises(PyparrotError, match="others may write to this cache"):
+    with pytest.raises(PyparrotError, match="others may write to it"):
         ObjectStore(str(directory))
 
 
@@ -265,17 +265,17 @@ def test_a_wrong_size_is_as_bad_as_none(store: ObjectStore) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_damaged_ledger_is_made_anew(damage: bytes, tmp_path: Path) -> None:
-    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
-        put(store, "aa01", bytes(300))
+    with ObjectStore(str(tmp_path / "cache"), quota=1_000_000) as store:
+        put(store, "aa01", bytes(300_000))
     for file in (tmp_path / "cache" / "ledger").iterdir():
         file.unlink()
     (tmp_path / "cache" / "ledger" / "cache.db").write_bytes(damage)
-    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
+    with ObjectStore(str(tmp_path / "cache"), quota=1_000_000) as store:
         for number in range(2, 8):
-            put(store, f"aa0{number}", bytes(300))
+            put(store, f"aa0{number}", bytes(300_000))
             store.flush()
         assert store.find(ObjectName("aa07"))
-        assert sum(status.st_size for _, status in store.files()) <= 1000
+        assert sum(status.st_size for _, status in store.files()) <= 1_000_000
         assert names(store) == sorted(name for name, _ in store.files())
 
 
@@ -283,7 +283,7 @@ def test_a_ledger_that_can_t_be_written(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a full disk: objects come and go, and it is told once that works again."""
-    put(store, "aa01", bytes(100))
+    put(store, "aa01", bytes(100_000))
     store.flush()
 
     def refuse(*_: object) -> None:
@@ -292,12 +292,12 @@ def test_a_ledger_that_can_t_be_written(
     with monkeypatch.context() as patch:
         for name in ("add", "use", "remove", "records", "pin"):
             patch.setattr(Ledger, name, refuse)
-        put(store, "aa02", bytes(100))
+        put(store, "aa02", bytes(100_000))
         assert store.find(ObjectName("aa01"))
         store.flush()
         assert store.evict_half()
         store.discard(ObjectName("aa02"))
-    put(store, "aa03", bytes(100))
+    put(store, "aa03", bytes(100_000))
     store.reconcile()
     assert names(store) == sorted(name for name, _ in store.files())
     assert "aa03" in names(store)
@@ -305,7 +305,7 @@ def test_a_ledger_that_can_t_be_written(
 
 def test_pins_hold_without_the_ledger(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("aa01", "aa02"):
-        put(store, name, bytes(100))
+        put(store, name, bytes(100_000))
     store.write_file(
         "pins/x.json",
         b'{"repository": "r", "path": "/", "revision": 1, "objects": ["aa01"]}',
@@ -315,35 +315,35 @@ def test_pins_hold_without_the_ledger(store: ObjectStore, monkeypatch: pytest.Mo
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(Ledger, "records", refuse)
-    store.evict(10_000)
+    store.evict(10_000_000)
     assert [name for name, _ in store.files()] == ["aa01"]
 
 
 def test_eviction_takes_what_the_ledger_has_missed(tmp_path: Path) -> None:
     """Killed processes have told the ledger nothing, but the disk is full of what they added."""
     lost = ObjectStore(str(tmp_path / "cache"))
-    put(lost, "aa01", bytes(900))
+    put(lost, "aa01", bytes(900_000))
     lost._usage._added.clear()  # as if it had been killed
-    with ObjectStore(str(tmp_path / "cache"), quota=1000) as store:
+    with ObjectStore(str(tmp_path / "cache"), quota=1_000_000) as store:
         assert store.evict_half()
         assert list(store.files()) == []
 
 
 def test_the_quota_counts_at_once(tmp_path: Path) -> None:
-    with ObjectStore(str(tmp_path / "cache"), quota=1600) as store:
+    with ObjectStore(str(tmp_path / "cache"), quota=1_600_000) as store:
         for number in range(100):
-            put(store, f"aa{number:02}", bytes(100))
-            assert sum(status.st_size for _, status in store.files()) <= 1800
+            put(store, f"aa{number:02}", bytes(100_000))
+            assert sum(status.st_size for _, status in store.files()) <= 1_800_000
         # What alone is more than all may stay until something else comes.
-        put(store, "bb00", bytes(5000))
+        put(store, "bb00", bytes(5_000_000))
         assert store.find(ObjectName("bb00"))
-        put(store, "bb01", bytes(100))
+        put(store, "bb01", bytes(100_000))
         store.flush()
         assert store.find(ObjectName("bb00")) is None
 
 
 def test_a_small_file_on_a_full_disk(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(store, "aa01", bytes(100))
+    put(store, "aa01", bytes(100_000))
     full = [OSError(errno.ENOSPC, "full")]
 
     def replace(*names: str) -> None:
