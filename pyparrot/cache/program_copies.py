@@ -13,7 +13,8 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from pyparrot.cache.identity import Identity
 
 REAL = "real.x"
 """The directory, among the views, of copies of real programs."""
@@ -24,36 +25,10 @@ _SWEEP = 32
 _YOUNG = 60.0
 """Seconds for which a state is left alone: somebody may be about to put a copy there."""
 
-_TICK, _COARSE_TICK = 0.02, 2.1
-"""Seconds in which a file may change twice and keep its times; as in ``csrc/core/image.h``."""
 
-
-class Identity(NamedTuple):
-    """A file in one state, as ``struct pp_identity``; times are nanoseconds of unix time."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Identity:
-        """The identity of the file that *status* is of."""
-        times = (status.st_mtime_ns, status.st_ctime_ns)
-        return cls(status.st_dev, status.st_ino, status.st_size, *times)
-
-    @property
-    def text(self) -> str:
-        """How STATE begins for this file."""
-        return "".join(f"{number & (1 << 64) - 1:x}-" for number in self)
-
-    def settle(self) -> None:
-        """Wait until the file can't change any more without getting another identity."""
-        tick = _TICK if self.changed % 1_000_000_000 else _COARSE_TICK
-        rest = self.changed / 1e9 + tick - time.time()
-        if rest > 0:
-            time.sleep(min(rest, tick))
+def state_of(identity: Identity) -> str:
+    """How STATE begins for a real program."""
+    return "".join(f"{number & (1 << 64) - 1:x}-" for number in identity)
 
 
 def remove_stale(views: str) -> None:
@@ -98,4 +73,4 @@ def _is_fresh(directory: str, state: str, copy: str) -> bool:
         status = os.lstat(copy[len(directory) :])
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and state.startswith(Identity.of(status).text)
+    return stat.S_ISREG(status.st_mode) and state.startswith(state_of(Identity.of(status)))

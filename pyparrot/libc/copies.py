@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
+from pyparrot.cache.identity import Identity
 from pyparrot.cache.names import (
     CHECKSUM,
     HEXADECIMAL,
@@ -21,7 +22,6 @@ from pyparrot.cache.names import (
     checksum,
     register,
 )
-from pyparrot.cache.program_copies import Identity
 from pyparrot.core import ffi, lib
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
-from pyparrot.cache.program_copies import Identity
+from pyparrot.cache.identity import Identity
 from pyparrot.libc.elf import INTERPRETER, SEGMENT, file_reader, read_headers
 
 if TYPE_CHECKING:

@@ -135,6 +135,7 @@ class Fetcher:
     def _program(self, call: PpCall) -> None:
         """A copy of the program ``file`` that names the interpreter's view as its interpreter."""
         from pyparrot.cache import program_copies, views
+        from pyparrot.cache.identity import Identity
         from pyparrot.libc.interpreter import Changed, copy_with_interpreter
 
         interpreter = ffi.string(call.program.interpreter)
@@ -144,9 +145,8 @@ class Fetcher:
         identity = None
         if not source.startswith(os.fsencode(directory) + b"/"):
             image = call.program.image.identity
-            identity = program_copies.Identity(
-                image.device, image.inode, image.size, image.modified, image.changed
-            )
+            times = image.modified, image.changed
+            identity = Identity(image.device, image.inode, image.size, *times)
             identity.settle()
         with contextlib.suppress(Changed):  # then the call is decided anew
             views.make_file(

@@ -6,12 +6,14 @@ run lasts; a file's content is that of its first open.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
+from pyparrot.cache.identity import Identity
 from pyparrot.cache.names import CHECKSUM, Kind, ObjectName, checksum, register
 from pyparrot.single_flight import SingleFlight
 from pyparrot.tree.base import Tree
@@ -29,6 +31,11 @@ _COPY = register(Kind("copies of local files", "L", (CHECKSUM,)))
 """Its hash is one over what tells a file, as it was at some time, from all others."""
 
 _PIECE = 1 << 20
+_TRIES = 20
+
+
+class _Changed(Exception):
+    """A file was changed while it was copied."""
 
 
 def open_directory(text: str, context: Context) -> LocalDirectory:
@@ -66,26 +73,33 @@ class LocalDirectory(Tree):
     def body(self, node: Node, path: bytes) -> str:
         """A copy of a file as it is now: what a program has open must not change under it."""
         source = self._top + path
-        status = os.stat(source, follow_symlinks=False)
-        identity = _identity(source, status)
+        for _ in range(_TRIES):
+            status = os.stat(source, follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != node.size:
+                break  # not what the listing says
+            with contextlib.suppress(_Changed):
+                return self._copy(source, Identity.of(status))
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), os.fsdecode(source))
+
+    def _copy(self, source: bytes, identity: Identity) -> str:
+        """The copy of the file *source* in one state; `_Changed` if it is in another one."""
+        name = _hash(source, identity)
 
         def copy(output: BinaryIO) -> ObjectName:
             crc = 0
+            identity.settle()
             with open(source, "rb") as stream:
                 while piece := stream.read(_PIECE):
                     crc = zlib.crc32(piece, crc)
                     output.write(piece)
-            return _COPY.name(identity, checksum(crc))
+                if Identity.of(os.fstat(stream.fileno())) != identity:
+                    raise _Changed
+            return _COPY.name(name, checksum(crc))
 
         def find_or_copy() -> str:
-            found = self._store.find_first(_COPY.beginning(identity))
-            if found is not None:
-                return found
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), os.fsdecode(source))
-            return self._store.write(copy)
+            return self._store.find_first(_COPY.beginning(name)) or self._store.write(copy)
 
-        return self._flights.run(identity, find_or_copy)
+        return self._flights.run(name, find_or_copy)
 
     def magic_xattr(self, found: Found, name: bytes) -> bytes | None:
         """As `pyparrot.sources.capabilities.MagicXattrs`."""
@@ -98,12 +112,11 @@ class LocalDirectory(Tree):
         self._store.flush()
 
 
-def _identity(source: bytes, status: os.stat_result) -> str:
-    """What tells a file, as it is now, from all others and from what it was."""
+def _hash(source: bytes, identity: Identity) -> str:
+    """What tells a file in one state from all others and from what it was."""
     import hashlib
 
-    numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    facts = b"%s\0" % source + b"".join(b"%d\0" % number for number in numbers)
+    facts = b"%s\0" % source + b"".join(b"%d\0" % number for number in identity)
     return hashlib.sha1(facts, usedforsecurity=False).hexdigest()
 
 

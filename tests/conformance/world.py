@@ -272,6 +272,7 @@ def make_programs(top: Path, places: dict[str, bytes]) -> None:
         "script-blank": f"#! \t {a}/bin/tell \t",
         "script-real": "#!/bin/sh\necho $0 $*; exit 3",
         "script-real-tell": f"#!{real}/tell with",
+        "script-real-script": f"#!{real}/script with",
         "script-nested": f"#!{a}/bin/script-argument outer",
         "script-relative": "#!bin/tell",
         "script-missing": f"#!{a}/bin/nothing",
@@ -313,7 +314,11 @@ def make_real(top: Path, places: dict[str, bytes]) -> None:
     (top / "emptydir").mkdir()
     os.mkfifo(top / "fifo")
     shutil.copy(top.parent / "tell", top)
+    shutil.copy(top.parent / "published" / "A" / "bin" / "own-loader", top)
     write(top / "script", f"#!{os.fsdecode(a)}/bin/tell of-real\n", 0o755)
+    write(top / "script-missing", f"#!{os.fsdecode(a)}/bin/nothing\n", 0o755)
+    write(top / "script-dir", f"#!{os.fsdecode(a)}/dir\n", 0o755)
+    write(top / "script-script", f"#!{os.fsdecode(top)}/script\n", 0o755)
     write(top / "script-real", "#!/bin/sh\necho $0 $*\n", 0o755)
     for name, target in {
         **{"link": b"file", "dangling": b"nothing", "loop": b"loop", "dirlink": b"dir"},
