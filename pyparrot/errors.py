@@ -3,13 +3,54 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from re import Match
 
 EXIT_FAILURE = 125
 """Exit code of pyparrot's own failures: no shell and few commands use it themselves."""
 
 
+def redacted(text: str) -> str:
+    """*text* as it may be shown and written down: URLs without user names, passwords and queries.
+
+    All that users see goes through here, by `printable` or by itself.
+    """
+    if "://" not in text:
+        return text
+    import re
+
+    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s'\"<>|;]*)", _shown_url, text)
+
+
+def _shown_url(match: Match[str]) -> str:
+    import re
+
+    rest = match[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        rest = authority.rpartition("@")[2] + rest[len(authority) :]
+    elif "@" in rest and not re.fullmatch(r"[^:]*(\[[^]]*\])?(:[0-9]*)?", authority):
+        rest = rest.rpartition("@")[2]  # no port: a password that has one of /?# in it
+    return match[1] + re.sub(r"([?#])[^,)]+", r"\1...", rest)
+
+
+def redacted_list(text: str) -> str:
+    """As `redacted`, for a list of servers or proxies as in parameters: ``://`` may be missing."""
+    import re
+
+    words = re.split("([;|])", text)
+    return "".join(
+        redacted(word) if "://" in word else re.sub(r"^(\s*)(?!/)\S*@(?=[\w.\[])", r"\1", word)
+        for word in words
+    )
+
+
 def printable(text: str | bytes) -> str:
     """Text fit for one line of a terminal: control characters and odd bytes are escaped.
+
+    What is secret in URLs is left out (`redacted`).
 
     Bytes that are not UTF-8 appear as ``\\xNN``, as they do in the output of ``ls -b``.
     """
@@ -17,6 +58,7 @@ def printable(text: str | bytes) -> str:
         text = text.decode("utf-8", "backslashreplace")
     else:
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = redacted(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

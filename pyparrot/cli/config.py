@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyparrot.cli import sentence
 from pyparrot.cli._output import warn, write_json
 from pyparrot.cli._repository_options import add_fqrn, add_parameters
-from pyparrot.errors import printable
+from pyparrot.errors import printable, redacted, redacted_list
 
 if TYPE_CHECKING:
     from pyparrot.config import Configuration
@@ -56,7 +56,8 @@ def _print_text(configuration: Configuration) -> None:
     for problem in configuration.problems:
         warn(str(problem))
     for name, text in configuration.items():
-        print(f"{name}={printable(text)}    # from {printable(configuration.origin(name))}")
+        origin = printable(configuration.origin(name))
+        print(f"{name}={printable(_shown(name, text))}    # from {origin}")
     keys = configuration.key_files()
     for key in keys:
         print(f"# master key: {printable(key)}")
@@ -69,10 +70,19 @@ def _print_json(configuration: Configuration) -> None:
     shown = {
         "fqrn": configuration.fqrn,
         "values": {
-            name: {"value": text, "origin": configuration.origin(name)}
+            name: {"value": _shown(name, text), "origin": configuration.origin(name)}
             for name, text in configuration.items()
         },
         "keys": configuration.key_files(),
-        "problems": [problem._asdict() for problem in configuration.problems],
+        "problems": [
+            {**problem._asdict(), "text": redacted(problem.text)}
+            for problem in configuration.problems
+        ],
     }
     write_json(shown)
+
+
+def _shown(name: str, text: str) -> str:
+    """The value of a parameter without the passwords in it."""
+    is_list_of_urls = any(word in name for word in ("PROXY", "SERVER", "URL"))
+    return redacted_list(text) if is_list_of_urls else redacted(text)

@@ -29,13 +29,12 @@ from typing import Any, Callable
 
 from pyparrot import __version__
 from pyparrot.errors import PyparrotError, printable
+from pyparrot.serve import heads
+from pyparrot.serve.clients import IDLE_SECONDS, Clients
 from pyparrot.serve.site import Document, Site, byte_range, unchanged
 
 CONNECTION_LIMIT = 128
 """Connections answered at the same time; further ones wait in the kernel's queue."""
-
-IDLE_SECONDS = 60.0
-"""A connection on which nothing moves for so long is closed."""
 
 _SERVER_ERRNOS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 _LISTEN_HINTS = {
@@ -54,11 +53,34 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
     disable_nagle_algorithm = True  # or the body waits for the acknowledgement of the head
     server: Server
+    raw_requestline: bytes
+
+    def handle_one_request(self) -> None:
+        """Answer the next request, if one comes in time."""
+        super().handle_one_request()
+        self.server.clients.awaits_request(self.connection)
 
     def parse_request(self) -> bool:
         """Read the head of a request; False if it was refused."""
-        if not super().parse_request():
+        # For answers to what is refused.
+        self.command, self.request_version = "", "HTTP/1.1"
+        self.requestline = str(self.raw_requestline, "latin-1").rstrip("\r\n")
+        self.close_connection = True
+        try:
+            heads.check_request_line(self.raw_requestline)
+            fields = heads.read_fields(self.rfile)
+        except EOFError:
             return False
+        except heads.Refused as refused:
+            self.send_error(refused.status)
+            return False
+        self.server.clients.is_answered(self.connection)
+        stream, self.rfile = self.rfile, io.BytesIO(fields)
+        try:
+            if not super().parse_request():
+                return False
+        finally:
+            self.rfile = stream
         if "Transfer-Encoding" in self.headers or self.headers.get("Content-Length", "0") != "0":
             self.close_connection = True  # the body stays unread and would pass for a request
         return True
@@ -121,6 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_body(self, file: io.FileIO, part: range) -> None:
         if self.command != "GET" or not part:
             return
+        self.server.clients.is_answered(self.connection, len(part))
         if self.connection.sendfile(file, part.start, len(part)) < len(part):
             self.close_connection = True  # the file has shrunk: only so does the client notice
 
@@ -182,7 +205,9 @@ class Server(ThreadingHTTPServer):
         self.site = Site(directory, prefix)
         self.log = log
         self._thread: threading.Thread | None = None
-        self._connections: set[socket.socket] = set()
+        self.clients = Clients()
+        """The connections that are open."""
+
         self._slots = threading.Semaphore(CONNECTION_LIMIT)
         if not 0 <= port <= 65535:
             raise PyparrotError(f"port {port}", "not between 0 and 65535")
@@ -218,9 +243,7 @@ class Server(ThreadingHTTPServer):
             self.shutdown()
             self._thread.join()
         self.server_close()
-        for connection in list(self._connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.clients.end_all()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -235,24 +258,31 @@ class Server(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; `OSError`, and it stays in the queue, while there are too many."""
         if not self._slots.acquire(timeout=0.1):  # not for long: stop() has to wait for this
+            self.clients.make_room()
             raise BlockingIOError(errno.EAGAIN, "too many connections")
         try:
             connection, address = super().get_request()
         except OSError:
             self._slots.release()
             raise
-        self._connections.add(connection)
+        self.clients.add(connection, str(address[0]))
         return connection, address
+
+    def service_actions(self) -> None:
+        """End connections that take too long; called ten times a second."""
+        self.clients.end_late()
 
     def close_request(self, request: Any) -> None:
         """Close a connection and make room for another one."""
-        self._connections.discard(request)
+        self.clients.remove(request)
         super().close_request(request)
         self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent about clients that have gone; anything else is a mistake of ours."""
-        if not isinstance(sys.exc_info()[1], OSError):
+        error = sys.exc_info()[1]
+        # A thread that can't be started is a RuntimeError; others are mistakes of ours.
+        if not isinstance(error, (OSError, MemoryError)) and "new thread" not in str(error):
             super().handle_error(request, client_address)
 
 

@@ -11,8 +11,9 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from pyparrot.errors import redacted
 from pyparrot.transport import failures
-from pyparrot.transport.failover import Failover, Route, without_password
+from pyparrot.transport.failover import Failover, Route
 from pyparrot.transport.failures import Blame, Corrupt, Failure, TransportError
 from pyparrot.transport.policy import Policy
 from pyparrot.transport.proxies import DIRECT, ProxyChain, ProxyGroups
@@ -183,7 +184,7 @@ class Transport:
                 lambda: self._free > 0 or self._closed.is_set(), self._policy.queue_timeout
             )
             if not free:
-                raise TransportError(without_password(route.server), "too many requests under way")
+                raise TransportError(redacted(route.server), "too many requests under way")
             self._refuse_if_closed(route.server)
             self._free -= 1
         self._count(requests=1, waited=time.monotonic() - begin)
@@ -280,7 +281,7 @@ class Transport:
 
     def _refuse_if_closed(self, server: str) -> None:
         if self._closed.is_set():
-            raise TransportError(without_password(server), "the transport was closed")
+            raise TransportError(redacted(server), "the transport was closed")
 
     def _count(
         self, *, requests: int = 0, bytes: int = 0, failures: int = 0, waited: float = 0.0

@@ -9,9 +9,9 @@ left, it may be the server's fault after all: the next server is tried, with all
 from __future__ import annotations
 
 import errno
-import urllib.parse
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyparrot.errors import redacted
 from pyparrot.transport.failures import Blame, Failure, TransportError
 from pyparrot.transport.policy import Policy, pauses
 from pyparrot.transport.proxies import DIRECT, ProxyChain
@@ -107,18 +107,12 @@ class Failover:
             hint += "; is the network up?"
         why = failure.why
         if failure.blame is Blame.PROXY:
-            why = f"proxy {without_password(self.route.proxy)}: {why}"
+            why = f"proxy {redacted(self.route.proxy)}: {why}"
         missing = all(last.status == 404 for last in self._failed_servers.values())
-        url = without_password(f"{self.route.server}/{self._path}")
+        url = redacted(f"{self.route.server}/{self._path}")
         code = errno.ENOENT if missing else errno.EIO
         return TransportError(url, f"not available: {why}", hint, errno=code)
 
 
 def _count(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
-
-
-def without_password(url: str) -> str:
-    """*url* as it may be shown: without a user's name and password."""
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

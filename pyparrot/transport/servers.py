@@ -29,7 +29,9 @@ def http_url(text: str) -> urllib.parse.SplitResult:
             return parts
     except ValueError:
         pass
-    raise PyparrotError(text[:200] or "URL", "not an http:// or https:// URL")
+    # A password may be what is wrong with it, with blanks or slashes in it.
+    shown = re.sub(r"(?<=://).*@", "", text, flags=re.DOTALL)
+    raise PyparrotError(shown[:200] or "URL", "not an http:// or https:// URL")
 
 
 def parse_servers(text: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -317,6 +318,54 @@ def test_nonsense_gets_one_answer(site: Site, request_bytes: bytes, status: int)
     assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in answer
 
 
+AMBIGUOUS = {
+    "two lengths in one": request_for(OBJECT, "Content-Length: 0, 40"),
+    "two lengths": request_for(OBJECT, "Content-Length: 0", "Content-Length: 40"),
+    "the same length twice": request_for(OBJECT, "Content-Length: 0", "content-length: 0"),
+    "a length with a sign": request_for(OBJECT, "Content-Length: +0"),
+    "a negative length": request_for(OBJECT, "Content-Length: -1"),
+    "a hexadecimal length": request_for(OBJECT, "Content-Length: 0x0"),
+    "a length with a line": request_for(OBJECT, "Content-Length: 1_0"),
+    "no length": request_for(OBJECT, "Content-Length: "),
+    "a huge length": request_for(OBJECT, f"Content-Length: {'9' * 30}"),
+    "digits of another script": request_for(OBJECT, "Content-Length: \u0663"),
+    "a length and chunks": request_for(OBJECT, "Content-Length: 5", "Transfer-Encoding: chunked"),
+    "an unknown coding": request_for(OBJECT, "Transfer-Encoding: x"),
+    "two codings": request_for(OBJECT, "Transfer-Encoding: gzip, chunked"),
+    "chunks twice": request_for(OBJECT, *["Transfer-Encoding: chunked"] * 2),
+    "a folded line": request_for(OBJECT, "X: y", " Content-Length: 40"),
+    "a folded first line": request_for(OBJECT).replace(b"Host", b" Host"),
+    "a blank before the colon": request_for(OBJECT, "Content-Length : 40"),
+    "a name with a blank": request_for(OBJECT, "Content Length: 40"),
+    "no colon": request_for(OBJECT, "Content-Length 40"),
+    "no name": request_for(OBJECT, ": 40"),
+    "only LF": request_for(OBJECT).replace(b"\r\n", b"\n"),
+    "only LF at the end": request_for(OBJECT)[:-2] + b"\n",
+    "only LF in between": request_for(OBJECT, "X: y\nContent-Length: 40"),
+    "only CR in between": request_for(OBJECT, "X: y\rContent-Length: 40"),
+    "NUL in a value": request_for(OBJECT, "X: \0"),
+    "two hosts": request_for(OBJECT, "Host: y"),
+    "a tab in the first line": request_for(OBJECT).replace(b"GET ", b"GET\t"),
+    "two blanks in the first line": request_for(OBJECT).replace(b"GET ", b"GET  "),
+    "a vertical tab in the first line": request_for(OBJECT + "\x0b"),
+    "a blank first": b" " + request_for(OBJECT),
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_what_can_be_read_in_two_ways_is_refused(site: Site, name: str) -> None:
+    """And nothing behind it is taken for another request."""
+    answers = site.raw(AMBIGUOUS[name] + request_for(OBJECT))
+    assert statuses(answers) == [400]
+    assert b"\r\nConnection: close\r\n" in answers
+
+
+@pytest.mark.parametrize("header", ["X:y", "X: \t y \t", "X:", "X: \xe4", "Content-Length: 0"])
+def test_odd_fields_that_are_allowed(site: Site, header: str) -> None:
+    lines = request_for(OBJECT).replace(b"Host: x", b"Host: x\r\n" + header.encode("latin-1"))
+    assert statuses(site.raw(lines * 2)) == [200, 200]
+
+
 def test_http_1_0(site: Site) -> None:
     assert site.raw(request_for(OBJECT, version="1.0") * 2).endswith(b"\r\n\r\n" + BODY)
     kept = site.raw(request_for(OBJECT, "Connection: keep-alive", version="1.0") * 2)
@@ -369,6 +418,85 @@ def test_connections_beyond_the_limit_wait(tree: Path, monkeypatch: pytest.Monke
         first.close()
         third.settimeout(LIMIT)
         assert statuses(third.recv(65536)) == [404]
+
+
+def drip(connections: list[socket.socket], ended: threading.Event) -> None:
+    """Send a byte of a head now and then."""
+    while not ended.wait(0.1):
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"x")
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: "])
+def test_slow_heads_do_not_keep_others_out(tree: Path, first: bytes) -> None:
+    """140 clients that send a byte a time take all places, and give them up for who asks."""
+    ended = threading.Event()
+    slow: list[socket.socket] = []
+    with served_by_pyparrot(tree) as site, contextlib.ExitStack() as stack:
+        for _ in range(140):
+            connection = socket.create_connection(("127.0.0.1", site.port), LIMIT)
+            slow.append(stack.enter_context(connection))
+            connection.sendall(first)
+        dripping = threading.Thread(target=drip, args=(slow, ended))
+        dripping.start()
+        stack.callback(dripping.join)
+        stack.callback(ended.set)
+        for _ in range(5):
+            begin = time.monotonic()
+            assert site.ask(OBJECT).body == BODY
+            assert time.monotonic() - begin < 10
+
+
+def test_a_slow_head_has_an_end(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a byte comes."""
+    monkeypatch.setattr("pyparrot.serve.clients.HEAD_SECONDS", 0.5)
+    ended = threading.Event()
+    with (
+        served_by_pyparrot(tree) as site,
+        socket.create_connection(("127.0.0.1", site.port), LIMIT) as connection,
+    ):
+        dripping = threading.Thread(target=drip, args=([connection], ended))
+        dripping.start()
+        try:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        finally:
+            ended.set()
+            dripping.join()
+
+
+def test_a_slow_reader_has_an_end(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it takes a byte."""
+    monkeypatch.setattr("pyparrot.serve.clients.IDLE_SECONDS", 0.5)
+    monkeypatch.setattr("pyparrot.serve.clients.LOWEST_SPEED", 1 << 40)
+    with open(tree / FQRN / "data" / "big", "wb") as file:
+        file.truncate(BIG)
+    with (
+        served_by_pyparrot(tree) as site,
+        socket.create_connection(("127.0.0.1", site.port), LIMIT) as connection,
+    ):
+        connection.sendall(request_for(f"/cvmfs/{FQRN}/data/big"))
+        begin = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(1000):
+                time.sleep(0.001)
+                assert time.monotonic() - begin < LIMIT
+
+
+def test_slow_readers_that_have_most_places_make_room(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyparrot.serve.CONNECTION_LIMIT", 4)
+    monkeypatch.setattr("pyparrot.serve.clients.SLOW_SECONDS", 0.5)
+    with open(tree / FQRN / "data" / "big", "wb") as file:
+        file.truncate(BIG)
+    with served_by_pyparrot(tree) as site, contextlib.ExitStack() as stack:
+        for _ in range(5):
+            connection = socket.create_connection(("127.0.0.1", site.port), LIMIT)
+            stack.enter_context(connection)
+            connection.sendall(request_for(f"/cvmfs/{FQRN}/data/big"))
+        assert site.ask(OBJECT).body == BODY
 
 
 def test_stop_ends_connections_and_frees_the_port(tree: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from pyparrot.errors import redacted
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.database import BROKEN
 from pyparrot.sources.cvmfs.handles import Body
@@ -34,13 +35,13 @@ def content(body: Body) -> dict[str, Any]:
 
 def repository(opened: RemoteRepository) -> dict[str, Any]:
     """Revision, sizes (bytes), servers and proxy; sizes are left out if they can't be had."""
-    from pyparrot.transport.failover import without_password
     from pyparrot.transport.proxies import DIRECT
     from pyparrot.transport.servers import parse_servers
 
     transport, newest = opened.transport, opened.manifest
     root = opened.snapshot.root
     proxy = transport.active_proxy
+    servers = opened.configuration.get("CVMFS_SERVER_URL") or ""
     opened_newest = newest is not None and newest.catalog == opened.root
     return {
         "name": opened.name,
@@ -50,9 +51,9 @@ def repository(opened: RemoteRepository) -> dict[str, Any]:
         "root_hash": str(opened.root),
         "ttl": newest.ttl if newest else root.ttl,
         **_sizes(opened),
-        "servers": list(parse_servers(opened.configuration.get("CVMFS_SERVER_URL") or "")),
-        "server_in_use": without_password(transport.active_server),
-        "proxy_in_use": proxy if proxy == DIRECT else without_password(proxy),
+        "servers": [redacted(url) for url in parse_servers(servers)],
+        "server_in_use": redacted(transport.active_server),
+        "proxy_in_use": proxy if proxy == DIRECT else redacted(proxy),
         "cache": opened.store.directory,
     }
 
