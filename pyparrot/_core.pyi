@@ -270,7 +270,7 @@ class PpSharedCatalog(Struct):
     root_hash: int
     touched: int
     file: int
-    padding: int
+    path: int
 
 class PpSharedState(Struct):
     magic: Array[bytes]
@@ -286,7 +286,9 @@ class PpSharedState(Struct):
     views: int
     views_length: int
     used: int
-    padding: int
+    words: int
+    shared_device: int
+    shared_inode: int
 
 class PpSharedUsage(Struct):
     order: int
@@ -458,6 +460,7 @@ class _Lib:
     pp_record_target: Callable[[PpRecord], Pointer[bytes]]
     pp_record_units: Callable[[PpRecord], int]
     pp_resolve: Callable[[PpPlace, PpNamespace, PpTask, int, _Text, int], None]
+    pp_shared_state_moved: Callable[[PpSharedState], None]
     pp_shared_state_set: Callable[[PpSharedState, int], None]
     pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]
     pp_snapshot_copy: Callable[[PpSnapshot, PpSnapshot, PpMounted, int], int]

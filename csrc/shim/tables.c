@@ -34,9 +34,10 @@ static void end(void)
 
 void pp_tables_share(void)
 {
-    uint64_t size = PP_SHARED_USAGE_SIZE;
-    if (!pp_shim.shared && pp_shim.state->shared)
-        pp_shim.shared = pp_map_file(at(pp_shim.state->shared), 1, &size);
+    const struct pp_shared_state *state = pp_shim.state;
+    if (!pp_shim.shared && state->shared)
+        pp_shim.shared = pp_map_shared(at(state->shared), PP_SHARED_USAGE_SIZE,
+                                       state->shared_device, state->shared_inode);
 }
 
 /* Snapshots, by the numbers of their mounts */
@@ -150,7 +151,7 @@ static struct pp_index *map_index(uint32_t mount, uint64_t hash)
     if (!catalog)
         return NULL;
     struct pp_index *index = pp_arena_get(sizeof *index);
-    const void *file = index ? pp_map_file(at(catalog->file), 0, &size) : NULL;
+    const void *file = index ? pp_map_file(at(catalog->file), &size) : NULL;
     if (!file || pp_index_open(index, file, size) || index->header->root_hash != hash)
         return NULL;
     pp_tables_share();

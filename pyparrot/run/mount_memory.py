@@ -62,6 +62,19 @@ class MountMemory:
         )
         self._mounts: dict[int, int] = {}  # the offsets of the mounts in it, by their numbers
         self._outgrown: list[AppendOnlyMemory] = []  # some thread may still be reading them
+        if shared_state is not None and shared_state.pointer.generation:
+            self._adopt(shared_state)
+
+    def _adopt(self, state: SharedState) -> None:
+        """Use what another process has written there."""
+        if not state.pointer.table:
+            self._memory = AppendOnlyMemory.private(_PRIVATE_SIZE)  # there was no room
+            return
+        table: PpMounts = self._memory.at("struct pp_mounts *", state.pointer.table)
+        for place in range(table.mask + 1):
+            mount = lib.pp_mount_at(table, place)
+            if mount != ffi.NULL:
+                self._mounts[mount.number] = table.slots[place].mount
 
     def write(
         self,

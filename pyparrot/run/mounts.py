@@ -6,15 +6,18 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.core import ffi, lib
+from pyparrot.run.journal import CHOSEN, RESERVED, Entry
 from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
+from pyparrot.sources.capabilities import Pinned
 
 if TYPE_CHECKING:
     from pyparrot.core import PpMount
     from pyparrot.libc.shared_state import SharedState
+    from pyparrot.run.journal import Journal
     from pyparrot.tree.base import Tree
 
 BLOCK_SIZE = 4096
@@ -28,7 +31,8 @@ class Mount(NamedTuple):
     """A tree at a mount point.
 
     Without a tree the mount point is reserved: what belongs there is mounted when a program first
-    touches it. *number* is the mount's own for the whole session, *fields* are what C knows.
+    touches it. *number* is the mount's own for the whole session, *fields* are what C knows, and
+    *entry* what another supervisor needs to mount it again.
     """
 
     path: bytes
@@ -36,17 +40,25 @@ class Mount(NamedTuple):
     view: str
     number: int
     fields: MountFields
+    entry: Entry
 
 
 class MountTable:
     """All mounts of a session. Any thread may change it while others look paths up.
 
     *views* is the directory of views. `namespace` is the ``struct pp_namespace`` for the engine.
-    Shims learn of it by the *shared_state*, if there is one.
+    Shims learn of it by the *shared_state*, if there is one. What is mounted stands in the
+    *journal* before anybody sees it.
     """
 
-    def __init__(self, views: str, shared_state: SharedState | None = None) -> None:
+    def __init__(
+        self,
+        views: str,
+        shared_state: SharedState | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         self._shared_state = shared_state
+        self._journal = journal
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._mounts: dict[bytes, Mount] = {}
@@ -62,46 +74,64 @@ class MountTable:
         self.namespace = ffi.new("struct pp_namespace *")
         self.namespace.views, self.namespace.views_length = text, len(encoded)
         self.namespace.snapshots = self._snapshots
-        self._publish()
+        if journal is None or not journal.read():  # else it is for `restore` to publish
+            self._publish()
 
     def reserve(self, path: bytes) -> None:
         """Ask for what belongs at *path* when a program first touches it."""
         with self._lock:
-            number = next(self._numbers)
-            self._enter(Mount(path, None, "", number, MountFields(number, path)))
+            self._enter(_made(Entry(RESERVED, next(self._numbers), path), None))
+            self._publish()
 
-    def mount(self, path: bytes, tree: Tree, *, size: int = 0, automount: bool = False) -> Mount:
+    def mount(
+        self,
+        path: bytes,
+        tree: Tree,
+        *,
+        size: int = 0,
+        automount: bool = False,
+        kind: int = CHOSEN,
+        source: bytes = b"",
+    ) -> Mount:
         """Show *tree* at *path*; *size* (bytes) is what statfs says.
 
         It takes the place of what is mounted there; descriptors and working directories stay where
-        they are. Below an *automount* what is missing is asked for.
+        they are. Below an *automount* what is missing is asked for. *kind* and *source* are those
+        of the journal's `Entry`; without them it is a newer revision of what is mounted there.
         """
-        view = view_name(path, tree)
-        fields = MountFields(
-            number=next(self._numbers),
-            path=path,
-            view=os.fsencode(view),
-            device=tree.device,
-            blocks=size // BLOCK_SIZE,
-            flags=lib.PP_AUTOMOUNT if automount else 0,
-            variables=tree.snapshot.variables,
-        )
-        mount = Mount(path, tree, view, fields.number, fields)
+        view = os.fsencode(view_name(path, tree))
+        flags = lib.PP_AUTOMOUNT if automount else 0
+        pin = tree.pin().encode() if isinstance(tree, Pinned) else b""
         with self._lock:
             before = self._mounts.get(path)
-            if before is not None and before.tree is not None and before.view != view:
-                self._former.append(before)
-            self._former = [former for former in self._former if former.view != view]
-            self._negatives.pop(path, None)
+            if before is not None and before.entry.source and not source:
+                kind, source = before.entry.kind, before.entry.source
+            number, blocks = next(self._numbers), size // BLOCK_SIZE
+            mount = _made(Entry(kind, number, path, blocks, flags, view, source, pin), tree)
             self._enter(mount)
+            self._publish()
         return mount
+
+    def restore(self, trees: Iterable[tuple[Entry, Tree | None]]) -> None:
+        """Mount again what another supervisor has mounted, under the same numbers.
+
+        What has no tree is reserved.
+        """
+        with self._lock:
+            for entry, tree in trees:
+                self._enter(_made(entry, tree))
+            self._numbers = itertools.count(max(self._by_number, default=0) + 1)
+            self._publish()
 
     def _enter(self, mount: Mount) -> None:
         self._by_number[mount.number] = mount
-        self._mounts[mount.path] = mount
         self._make_room(mount.number + 1)
-        self._cover()
-        self._publish()
+        before = self._mounts.get(mount.path)
+        if before is not None and before.view and before.view != mount.view:
+            self._former.append(before)
+        self._former = [former for former in self._former if former.view != mount.view]
+        self._negatives.pop(mount.path, None)
+        self._mounts[mount.path] = mount
 
     def _cover(self) -> None:
         """Tell the walks in each tree where others are mounted in it."""
@@ -164,6 +194,10 @@ class MountTable:
             self._shared_state.add_catalogs(mount.number, snapshot)
 
     def _publish(self) -> None:
+        self._cover()
+        if self._journal is not None:
+            mounts = [*self._former, *self._mounts.values()]
+            self._journal.write(sorted((mount.entry for mount in mounts), key=_number))
         entries = [_entry(mount, path_hash(path)) for path, mount in self._mounts.items()]
         entries += [
             _entry(mount, path_hash(mount.fields.view, _VIEW_HASH_ROOT)) for mount in self._former
@@ -172,6 +206,17 @@ class MountTable:
         depth = max((path.count(b"/") for path in self._mounts), default=0)
         shadows = any(os.path.lexists(path) for path in self._mounts)
         self.namespace.mounts = self._memory.write(entries, negatives, depth, shadows)
+
+
+def _made(entry: Entry, tree: Tree | None) -> Mount:
+    fields = MountFields(entry.number, entry.path, entry.view, 0, entry.blocks, entry.flags)
+    if tree is not None:
+        fields = fields._replace(device=tree.device, variables=tree.snapshot.variables)
+    return Mount(entry.path, tree, os.fsdecode(entry.view), entry.number, fields, entry)
+
+
+def _number(entry: Entry) -> int:
+    return entry.number
 
 
 def _entry(mount: Mount, entry_hash: int) -> MountEntry:

@@ -128,7 +128,8 @@ class Reader:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[SharedState]:
-    state = SharedState(COOKIE, MARK, str(tmp_path))
+    state = SharedState(COOKIE, MARK)
+    state.set_views(str(tmp_path))
     yield state
     os.close(state.descriptor)
 
@@ -204,10 +205,10 @@ def test_what_new_shared_state_says(state: SharedState, writer: Writer, tmp_path
 def test_what_is_counted_and_where(state: SharedState) -> None:
     state.count()
     shared = SharedUsage()
-    state.share(shared)
+    state.share(shared, 7)
     reader = Reader(state)
     assert reader.state.flags == lib.PP_SHARED_COUNTS
-    assert reader.text(reader.state.shared) == shared.file.encode()
+    assert reader.text(reader.state.shared) == shared.file_of(7).encode()
 
 
 def test_flags_that_the_engine_sets_stay(state: SharedState) -> None:
@@ -220,7 +221,7 @@ def test_flags_that_the_engine_sets_stay(state: SharedState) -> None:
 
 def test_what_was_touched_is_told(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     shared = SharedUsage()
-    state.share(shared)
+    state.share(shared, 7)
     snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
     writer.show([shown(1, snapshot)], {}, 2, False)
     ((start, _, told),) = state.touched

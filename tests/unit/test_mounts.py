@@ -159,9 +159,9 @@ def test_each_mount_has_its_snapshot(store: ObjectStore) -> None:
     assert kept == old.tree.snapshot.pointer
 
 
-def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: Path) -> None:
+def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore) -> None:
     """Shims leave everything to the supervisor then, which still knows all mounts."""
-    state = SharedState(1, 2, str(tmp_path))
+    state = SharedState(1, 2)
     table = MountTable("/views", state)
     table.mount(b"/cvmfs", repository(store, b"/cvmfs"), automount=True)
     assert state.pointer.table
@@ -182,7 +182,8 @@ def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: 
 def written_by_somebody_else() -> tuple[bytearray, int]:
     """A table at its offset in memory, as a shim maps it."""
     memory = AppendOnlyMemory(ffi.new("char[]", 4096), 4096, ffi.new("uint32_t *", 64))
-    state = SimpleNamespace(memory=memory, publish=lambda table, shadows: None)
+    fresh = SimpleNamespace(generation=0)
+    state = SimpleNamespace(memory=memory, pointer=fresh, publish=lambda table, shadows: None)
     fields = MountFields(1, b"/a", b"view", variables=[b"NAME=value"])
     table = MountMemory(cast("SharedState", state)).write([MountEntry(7, fields, [5])], {9: 9}, 1)
     return bytearray(ffi.buffer(memory.at("char *", 0), 4096)), table.offset
