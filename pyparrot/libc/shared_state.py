@@ -92,6 +92,10 @@ class SharedState:
         # It may have come upon a change of working directories, and not have told of it.
         lib.pp_shared_state_moved(self.pointer)
 
+    def not_reopened(self) -> list[ToldCatalog]:
+        """Catalogs that a process before this one has told of, and this one had no use for."""
+        return list(self._before.values())
+
     def told(self) -> Iterator[ToldCatalog]:
         """The catalogs that shims were told of, as any process has told them: the oldest first.
 
@@ -140,17 +144,16 @@ class SharedState:
 
     def _touch(self, words: int, mount: int, index: Index) -> None:
         """Have what is used of *index* noted in the touch map."""
-        if words:
+        if words and words + _words_of(index) <= _WORDS:
             self.touched.append((words, mount, index))
             if self._shared is not None:  # what the engine opens counts, too
                 index.pointer.touched = self._shared.words(words)
 
     def _words_for(self, index: Index) -> int:
         first: int = self.pointer.words
-        words = index.pointer.records_size // lib.PP_TOUCH_UNIT + 1
-        if first + words > _WORDS:
+        if first + _words_of(index) > _WORDS:
             return 0
-        self.pointer.words = first + words
+        self.pointer.words = first + _words_of(index)
         return first
 
     def _add_catalog(self, mount: int, index: Index) -> None:
@@ -167,3 +170,9 @@ class SharedState:
         catalog.root_hash, catalog.touched = index.root_hash, words
         catalog.file, catalog.path = file, path
         self.pointer.catalogs = offset
+
+
+def _words_of(index: Index) -> int:
+    """How many words of the touch map an index needs."""
+    words: int = index.pointer.records_size // lib.PP_TOUCH_UNIT + 1
+    return words
