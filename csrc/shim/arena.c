@@ -39,8 +39,8 @@ void *pp_arena_get(uint64_t size)
 static int64_t open_known(const char *file, uint64_t device, uint64_t inode)
 {
     struct stat status;
-    const int64_t error = pp_gate(__NR_newfstatat, (uint64_t)AT_FDCWD, (uint64_t)file,
-                                  (uint64_t)&status, 0, 0);
+    const int64_t error =
+        pp_gate(__NR_newfstatat, (uint64_t)AT_FDCWD, (uint64_t)file, (uint64_t)&status, 0, 0);
     if (error < 0 || status.st_dev != device || status.st_ino != inode)
         return -ENOENT;
     return pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)file, O_RDWR | O_CLOEXEC, 0, 0);

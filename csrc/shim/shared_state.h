@@ -5,8 +5,8 @@
  * It is a file of the session's own, which a shim asks for by PP_SHARED_STATE_PATH, and maps. Rules
  * that hold here:
  *  - The supervisor alone writes, or one that has taken over from it: the file is sealed, so that
- *    nobody can open it for writing. What lies behind the header is appended and never changes: what
- *    is new is written first and then named by one word, which is stored last.
+ *    nobody can open it for writing. What lies behind the header is appended and never changes:
+ * what is new is written first and then named by one word, which is stored last.
  *  - There are no pointers, but offsets from the shared state's beginning, 0 for none.
  *  - When the room is used up nothing new is published. A shim that lacks something leaves the
  *    call to the supervisor.
@@ -51,8 +51,8 @@ struct pp_shared_state {
     uint32_t catalogs; /* the newest */
     uint32_t shared;   /* the file of struct pp_shared_usage; 0 if there is none */
     uint32_t views, views_length;
-    uint32_t used;  /* of the shared state, the header included */
-    uint32_t words; /* of the touch map that were given to catalogs */
+    uint32_t used;                        /* of the shared state, the header included */
+    uint32_t words;                       /* of the touch map that were given to catalogs */
     uint64_t shared_device, shared_inode; /* by which the file `shared` is known */
 };
 

@@ -99,7 +99,7 @@ static int take(const struct pp_mounts *table)
         return -1;
     for (uint64_t slot = 0; slot <= table->mask; slot++) {
         const struct pp_mount *mount = pp_mount_at(table, slot);
-        if (mount && set_covered(mount, at(table->slots[slot].covered)))
+        if (mount && set_covered(mount, at(pp_mounts_covered(table, slot))))
             return -1;
     }
     __atomic_store_n(&pp_shim.space.mounts, table, __ATOMIC_RELEASE);
@@ -203,7 +203,7 @@ static int mount_root(const struct pp_mount *mount)
         .mountpoint = mount->path,
         .mountpoint_length = mount->path_length,
         .environment = environment,
-        .covered = at(table->slots[slot].covered),
+        .covered = at(pp_mounts_covered(table, slot)),
     };
     set_snapshot(mount, snapshot);
     return 0;

@@ -65,7 +65,6 @@ class MountTable:
         # Mounts that others have replaced: what is open in their views stays what it is.
         self._former: list[Mount] = []
         self._by_number: dict[int, Mount] = {}
-        self._negatives: dict[bytes, int] = {}
         self._memory = MountMemory(shared_state)
         encoded = os.fsencode(views)
         text = ffi.new("char[]", encoded)
@@ -130,26 +129,29 @@ class MountTable:
         if before is not None and before.view and before.view != mount.view:
             self._former.append(before)
         self._former = [former for former in self._former if former.view != mount.view]
-        self._negatives.pop(mount.path, None)
         self._mounts[mount.path] = mount
+        self._use_snapshot(mount)
 
     def _cover(self) -> None:
         """Tell the walks in each tree where others are mounted in it."""
-        for mount in self._mounts.values():
-            if mount.tree is None:
-                continue
-            inside = mount.path + b"/"
-            covered = [path[len(mount.path) :] for path in self._mounts if path.startswith(inside)]
-            mount.tree.snapshot.cover(covered)
-            self._use_snapshot(mount)
+        inside: dict[bytes, list[bytes]] = {}
+        for path in self._mounts:
+            end = path.rfind(b"/")
+            while end > 0:
+                inside.setdefault(path[:end], []).append(path[end:])
+                end = path.rfind(b"/", 0, end)
+        for mount in self._everything():
+            if mount.tree is not None and mount.tree.snapshot.cover(inside.get(mount.path, ())):
+                self._use_snapshot(mount)
+
+    def _everything(self) -> list[Mount]:
+        """All mounts, those first that others have replaced."""
+        return [*self._former, *self._mounts.values()]
 
     def add_negative(self, path: bytes, seconds: int) -> None:
         """There is nothing to mount at *path*: it is not asked for again for so long."""
         with self._lock:
-            now = int(time.monotonic())
-            self._negatives = {p: until for p, until in self._negatives.items() if until > now}
-            self._negatives[path] = now + seconds
-            self._publish()
+            self._memory.add_negative(path, int(time.monotonic()) + seconds)
 
     def has_grown(self, mount: Mount) -> None:
         """An index was added to a mounted tree."""
@@ -196,16 +198,14 @@ class MountTable:
     def _publish(self) -> None:
         self._cover()
         if self._journal is not None:
-            mounts = [*self._former, *self._mounts.values()]
-            self._journal.write(sorted((mount.entry for mount in mounts), key=_number))
-        entries = [_entry(mount, path_hash(path)) for path, mount in self._mounts.items()]
-        entries += [
-            _entry(mount, path_hash(mount.fields.view, _VIEW_HASH_ROOT)) for mount in self._former
+            entries = (mount.entry for mount in self._everything())
+            self._journal.write(sorted(entries, key=_number))
+        told = [_told(mount, path_hash(path)) for path, mount in self._mounts.items()]
+        told += [
+            _told(mount, path_hash(mount.fields.view, _VIEW_HASH_ROOT)) for mount in self._former
         ]
-        negatives = {path_hash(path): until for path, until in self._negatives.items()}
-        depth = max((path.count(b"/") for path in self._mounts), default=0)
         shadows = any(os.path.lexists(path) for path in self._mounts)
-        self.namespace.mounts = self._memory.write(entries, negatives, depth, shadows)
+        self.namespace.mounts = self._memory.write(told, shadows)
 
 
 def _made(entry: Entry, tree: Tree | None) -> Mount:
@@ -219,7 +219,7 @@ def _number(entry: Entry) -> int:
     return entry.number
 
 
-def _entry(mount: Mount, entry_hash: int) -> MountEntry:
+def _told(mount: Mount, entry_hash: int) -> MountEntry:
     covered = () if mount.tree is None else mount.tree.snapshot.covered
     return MountEntry(entry_hash, mount.fields, covered)
 

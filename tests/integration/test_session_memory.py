@@ -117,7 +117,12 @@ class Supervisor:
                 environment = record.environment
                 mounts.append(
                     (
-                        *(record.number, table.slots[slot].mount, record.device, record.blocks),
+                        *(
+                            record.number,
+                            lib.pp_mounts_mount(table, slot),
+                            record.device,
+                            record.blocks,
+                        ),
                         *(record.flags, environment, mount.view, str(root), str(mount.path)),
                         mount.tree is not None,
                     )
