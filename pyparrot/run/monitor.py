@@ -9,7 +9,10 @@ import signal
 import socket
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from pyparrot.run.session_memory import SessionMemory
 
 
 def monitor(
@@ -18,13 +21,13 @@ def monitor(
     to_supervisor: socket.socket,
     to_frontend: int,
     mask: Collection[int],
-    cookie: int,
+    memory: SessionMemory,
     engine: str,
 ) -> NoReturn:
     """Be the parent of the command and of all its orphans, until the last has ended.
 
-    *to_supervisor*, *mask*, *cookie* and *engine* are for the command: see `child.start`.
-    *to_frontend* is the pipe that the frontend reads.
+    *to_supervisor*, *mask* and *engine* are for the command: see `child.start`. *to_frontend* is
+    the pipe that the frontend reads, *memory* what outlives the supervisor.
     """
     from pyparrot.core import lib
     from pyparrot.run import child as child_side
@@ -35,12 +38,13 @@ def monitor(
         lib.pp_become_subreaper()
         child = os.fork()
         if child == 0:
+            cookie = memory.cookie
             child_side.start(command, environment, to_supervisor, mask, cookie, engine)
         to_supervisor.close()
         os.write(to_frontend, b"P%d\n" % child)
         os.setsid()
         fds.redirect_to_null(0, 1, 2)
-        fds.close_inherited({to_frontend})
+        fds.close_inherited({to_frontend} | memory.descriptors)
         threading.Thread(target=_watch_frontend, args=(to_frontend, child), daemon=True).start()
         _reap(child, to_frontend)
     except BaseException:

@@ -82,18 +82,21 @@ def _supervise(
     command: Sequence[str], options: Options, to_frontend: int, mask: Collection[int]
 ) -> None:
     from pyparrot.run import fds, monitor
+    from pyparrot.run.session_memory import SessionMemory
 
     # Signals from the terminal are for the command: what is sent to the group must not end us.
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     ours, theirs = socket.socketpair()
     cookie = int.from_bytes(os.urandom(8), "little") | 1
+    memory = SessionMemory(cookie, options.shim)
     child = os.fork()
     if child == 0:
         ours.close()
         environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getppid())}
-        monitor.monitor(command, environment, theirs, to_frontend, mask, cookie, options.engine)
+        monitor.monitor(command, environment, theirs, to_frontend, mask, memory, options.engine)
     theirs.close()
-    fds.close_inherited({ours.fileno(), to_frontend})
+    memory.open_by(child)
+    fds.close_inherited({ours.fileno(), to_frontend} | memory.descriptors)
     from pyparrot.run.supervisor import Supervisor
 
-    Supervisor(options, cookie, to_frontend).serve(ours)
+    Supervisor(options, memory, to_frontend).serve(ours)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyparrot.cache import views
 from pyparrot.cache.directory import DEFAULT_QUOTA, choose_directory
+from pyparrot.cache.intact import SECOND
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
 from pyparrot.run import engines, fds
@@ -25,6 +26,7 @@ from pyparrot.run.report import Reporter
 if TYPE_CHECKING:
     from pyparrot.libc.substitution import Shim
     from pyparrot.run.options import Options
+    from pyparrot.run.session_memory import SessionMemory
 
 _FLUSH_SECONDS = 30.0
 
@@ -32,20 +34,23 @@ _FLUSH_SECONDS = 30.0
 class Supervisor:
     """Serves one run.
 
-    Calls with *cookie* pass the filter; *to_frontend* is the pipe that the frontend reads.
+    *memory* is what outlives it: if another supervisor has used it before, this one takes over.
+    *to_frontend* is the pipe that the frontend reads.
     """
 
-    def __init__(self, options: Options, cookie: int, to_frontend: int) -> None:
+    def __init__(self, options: Options, memory: SessionMemory, to_frontend: int) -> None:
         self._options = options
-        self._cookie = cookie
+        self._memory = memory
         self._to_frontend = to_frontend
         self._report = Reporter(options.verbosity, options.log)
         directory = choose_directory(options.cache, self._parameter("CVMFS_CACHE_DIR"))
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
-        self._shim = self._make_shim() if options.shim else None
+        self._shim = self._make_shim()
         state = None if self._shim is None else self._shim.state
-        self._table = MountTable(views.directory(self._store), state)
+        self._table = MountTable(
+            views.directory(self._store), state, memory.journal, self._store.mark
+        )
         self._mounter = Mounter(options, self._store, self._table, self._report)
         if os.statvfs(directory).f_flag & os.ST_NOEXEC:
             self._report.complain(
@@ -56,13 +61,11 @@ class Supervisor:
     def _make_shim(self) -> Shim | None:
         from pyparrot.libc.substitution import Shim
 
+        state, usage = self._memory.state, self._memory.usage
+        if state is None or usage is None:
+            return None
         try:
-            shim = Shim(
-                self._store,
-                self._cookie,
-                self._store.mark // 1_000_000_000,
-                views.directory(self._store),
-            )
+            shim = Shim(self._store, state, usage, views.directory(self._store))
         except OSError as error:
             self._report.say(1, f"programs run without the shim: {error}")
             return None
@@ -77,7 +80,10 @@ class Supervisor:
 
     def serve(self, from_command: socket.socket) -> None:
         """Serve from the command's start until the last process has ended."""
-        self._mounter.start()
+        before = self._memory.journal.read()
+        if before and self._shim is not None:
+            self._shim.state.resume()
+        self._mounter.start(before)
         engine = self._start_engine(from_command)
         self._detach()
         if self._options.follow:
@@ -117,9 +123,9 @@ class Supervisor:
             None if self._shim is None else self._shim.libraries,
         )
         if self._shim is not None:
-            task = self._attachment.task
-            self._shim.prepare(task, lambda error: self._report.say(1, f"shim: {error}"))
-        session = Session(self._table.namespace, self._cookie, self._store.mark // 1_000_000_000)
+            self._shim.prepare(lambda error: self._report.say(1, f"shim: {error}"))
+        mark = self._store.mark // SECOND
+        session = Session(self._table.namespace, self._memory.cookie, mark)
         engine = kind(self._attachment, session, self._fetcher, self._shim)
         engine.start()
         return engine

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from pyparrot.tree.index import BadIndexError, Index
 
 if TYPE_CHECKING:
     from pyparrot.libc.substitution import Shim
@@ -19,7 +23,7 @@ def record_usage(shim: Shim, table: MountTable, touched: str | None) -> None:
     from pyparrot.sources.capabilities import CountsUse
 
     used: list[tuple[int, bytes]] = []
-    for start, number, index in shim.state.touched:
+    for start, number, index in _catalogs(shim):
         mount = table.numbered(number)
         if mount is None or mount.tree is None:
             continue
@@ -33,3 +37,12 @@ def record_usage(shim: Shim, table: MountTable, touched: str | None) -> None:
     if touched is not None:
         with open(touched, "wb") as file:
             file.writelines(path + b"\n" for _, path in sorted(used))
+
+
+def _catalogs(shim: Shim) -> Iterator[tuple[int, int, Index]]:
+    """Those with words in the touch map: the first word, the mount's number, the index."""
+    yield from shim.state.touched
+    for told in shim.state.not_reopened():
+        if told.words:
+            with contextlib.suppress(OSError, BadIndexError):  # it may have been evicted
+                yield told.words, told.mount, Index(told.file, told.path)

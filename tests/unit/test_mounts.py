@@ -18,7 +18,7 @@ from pyparrot.cache.store import ObjectStore
 from pyparrot.core import ffi, lib
 from pyparrot.libc.append_only import AppendOnlyMemory
 from pyparrot.libc.shared_state import SharedState
-from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory
+from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
 from pyparrot.run.mounts import MountTable, view_name
 from pyparrot.sources.names import Names
 
@@ -159,9 +159,10 @@ def test_each_mount_has_its_snapshot(store: ObjectStore) -> None:
     assert kept == old.tree.snapshot.pointer
 
 
-def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: Path) -> None:
+def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore) -> None:
     """Shims leave everything to the supervisor then, which still knows all mounts."""
-    state = SharedState(1, 2, str(tmp_path))
+    state = SharedState(1)
+    state.memory.reserve(lib.PP_SHARED_STATE_SIZE - 200_000)  # it would take thousands of mounts
     table = MountTable("/views", state)
     table.mount(b"/cvmfs", repository(store, b"/cvmfs"), automount=True)
     assert state.pointer.table
@@ -175,17 +176,22 @@ def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: 
     table.add_negative(b"/cvmfs/none", 60)
     for path in mounted:
         assert match(table, path + b"/x") == (path, b"/x")
-    assert table.namespace.mounts.negatives == 1
+    hash_of_none = path_hash(b"/cvmfs/none")
+    assert lib.pp_mounts_is_negative(table.namespace.mounts, hash_of_none, int(time.monotonic()))
     os.close(state.descriptor)
+
+
+SIZE = 4096 + ffi.sizeof("struct pp_negatives")
 
 
 def written_by_somebody_else() -> tuple[bytearray, int]:
     """A table at its offset in memory, as a shim maps it."""
-    memory = AppendOnlyMemory(ffi.new("char[]", 4096), 4096, ffi.new("uint32_t *", 64))
-    state = SimpleNamespace(memory=memory, publish=lambda table, shadows: None)
+    memory = AppendOnlyMemory(ffi.new("char[]", SIZE), SIZE, ffi.new("uint32_t *", 64))
+    fresh = SimpleNamespace(generation=0)
+    state = SimpleNamespace(memory=memory, pointer=fresh, publish=lambda table, shadows: None)
     fields = MountFields(1, b"/a", b"view", variables=[b"NAME=value"])
-    table = MountMemory(cast("SharedState", state)).write([MountEntry(7, fields, [5])], {9: 9}, 1)
-    return bytearray(ffi.buffer(memory.at("char *", 0), 4096)), table.offset
+    table = MountMemory(cast("SharedState", state)).write([MountEntry(7, fields, [5])])
+    return bytearray(ffi.buffer(memory.at("char *", 0), SIZE)), table.offset
 
 
 def is_sound(memory: bytearray, offset: int) -> bool:
@@ -197,22 +203,22 @@ def is_sound(memory: bytearray, offset: int) -> bool:
 def test_a_table_that_leads_out_of_its_memory_is_refused() -> None:
     memory, offset = written_by_somebody_else()
     assert is_sound(memory, offset)
-    for wrong in (0, 4, offset + 8, 4096 - 8, 4096, 2**32 - 8):
+    for wrong in (0, 4, offset + 8, SIZE - 8, SIZE, 2**32 - 8):
         assert not is_sound(memory, wrong)
     slot = offset + ffi.sizeof("struct pp_mounts") + 7 * ffi.sizeof("struct pp_mount_slot")
     (mount,) = struct.unpack_from("<I", memory, slot + 8)
     wrong_words = {
         offset: (0, offset + 8),  # its own offset
-        offset + 4: (6, 255, 2**32 - 1),  # mask
-        offset + 12: (4096, 2**32 - 1),  # negatives
-        slot + 8: (0, mount + 4, 4096, 2**32 - 8),  # the mount
-        slot + 12: (4, 4096, 4096 - 8, 2**32 - 8),  # what is covered; no 0 follows in one of them
-        mount + 16: (4096, 2**32 - 1),  # number
-        mount + 24: (1, 3, 4096, 2**32 - 1),  # lengths
-        mount + 28: (3, 4096, 2**32 - 1),
-        mount + 32: (4096, 2**32 - 1),  # environment
+        offset + 4: (6, 4095, 2**32 - 1),  # mask
+        offset + 12: (4, SIZE - 8, 2**32 - 8),  # negatives
+        slot + 8: (mount + 4, SIZE, 2**32 - 8),  # the mount
+        slot + 12: (4, SIZE, SIZE - 8, 2**32 - 8),  # what is covered; no 0 follows in one of them
+        mount + 16: (SIZE, 2**32 - 1),  # number
+        mount + 24: (1, 3, SIZE, 2**32 - 1),  # lengths
+        mount + 28: (3, SIZE, 2**32 - 1),
+        mount + 32: (SIZE, 2**32 - 1),  # environment
     }
-    struct.pack_into("<Q", memory, 4096 - 8, 1)
+    struct.pack_into("<Q", memory, SIZE - 8, 1)
     assert is_sound(memory, offset)
     for place, values in wrong_words.items():
         for value in values:
@@ -226,7 +232,7 @@ def test_a_table_that_leads_out_of_its_memory_is_refused() -> None:
     assert not is_sound(full, offset)
 
 
-@given(st.lists(st.tuples(st.integers(0, 511), st.integers(0, 2**64 - 1)), max_size=4))
+@given(st.lists(st.tuples(st.integers(0, SIZE // 8 - 1), st.integers(0, 2**64 - 1)), max_size=4))
 def test_damage_is_refused_or_harmless(damage: list[tuple[int, int]]) -> None:
     memory, offset = written_by_somebody_else()
     for word, value in damage:
@@ -239,8 +245,8 @@ def test_damage_is_refused_or_harmless(damage: list[tuple[int, int]]) -> None:
             mount = lib.pp_mount_at(table, slot)
             if mount:
                 start = int(ffi.cast("uintptr_t", mount)) - int(ffi.cast("uintptr_t", copy))
-                assert 0 < start < 4096
-                assert start + mount.path_length + mount.view_length < 4096
+                assert 0 < start < SIZE
+                assert start + mount.path_length + mount.view_length < SIZE
 
 
 def test_a_views_name_is_the_same_in_every_session(store: ObjectStore, tmp_path: Path) -> None:
