@@ -47,7 +47,8 @@ def copy_of_library(store: ObjectStore, tmp_path: Path) -> Path:
     substitution: Any = ffi.new("struct pp_substitution *")
     (file,) = library.glob("*.so")
     with open(file, "rb") as opened:
-        LibcCopies(store, str(SHIM), substitution).add(opened.fileno())
+        copies = LibcCopies(store, str(SHIM), substitution)
+        copies.add(opened.fileno())
     return Path(os.fsdecode(ffi.string(substitution.copies[0].file)))
 
 
@@ -81,7 +82,7 @@ def test_each_is_counted_as_what_it_is(store: ObjectStore, tmp_path: Path) -> No
     for copy in COPIES:
         copy(store, tmp_path)
     store.flush()
-    kinds = {"copies of C libraries": 1, "copies of local files": 1}
+    kinds = {"copies of C libraries": 1, "copies of local files": 1, "records of C libraries": 1}
     assert cache("info", "--json", store=store)["kinds"] == kinds
     listed = cache("list", "--json", store=store)
     assert sorted(each["kind"] for each in listed) == sorted(kinds)
