@@ -145,6 +145,13 @@ class SharedState:
                     else:
                         self._add_catalog(mount, index)
 
+    def forget(self, mount: int) -> None:
+        """No catalog of the mount with that number is asked for any more, or noted in `touched`."""
+        with self._lock:
+            self._told = {told for told in self._told if told[0] != mount}
+            self._before = {key: told for key, told in self._before.items() if key[0] != mount}
+            self.touched = [touched for touched in self.touched if touched[1] != mount]
+
     def _touch(self, words: int, mount: int, index: Index) -> None:
         """Have what is used of *index* noted in the touch map."""
         if words and words + _words_of(index) <= _WORDS:

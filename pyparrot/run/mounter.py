@@ -11,11 +11,11 @@ from pyparrot.errors import PyparrotError, printable
 from pyparrot.run.journal import AUTOMATIC, CHOSEN, NAMES, RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pyparrot.cache.store import ObjectStore
     from pyparrot.run.journal import Entry
-    from pyparrot.run.mounts import MountTable
+    from pyparrot.run.mounts import Mount, MountTable
     from pyparrot.run.options import MountOption, Options
     from pyparrot.run.report import Reporter
     from pyparrot.sources.capabilities import Renewable
@@ -41,8 +41,8 @@ class Mounter:
         self._naming = threading.RLock()  # threads may mount at the same time
         # What another supervisor had mounted, and could not be opened again so far.
         self._missing: dict[bytes, Entry] = {}
-        self.opened: list[Tree] = []
-        """All trees but directories of names, those included that are not mounted any more."""
+        self._opened: list[Tree] = []
+        self._fetched_before = (0, 0)  # by trees that were closed
 
     def start(self, before: Sequence[Entry] = ()) -> None:
         """Mount what the options say; what is below /cvmfs is mounted when it is first needed.
@@ -87,10 +87,46 @@ class Mounter:
             return None
 
     def close(self) -> None:
-        """Close all mounted trees."""
-        for mount in self._table:
-            if mount.tree is not None:
-                mount.tree.close()
+        """Close all trees."""
+        for tree in list(self._opened):
+            self.close_tree(tree)
+
+    def close_tree(self, tree: Tree) -> None:
+        """Close a tree that this has opened."""
+        with self._naming:
+            if tree in self._opened:
+                self._fetched_before = self.fetched([tree])
+                self._opened.remove(tree)
+        tree.close()
+
+    def fetched(self, trees: Iterable[Tree] | None = None) -> tuple[int, int]:
+        """How many requests were made, and how many bytes arrived: for all trees that ever were.
+
+        Or for those that were closed, and *trees*.
+        """
+        from pyparrot.sources.capabilities import Transported
+
+        requests, size = self._fetched_before
+        for tree in list(self._opened if trees is None else trees):
+            if isinstance(tree, Transported):
+                more_requests, more_size = tree.transferred()
+                requests, size = requests + more_requests, size + more_size
+        return requests, size
+
+    def tidy(self) -> None:
+        """Forget revisions that others have replaced, if there are many and nobody uses them."""
+        self._table.tidy(self._names_in_use)
+
+    def _names_in_use(self) -> set[str]:
+        from pyparrot.cache import views
+        from pyparrot.run.open_views import names_in_use
+
+        return names_in_use(views.directory(self._store))
+
+    def forget(self, mount: Mount) -> None:
+        """Close the tree of a mount that is to be forgotten."""
+        if mount.tree is not None:
+            self.close_tree(mount.tree)
 
     def _mount_names(self, directory: bytes, names: set[bytes]) -> None:
         """Show a directory that has mount points in it, and nothing else."""
@@ -135,7 +171,7 @@ class Mounter:
         )
 
     def _note_opened(self, tree: Tree) -> Tree:
-        self.opened.append(tree)
+        self._opened.append(tree)
         for warning in tree.warnings:
             self._report.complain(f"warning: {warning}")
         return tree

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyparrot.cache.intact import MARK, SECOND
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE = 4096
 """The unit of a mount's size as programs see it."""
+
+FORMER_AT_MOST = 16
+"""So many mounts that others have replaced are known at least, whether they are used or not."""
+
+ENDED_SECONDS = 60.0
+"""How long a mount is kept from which no new call can lead: some call may be on its way."""
 
 _VIEW_HASH_ROOT = lib.PP_HASH_ROOT ^ (1 << 63)
 """Where hashes of views start, so that no path has them."""
@@ -67,6 +73,11 @@ class MountTable:
         self._mounts: dict[bytes, Mount] = {}
         # Mounts that others have replaced: what is open in their views stays what it is.
         self._former: list[Mount] = []
+        # Those that nobody can come upon any more, and since when (seconds of CLOCK_MONOTONIC).
+        self._ended: list[tuple[float, Mount]] = []
+        self.forgetting: list[Callable[[Mount], None]] = []
+        """Called for each mount that is about to be forgotten; its tree is the last one's to close.
+        """
         self._by_number: dict[int, Mount] = {}
         self._memory = MountMemory(shared_state)
         encoded = os.fsencode(views)
@@ -130,11 +141,40 @@ class MountTable:
         self._by_number[mount.number] = mount
         self._make_room(mount.number + 1)
         before = self._mounts.get(mount.path)
-        if before is not None and before.view and before.view != mount.view:
+        if before is not None and before.view:
             self._former.append(before)
-        self._former = [former for former in self._former if former.view != mount.view]
+        # What has the same view is the same.
+        self._end([former for former in self._former if former.view == mount.view])
         self._mounts[mount.path] = mount
         self._use_snapshot(mount)
+
+    def _end(self, mounts: Sequence[Mount]) -> None:
+        """Take former mounts out of the table; a thread may still be about to use them."""
+        now = time.monotonic()
+        self._ended += ((now, mount) for mount in mounts)
+        self._former = [former for former in self._former if former not in mounts]
+
+    def tidy(self, names_in_use: Callable[[], set[str]]) -> None:
+        """Forget mounts that others have replaced, when there are many of them.
+
+        *names_in_use* gives the names of the views in which something is open: those stay.
+        """
+        if len(self._former) > FORMER_AT_MOST:
+            names = {os.fsencode(name) for name in names_in_use()}
+            with self._lock:
+                older = self._former[:-FORMER_AT_MOST]
+                self._end([former for former in older if not _is_in(former.fields.view, names)])
+                self._publish()
+        with self._lock:
+            before = time.monotonic() - ENDED_SECONDS
+            forgotten = [mount for since, mount in self._ended if since < before]
+            self._ended = [(since, mount) for since, mount in self._ended if since >= before]
+            for mount in forgotten:
+                self._snapshots.of[mount.number] = ffi.NULL
+                del self._by_number[mount.number]
+        for mount in forgotten:
+            for tell in self.forgetting:
+                tell(mount)
 
     def _cover(self) -> None:
         """Tell the walks in each tree where others are mounted in it."""
@@ -217,6 +257,10 @@ def _made(entry: Entry, tree: Tree | None) -> Mount:
     if tree is not None:
         fields = fields._replace(device=tree.device, variables=tree.snapshot.variables)
     return Mount(entry.path, tree, os.fsdecode(entry.view), entry.number, fields, entry)
+
+
+def _is_in(view: bytes, names: Container[bytes]) -> bool:
+    return view in names or view + ffi.string(lib.PP_PROGRAM_SUFFIX) in names
 
 
 def _number(entry: Entry) -> int:

@@ -22,6 +22,7 @@ from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
+from pyparrot.run.usage import UsageRecorder
 
 if TYPE_CHECKING:
     from pyparrot.libc.substitution import Shim
@@ -52,6 +53,11 @@ class Supervisor:
             views.directory(self._store), state, memory.journal, self._store.mark
         )
         self._mounter = Mounter(options, self._store, self._table, self._report)
+        self._usage = None
+        if self._shim is not None:
+            self._usage = UsageRecorder(self._shim.state, self._shim.shared, options.touched)
+            self._table.forgetting.append(self._usage.forget)
+        self._table.forgetting.append(self._mounter.forget)
         if os.statvfs(directory).f_flag & os.ST_NOEXEC:
             self._report.complain(
                 f"warning: {directory}: mounted without exec: no program can run from a repository"
@@ -93,12 +99,10 @@ class Supervisor:
         threading.Thread(target=_import_for_mounts, daemon=True).start()
         self._wait_for_end(self._attachment.descriptor)
         if self._options.stats:
-            opened, waited = self._mounter.opened, self._fetcher.waited
-            self._report.statistics(engine.counters(), self._shim, opened, waited)
-        if self._shim is not None:
-            from pyparrot.run.usage import record_usage
-
-            record_usage(self._shim, self._table, self._options.touched)
+            fetched, waited = self._mounter.fetched(), self._fetcher.waited
+            self._report.statistics(engine.counters(), self._shim, fetched, waited)
+        if self._usage is not None:
+            self._usage.finish(self._table)
         self._mounter.close()
         self._store.close()
 
@@ -106,7 +110,7 @@ class Supervisor:
         from pyparrot.run.follow import Follower
 
         mounter = self._mounter
-        Follower(self._table, mounter.open_newest, mounter.mount, self._report.complain).start()
+        Follower(self._table, mounter, self._report.complain).start()
 
     def _start_engine(self, from_command: socket.socket) -> Engine:
         kind = engines.load(self._options.engine)
@@ -152,6 +156,7 @@ class Supervisor:
                 # A program that reads the command's output must not wait for its daemons.
                 poll.unregister(self._to_frontend)
                 fds.redirect_to_null(2)
+            self._mounter.tidy()
             with contextlib.suppress(OSError):
                 self._store.flush()
 

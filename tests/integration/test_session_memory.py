@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 from support.runs import EVERYTHING, PYPARROT, World, world
@@ -26,10 +25,7 @@ from pyparrot.run.mounts import MountTable
 from pyparrot.run.options import MountOption, Options
 from pyparrot.run.report import Reporter
 from pyparrot.run.session_memory import SessionMemory
-from pyparrot.run.usage import record_usage
-
-if TYPE_CHECKING:
-    from pyparrot.libc.substitution import Shim
+from pyparrot.run.usage import UsageRecorder
 
 FQRN = "lasting.example.org"
 TOP = f"/cvmfs/{FQRN}".encode()
@@ -98,8 +94,9 @@ class Supervisor:
 
     def touched(self, file: Path) -> list[bytes]:
         """What was used, as ``--touched`` says it."""
-        shim = SimpleNamespace(state=self.memory.state, shared=self.memory.usage)
-        record_usage(cast("Shim", shim), self.table, str(file))
+        assert self.memory.state is not None
+        assert self.memory.usage is not None
+        UsageRecorder(self.memory.state, self.memory.usage, str(file)).finish(self.table)
         return file.read_bytes().splitlines()
 
     def follow(self) -> None:

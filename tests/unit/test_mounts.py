@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +21,10 @@ from pyparrot.cache.store import ObjectStore
 from pyparrot.core import ffi, lib
 from pyparrot.libc.append_only import AppendOnlyMemory
 from pyparrot.libc.shared_state import SharedState
+from pyparrot.run.journal import Journal
 from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
 from pyparrot.run.mounts import MountTable, view_name
+from pyparrot.run.open_views import names_in_use
 from pyparrot.sources.names import Names
 
 
@@ -253,3 +258,78 @@ def test_a_views_name_is_the_same_in_every_session(store: ObjectStore, tmp_path:
     with ObjectStore(str(tmp_path / "c")) as other:
         here, there = repository(store, b"/p"), repository(other, b"/p")
         assert view_name(b"/p", here) == view_name(b"/p", there) != view_name(b"/q", here)
+
+
+class Revision(Names):
+    """One of many revisions of a tree."""
+
+    def __init__(self, store: ObjectStore, number: int) -> None:
+        super().__init__(store, b"/cvmfs/a.b", [b"%d" % number])
+        self.identity = b"%d" % number
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_revisions_that_nobody_uses_are_forgotten(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory, files and table are after 600 revisions what they were after 200."""
+    monkeypatch.setattr("pyparrot.run.mounts.ENDED_SECONDS", 0.0)
+    gc.collect()  # what other tests have left
+    state, journal = SharedState(1, 2), Journal()
+    table = MountTable(str(tmp_path), state, journal)
+    table.forgetting.append(lambda mount: state.forget(mount.number))
+    path = b"/cvmfs/a.b"
+    used = table.mount(path, Revision(store, 1))
+    seen = []
+    for number in range(2, 602):
+        newest = table.mount(path, Revision(store, number))
+        table.tidy(lambda: {used.view})
+        if number % 200 == 1:
+            gc.collect()
+            mounted = sum(is_taken(table, slot) for slot in range(1000))
+            seen.append((open_files(), mounted, len(journal.read()), len(state.touched)))
+    assert seen[0] == seen[1] == seen[2]
+    for known in (used, newest):
+        view = os.fsencode(tmp_path) + b"/" + os.fsencode(known.view)
+        assert shown(table, view + b"/x") == path + b"/x"
+        assert table.numbered(known.number) is known
+    assert table.numbered(used.number + 1) is None
+    # Each has left its mount's record, and what shims know of its catalog.
+    assert state.pointer.used < lib.PP_SHARED_STATE_SIZE / 4
+    os.close(state.descriptor)
+
+
+def is_taken(table: MountTable, slot: int) -> bool:
+    mounts = table.namespace.mounts
+    return bool(slot <= mounts.mask and lib.pp_mount_at(mounts, slot) != ffi.NULL)
+
+
+def test_a_mount_that_was_replaced_is_kept_for_a_while(store: ObjectStore, tmp_path: Path) -> None:
+    """A call that was under way may still lead to it."""
+    table = MountTable(str(tmp_path))
+    path = b"/cvmfs/a.b"
+    first = table.mount(path, Revision(store, 1))
+    for number in range(2, 40):
+        table.mount(path, Revision(store, number))
+        table.tidy(set)
+    assert table.numbered(first.number) is first
+    assert table.namespace.snapshots.of[first.number] != ffi.NULL
+    assert shown(table, os.fsencode(tmp_path / first.view)) is None
+
+
+def test_views_in_use_are_found(tmp_path: Path) -> None:
+    for name in ("open", "directory", "unused", "program.x"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "open" / "file").touch()
+    shutil.copy("/bin/sleep", tmp_path / "program.x" / "sleep")
+    with (tmp_path / "open" / "file").open() as file:
+        words = [str(tmp_path / "program.x" / "sleep"), "60"]
+        with subprocess.Popen(words, cwd=tmp_path / "directory", stdin=file) as process:
+            try:
+                found = names_in_use(str(tmp_path))
+            finally:
+                process.kill()
+    assert found == {"open", "directory", "program.x"}
