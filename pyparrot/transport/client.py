@@ -200,6 +200,7 @@ class Transport:
         url = f"{route.server}/{request.path}"
         for _ in range(_REDIRECTS + 1):
             try:
+                self._expect(request.limit)
                 answer = self._get(url, route.proxy, request.headers_for(fresh))
                 target = self._opened().get_redirect_target(answer)
             except _errors() as error:
@@ -278,6 +279,12 @@ class Transport:
                 self._refuse_if_closed("transport")
                 self._session, self._connections = _open_session(self._policy)
             return self._session
+
+    def _expect(self, size: int) -> None:
+        """Bound the next answer for this thread, whatever it consists of."""
+        self._opened()
+        assert self._connections is not None
+        self._connections.expect(size)
 
     def _refuse_if_closed(self, server: str) -> None:
         if self._closed.is_set():

@@ -1,8 +1,9 @@
 """Sockets below requests: made in bounded time, watched for their speed, ended together.
 
 requests knows a time-out for each address of a name and one for each read. Neither bounds the
-whole: a name may have many addresses, its look-up may take long, and a server may send a byte
-now and then for ever. This is the one module that imports requests and urllib3 when it is
+whole: a name may have many addresses, its look-up may take long, a server may send a byte
+now and then for ever, and without end what is no content: preliminary answers, fields, the frames
+of chunks, trailers. This is the one module that imports requests and urllib3 when it is
 imported; nothing imports it before the first request.
 """
 
@@ -11,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
-import queue
 import socket
 import threading
 import time
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -29,9 +30,20 @@ from pyparrot.transport.policy import Speedometer
 _Address = tuple[int, int, int, str, Any]  # as getaddrinfo() gives it
 _POLL_SECONDS = 0.1
 
+_HEAD_BYTES = 1 << 20
+_MOST_FRAMES = 8
+"""An answer takes at most so many bytes beside its content, and so many times its content."""
+
+_HANDSHAKES = 2
+"""A TLS handshake takes at most so many time-outs, however it trickles."""
+
 
 class TooSlow(OSError):
     """Something did not happen in time."""
+
+
+class TooMuch(OSError):
+    """More comes than the answer that is expected can have."""
 
 
 class Stale(OSError):
@@ -46,6 +58,17 @@ class Connections:
         self.closed = threading.Event()
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._look_ups: dict[tuple[str, int], Future[list[_Address]]] = {}
+        self._expected = threading.local()
+
+    def expect(self, content: int) -> None:
+        """The answers that this thread waits for next have at most so many bytes of *content*."""
+        self._expected.bytes = content
+
+    @property
+    def most_bytes(self) -> int:
+        """What the answer that this thread waits for may take on its way, in bytes."""
+        return _HEAD_BYTES + _MOST_FRAMES * getattr(self._expected, "bytes", 0)
 
     def connect(
         self, host: str, port: int, seconds: float, options: Sequence[tuple[Any, ...]] = ()
@@ -72,23 +95,47 @@ class Connections:
     def _look_up(self, host: str, port: int, deadline: float) -> list[_Address]:
         with contextlib.suppress(OSError):  # not a number: ask, and that may take its time
             return _addresses(host, port, socket.AI_NUMERICHOST)
-        answers: queue.SimpleQueue[list[_Address] | Exception] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answers.put(_addresses(host, port))
-            except Exception as error:
-                answers.put(error)
-
-        # Nothing can interrupt getaddrinfo(): its thread is abandoned if it takes too long.
-        threading.Thread(target=ask, name=f"address of {host}", daemon=True).start()
+        answer = self._ask(host, port)
         while time.monotonic() < deadline and not self.closed.is_set():
-            with contextlib.suppress(queue.Empty):
-                found = answers.get(timeout=_POLL_SECONDS)
-                if isinstance(found, list):
-                    return found
-                raise NoConnection(found)
+            if wait([answer], _POLL_SECONDS).done:
+                error = answer.exception()
+                if isinstance(error, Exception):
+                    raise NoConnection(error)
+                return answer.result()
         raise NoConnection(OSError(f"no address for {host} in time"))
+
+    def _ask(self, host: str, port: int) -> Future[list[_Address]]:
+        """The answer of the name service, to come; one thread asks it for all that wait.
+
+        Nothing can interrupt getaddrinfo(), so its thread is abandoned if it takes too long.
+        """
+        with self._lock:
+            answer = self._look_ups.get((host, port))
+            if answer is not None:
+                return answer
+            answer = self._look_ups[host, port] = Future()
+
+        def ask(answer: Future[list[_Address]]) -> None:
+            try:
+                found = _addresses(host, port)
+            except Exception as error:
+                self._forget(host, port)
+                answer.set_exception(error)
+            else:
+                self._forget(host, port)
+                answer.set_result(found)
+
+        try:
+            name = f"address of {host}"
+            threading.Thread(target=ask, args=[answer], name=name, daemon=True).start()
+        except RuntimeError as error:  # no thread to be had
+            self._forget(host, port)
+            answer.set_exception(error)
+        return answer
+
+    def _forget(self, host: str, port: int) -> None:
+        with self._lock:
+            self._look_ups.pop((host, port), None)
 
     def _connect(
         self, address: _Address, seconds: float, options: Sequence[tuple[Any, ...]]
@@ -134,8 +181,9 @@ class _WatchedReader(io.RawIOBase):
     Here and not where the body is read: heads and the frames of chunks can drip as well.
     """
 
-    def __init__(self, raw: io.RawIOBase, limit: float, seconds: float) -> None:
+    def __init__(self, raw: io.RawIOBase, limit: float, seconds: float, most: int) -> None:
         self._raw = raw
+        self._room = most
         self._limit = limit
         self._seconds = seconds
         self._speedometer = Speedometer(limit, seconds)
@@ -149,6 +197,9 @@ class _WatchedReader(io.RawIOBase):
             count = self._raw.readinto(buffer) or 0
         except socket.timeout:
             raise TooSlow(f"silent for {self._seconds:g} s") from None
+        self._room -= count
+        if self._room < 0:
+            raise TooMuch("more than an answer of this size can take")
         if count and self._speedometer.too_slow(count, time.monotonic() - begin):
             raise TooSlow(f"slower than {self._limit:g} bytes/s for {self._seconds:g} s")
         return count
@@ -163,15 +214,35 @@ class _Connection(HTTPConnection):
 
     connections: Connections
     _reused = False
+    _raw: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         seconds = self.timeout if isinstance(self.timeout, (int, float)) else 60.0
-        return self.connections.connect(self.host, self.port, seconds, self.socket_options or ())
+        self._raw = self.connections.connect(
+            self.host, self.port, seconds, self.socket_options or ()
+        )
+        return self._raw
 
     def connect(self) -> None:
-        super().connect()
+        if isinstance(self, HTTPSConnection):
+            seconds = self.timeout if isinstance(self.timeout, (int, float)) else 60.0
+            guard = threading.Timer(_HANDSHAKES * seconds, self._end)
+            guard.daemon = True
+            guard.start()
+            try:
+                super().connect()
+            finally:
+                guard.cancel()
+        else:
+            super().connect()
         self._reused = False
         self.connections.watch(self.sock)  # TLS has put another object in its place
+
+    def _end(self) -> None:
+        """End a connection whose handshake takes too long."""
+        if self._raw is not None:
+            with contextlib.suppress(OSError):
+                self._raw.shutdown(socket.SHUT_RDWR)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         # One that was kept alive may be closed by the server in the very moment of its use.
@@ -189,7 +260,8 @@ class _Connection(HTTPConnection):
     ) -> http.client.HTTPResponse:
         response = http.client.HTTPResponse(sock, *args, **kwargs)
         seconds = sock.gettimeout() or 60.0
-        reader = _WatchedReader(response.fp.detach(), self.connections.low_speed_limit, seconds)
+        limit, most = self.connections.low_speed_limit, self.connections.most_bytes
+        reader = _WatchedReader(response.fp.detach(), limit, seconds, most)
         response.fp = io.BufferedReader(reader)
         return response
 

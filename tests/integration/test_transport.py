@@ -6,7 +6,9 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -316,6 +318,112 @@ def test_too_slow(server: FaultyServer, behaviour: faulty.Behaviour, words: str)
         assert words in str(refusal(transport))
     assert 0.8 <= time.monotonic() - begin < 5
     assert server.count == 2
+
+
+def without_end(start: bytes, again: bytes) -> faulty.Behaviour:
+    """Send *start*, and then *again* for as long as anybody listens, as fast as it goes."""
+
+    def behave(handler: faulty.Handler) -> None:
+        handler.close_connection = True
+        handler.wfile.write(start)
+        piece = again * (65536 // len(again) + 1)
+        while not handler.server.ending.is_set():
+            handler.wfile.write(piece)
+
+    return behave
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+IN_CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "preliminary answers": without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "preliminary fields": without_end(b"HTTP/1.1 100 Continue\r\n", b"X: y\r\n"),
+    "fields": without_end(OK, b"X: y\r\n"),
+    "one field": without_end(OK, b"x"),
+    "one first line": without_end(b"HTTP/1.1 200 ", b"x"),
+    "folded lines": without_end(OK + b"X: y\r\n", b" z\r\n"),
+    "trailers": without_end(IN_CHUNKS + b"1\r\nx\r\n0\r\n", b"X: y\r\n"),
+    "small chunks": without_end(IN_CHUNKS, b"1;" + b"x" * 60000 + b"\r\nx\r\n"),
+    "one chunk size": without_end(IN_CHUNKS, b"0"),
+    "content": without_end(OK + b"\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_has_no_end(name: str, server: FaultyServer) -> None:
+    """However fast it comes, it is no more than an answer can have."""
+    server.on("/x", ENDLESS[name])
+    begin = time.monotonic()
+    with going_to(server) as transport:
+        assert re.search("not an HTTP|can take|allowed|too many|got more", str(refusal(transport)))
+    assert time.monotonic() - begin < LIMIT
+
+
+def test_many_fields(server: FaultyServer) -> None:
+    fields = b"".join(b"X-%d: y\r\n" % number for number in range(100_000))
+    server.on("/x", faulty.drip(OK + fields + b"\r\n", 0))
+    with going_to(server) as transport:
+        assert "not an HTTP answer" in str(refusal(transport))
+
+
+def test_redirects_without_end(server: FaultyServer) -> None:
+    server.on("/x", faulty.redirect("/x"))
+    policy = QUICK._replace(follow_redirects=True)
+    with going_to(server, policy=policy) as transport:
+        assert "too many redirects" in str(refusal(transport))
+    assert server.count <= 10
+
+
+def test_a_handshake_that_trickles() -> None:
+    """A byte now and then is no silence; the handshake as a whole has an end."""
+    ended = threading.Event()
+
+    def trickle(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not ended.is_set():
+                connection, _ = listening.accept()
+                with connection:
+                    # The head of a record of 16 kB, and its first bytes.
+                    connection.sendall(b"\x16\x03\x03\x40\x00")
+                    while not ended.wait(0.05):
+                        connection.sendall(b"\x02")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=trickle, args=[listening])
+        thread.start()
+        begin = time.monotonic()
+        try:
+            with going_to(f"https://127.0.0.1:{listening.getsockname()[1]}") as transport:
+                refusal(transport)
+            assert time.monotonic() - begin < 8
+        finally:
+            ended.set()
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_name_service_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread waits for it, however many requests there are."""
+    from pyparrot.transport import connections
+
+    ended = threading.Event()
+    asked: list[str] = []
+
+    def hang(host: str, port: int, flags: int = 0) -> list[object]:
+        if flags:
+            raise OSError("not a number")
+        asked.append(host)
+        ended.wait(LIMIT)
+        raise OSError("late")
+
+    monkeypatch.setattr(connections, "_addresses", hang)
+    try:
+        with going_to("http://slow.invalid") as transport, ThreadPoolExecutor(8) as pool:
+            for failure in pool.map(lambda _: refusal(transport), range(8)):
+                assert "no address for slow.invalid in time" in str(failure)
+        assert asked == ["slow.invalid"]
+    finally:
+        ended.set()
 
 
 def test_a_slow_sink_is_not_a_slow_transfer(server: FaultyServer) -> None:

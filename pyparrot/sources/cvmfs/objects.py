@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import BinaryIO, Callable, TypeVar
+import threading
+from typing import TYPE_CHECKING, BinaryIO, Callable, TypeVar
 
 from pyparrot.cache.names import ObjectName
 from pyparrot.cache.store import ObjectStore
@@ -25,6 +26,9 @@ from pyparrot.sources.cvmfs.object_sink import ObjectSink
 from pyparrot.transport import Transport, TransportError
 from pyparrot.tree.damage import is_damage, reason
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 METADATA_LIMIT = 1 << 30
 """The most that a catalog, history or metainfo object may unpack to, in bytes."""
 
@@ -34,7 +38,7 @@ _MOST_GROWTH = 8
 official tools stated sizes that are not exact."""
 
 _CERTIFICATE_LIMIT = 1 << 20
-_CHUNKS_AT_ONCE = 8
+_CHUNKS_AT_ONCE = 16
 
 _PACKED_EXTRA = 1 << 16
 """What a packed object may have beyond its content: zlib adds at most 5 bytes in 16 kB."""
@@ -57,6 +61,8 @@ class Objects:
         self._external = external
         self._flights: SingleFlight[ObjectName, str] = SingleFlight()
         self._hopeless: set[ObjectName] = set()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
 
     def metadata(self, name: ContentHash, kind: Kind, stated: int = 0) -> str:
         """The path of an unpacked catalog, history, certificate or metainfo object.
@@ -190,14 +196,34 @@ class Objects:
             sink = ObjectSink(place, name, body.compression, chunk.size, True)
             self._fetch(sink, name, Kind.CHUNK, chunk.size, external_path, part)
 
+        from concurrent.futures import wait
+
+        pool = self._chunk_pool()
+        under_way = [pool.submit(fetch, chunk) for chunk in body.chunks]
+        try:
+            for each in under_way:
+                each.result()
+        except BaseException:
+            for each in under_way:
+                each.cancel()
+            wait(under_way)  # they write to the file, which is closed next
+            raise
+
+    def _chunk_pool(self) -> ThreadPoolExecutor:
+        """The threads that fetch chunks: as many for all files together as have connections."""
         from concurrent.futures import ThreadPoolExecutor  # few files have chunks
 
-        with ThreadPoolExecutor(_CHUNKS_AT_ONCE, "chunk") as pool:
-            try:
-                list(pool.map(fetch, body.chunks))
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_CHUNKS_AT_ONCE, "chunk")
+            return self._pool
+
+    def close(self) -> None:
+        """End the threads; what waits for them fails."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def packed_limit(size: int) -> int:

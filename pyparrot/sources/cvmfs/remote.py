@@ -99,6 +99,7 @@ class RemoteRepository(Tree):
         self.transport.close()
         if self.external is not None:
             self.external.close()
+        self.objects.close()
         self.store.flush()
 
     # Catalogs and bodies
