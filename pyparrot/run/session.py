@@ -1,19 +1,21 @@
 """A run: a command that sees repositories, from its start to its exit status.
 
-Four processes take part. The *frontend* is what the user started: it proxies signals and the exit
+Five processes take part. The *frontend* is what the user started: it proxies signals and the exit
 status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
-serves, since hosts may allow no other process to look at them. The *monitor* is the command's
-parent and inherits its orphans: the supervisor holds tasks by ptrace for moments, and a parent that
-waits for them would take the notices that are meant for it. The *command* is the fourth.
+serves, since hosts may allow no other process to look at them. The *tracer* makes those calls that
+need other arguments. The *monitor* is the command's parent and inherits its orphans: the tracer
+holds tasks by ptrace for moments, and a parent that waits for them would take the notices that are
+meant for it. The *command* is the fifth.
 
-    frontend ── supervisor ── monitor ── command ── …
+    frontend ── supervisor ── tracer ── monitor ── command ── …
 
-The frontend ends with the command. Supervisor and monitor stay until the last process has ended
-that the command has left behind.
+The frontend ends with the command. The three between stay until the last process has ended that the
+command has left behind.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -81,19 +83,29 @@ def _become(role: Callable[[], None], to_frontend: int) -> NoReturn:
 def _supervise(
     command: Sequence[str], options: Options, to_frontend: int, mask: Collection[int]
 ) -> None:
-    from pyparrot.run import fds, monitor
+    from pyparrot.core import ffi, lib
+    from pyparrot.run import fds, monitor, tracer
 
     # Signals from the terminal are for the command: what is sent to the group must not end us.
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    memory = lib.pp_engine_memory_new()
+    if memory == ffi.NULL:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     ours, theirs = socket.socketpair()
+    to_tracer, from_supervisor = socket.socketpair()
     cookie = int.from_bytes(os.urandom(8), "little") | 1
-    child = os.fork()
-    if child == 0:
+    environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getpid())}
+    if os.fork() == 0:
         ours.close()
-        environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getppid())}
-        monitor.monitor(command, environment, theirs, to_frontend, mask, cookie, options.engine)
+        to_tracer.close()
+        if os.fork() == 0:
+            from_supervisor.close()
+            monitor.monitor(command, environment, theirs, to_frontend, mask, cookie, options.engine)
+        theirs.close()
+        tracer.serve(memory, cookie, from_supervisor, to_frontend)
     theirs.close()
-    fds.close_inherited({ours.fileno(), to_frontend})
+    from_supervisor.close()
+    fds.close_inherited({ours.fileno(), to_tracer.fileno(), to_frontend})
     from pyparrot.run.supervisor import Supervisor
 
-    Supervisor(options, cookie, to_frontend).serve(ours)
+    Supervisor(options, cookie, to_frontend, memory, to_tracer).serve(ours)

@@ -22,8 +22,10 @@ from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
+from pyparrot.run.tracer import connect
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpEngineMemory
     from pyparrot.libc.substitution import Shim
     from pyparrot.run.options import Options
 
@@ -33,10 +35,20 @@ _FLUSH_SECONDS = 30.0
 class Supervisor:
     """Serves one run.
 
-    Calls with *cookie* pass the filter; *to_frontend* is the pipe that the frontend reads.
+    Calls with *cookie* pass the filter; *to_frontend* is the pipe that the frontend reads. *memory*
+    is what it shares with the tracer, to which the socket *tracer* leads.
     """
 
-    def __init__(self, options: Options, cookie: int, to_frontend: int) -> None:
+    def __init__(
+        self,
+        options: Options,
+        cookie: int,
+        to_frontend: int,
+        memory: PpEngineMemory,
+        tracer: socket.socket,
+    ) -> None:
+        self._memory = memory
+        self._tracer = tracer
         self._options = options
         self._cookie = cookie
         self._to_frontend = to_frontend
@@ -118,8 +130,9 @@ class Supervisor:
             task = self._attachment.task
             self._shim.prepare(task, lambda error: self._report.say(1, f"shim: {error}"))
         session = Session(self._table.namespace, self._cookie, MARK // 1_000_000_000)
-        engine = kind(self._attachment, session, self._fetcher, self._shim)
+        engine = kind(self._attachment, session, self._fetcher, self._shim, self._memory)
         engine.start()
+        connect(self._tracer, self._attachment.descriptor)
         return engine
 
     def _detach(self) -> None:
