@@ -34,7 +34,7 @@ the order of stores). What several C threads write they write atomically.
                                      ``csrc/engine/engine_memory.h`` says; it outlives them all
 ``pp_engine_operations``             no process: they are constants of an engine in C
 ``pp_hook``                          C, before the engine starts (`pp_substitution_register`)
-``pp_worker``, ``pp_counters``       C, in the worker's own thread. Counters lie in the engine memory.
+``pp_worker``, ``pp_counters``       C, in the worker's own thread. Counters: engine memory.
                                      Python adds them up meanwhile: each number is right, together
                                      they may be of two moments
 ``pp_event``                         C, in the worker's own thread: valid until the worker is asked
