@@ -61,9 +61,9 @@ static int64_t count_pointers(pid_t task, uint64_t address)
 }
 
 /* Slashes before the file's name, so that there is room for the one that the program is to know. */
-static void make_room(struct pp_call *call)
+static void make_room(struct pp_handover *call)
 {
-    const size_t length = strlen(call->file), wanted = strlen(call->exec.shown);
+    const size_t length = strlen(call->file), wanted = strlen(call->shown);
 
     if (wanted <= length || wanted >= PP_PATH_MAX)
         return;
@@ -73,25 +73,25 @@ static void make_room(struct pp_call *call)
 
 /* Write the words of the new command line at `text`, and behind them the pointers to them and to
  * the old words that stay: 0 or -errno. */
-static int write_words(const struct pp_tracee *tracee, const struct pp_exec *exec, uint64_t text,
-                       uint64_t arguments, int64_t count, uint64_t *new_arguments)
+static int write_words(const struct pp_tracee *tracee, const struct pp_handover *call,
+                       uint64_t text, uint64_t arguments, int64_t count, uint64_t *new_arguments)
 {
     const size_t kept = count > 1 ? (size_t)count - 1 : 0; /* all but the first */
-    const size_t total = exec->words + kept + 1;
+    const size_t total = call->words + kept + 1;
     uint64_t offset = 0;
     int error = 0;
 
     uint64_t *pointers = calloc(total, sizeof *pointers);
     if (!pointers)
         return -ENOMEM;
-    for (uint32_t i = 0; i < exec->words; i++) {
+    for (uint32_t i = 0; i < call->words; i++) {
         pointers[i] = text + offset;
-        offset += strlen(exec->text + offset) + 1;
+        offset += strlen(call->text + offset) + 1;
     }
-    *new_arguments = (text + exec->size + 7) & ~UINT64_C(7);
+    *new_arguments = (text + call->size + 7) & ~UINT64_C(7);
     if ((kept > 0 &&
-         pp_memory_read(tracee->task, arguments + 8, pointers + exec->words, kept * 8)) ||
-        pp_memory_write(tracee->task, text, exec->text, exec->size) ||
+         pp_memory_read(tracee->task, arguments + 8, pointers + call->words, kept * 8)) ||
+        pp_memory_write(tracee->task, text, call->text, call->size) ||
         pp_memory_write(tracee->task, *new_arguments, pointers, total * 8))
         error = -EFAULT;
     free(pointers);
@@ -103,7 +103,7 @@ static int write_words(const struct pp_tracee *tracee, const struct pp_exec *exe
 static int ask(struct pp_tracee *tracee, const uint64_t file[2], const uint64_t words[2], int flags)
 {
     static int is_unknown; /* the flag is younger than the rest: Linux 6.14 */
-    const uint64_t cookie = tracee->worker->engine->cookie;
+    const uint64_t cookie = tracee->tracer->cookie;
     const uint64_t try[6] = {file[0], file[1], words[0], words[1], (uint64_t)(flags | EXECVE_CHECK),
                              cookie};
     const uint64_t access[6] = {file[0], file[1], X_OK, (uint64_t)(flags | AT_EACCESS), 0, cookie};
@@ -121,25 +121,24 @@ static int ask(struct pp_tracee *tracee, const uint64_t file[2], const uint64_t 
 }
 
 /* Whether the task may run the real files that the kernel will not look at; as `ask`. */
-static int check_files(struct pp_tracee *tracee, const struct pp_call *call)
+static int check_files(struct pp_tracee *tracee, const struct pp_handover *call)
 {
     const struct pp_spec *spec = pp_spec_of(call->number);
-    const struct pp_exec *exec = &call->exec;
     const uint64_t words[2] = {call->args[spec->argv], call->args[spec->argv + 1]};
     int error = 0;
 
     /* A filter of its own may allow no such call. */
-    if (__atomic_load_n(&tracee->worker->engine->tasks_differ, __ATOMIC_RELAXED))
-        return pp_check_traced(tracee->worker);
-    if (exec->checks_first) {
+    if (__atomic_load_n(&tracee->tracer->memory->tasks_differ, __ATOMIC_RELAXED))
+        return pp_check_traced(call);
+    if (call->checks_first) {
         const uint64_t named[2] = {spec->descriptor == PP_NONE ? (uint64_t)AT_FDCWD
                                                                : call->args[spec->descriptor],
                                    call->args[spec->path]};
         error =
             ask(tracee, named, words, spec->flags == PP_NONE ? 0 : (int)call->args[spec->flags]);
     }
-    for (uint32_t i = 0; i < exec->checked_size && !error;) {
-        const char *path = exec->checked + i;
+    for (uint32_t i = 0; i < call->checked_size && !error;) {
+        const char *path = call->checked + i;
         const uint64_t named[2] = {(uint64_t)AT_FDCWD, tracee->memory};
         const size_t size = strlen(path) + 1;
         error = pp_memory_write(tracee->task, tracee->memory, path, size);
@@ -147,22 +146,21 @@ static int check_files(struct pp_tracee *tracee, const struct pp_call *call)
             error = ask(tracee, named, words, 0);
         i += (uint32_t)size;
     }
-    return error ? error : exec->error;
+    return error ? error : call->error;
 }
 
 /* Put what the exec needs into the task's memory: 0, -errno, or 1 if the task has gone. */
-static int write_exec(struct pp_tracee *tracee, const struct pp_call *call, uint64_t arguments,
+static int write_exec(struct pp_tracee *tracee, const struct pp_handover *call, uint64_t arguments,
                       pid_t owner, uint64_t *new_arguments)
 {
-    const struct pp_exec *exec = &call->exec;
     const size_t file_size = strlen(call->file) + 1;
 
-    const int64_t count = exec->words ? count_pointers(tracee->task, arguments) : 0;
+    const int64_t count = call->words ? count_pointers(tracee->task, arguments) : 0;
     if (count < 0)
         return -EFAULT;
-    size_t size = file_size + exec->size + ((size_t)exec->words + (size_t)count + 3) * 8;
-    if (size < exec->checked_size)
-        size = exec->checked_size;
+    size_t size = file_size + call->size + ((size_t)call->words + (size_t)count + 3) * 8;
+    if (size < call->checked_size)
+        size = call->checked_size;
     int error = pp_tracee_map(tracee, size, owner);
     if (!error)
         error = check_files(tracee, call);
@@ -170,9 +168,9 @@ static int write_exec(struct pp_tracee *tracee, const struct pp_call *call, uint
         return error;
     *new_arguments = arguments;
     error = pp_memory_write(tracee->task, tracee->memory, call->file, file_size);
-    if (error || exec->words == 0)
+    if (error || call->words == 0)
         return error;
-    return write_words(tracee, exec, tracee->memory + file_size, arguments, count, new_arguments);
+    return write_words(tracee, call, tracee->memory + file_size, arguments, count, new_arguments);
 }
 
 /* After it */
@@ -194,7 +192,7 @@ static void set_name(struct pp_tracee *tracee, const char *name)
     /* The end of execve itself comes first. */
     if (pp_tracee_go_on(tracee) != PP_STOP_SYSCALL || pp_tracee_get_registers(tracee, &registers))
         return;
-    strncpy(comm, name, sizeof comm - 1);
+    memcpy(comm, name, strnlen(name, sizeof comm - 1));
     const uint64_t entry = pp_next(&registers);
     const uint64_t place = pp_stack(&registers) - 64; /* nothing is there yet */
     if (pp_tracee_peek(tracee, entry, &code) ||
@@ -215,9 +213,9 @@ static void set_name(struct pp_tracee *tracee, const char *name)
 
 /* The new program is there, and has not run yet: let it know itself by the name that it was started
  * by. */
-static void fix_exec_identity(struct pp_tracee *tracee, const struct pp_call *call)
+static void fix_exec_identity(struct pp_tracee *tracee, const struct pp_handover *call)
 {
-    const char *shown = call->exec.shown;
+    const char *shown = call->shown;
     const size_t length = strlen(shown);
 
     const uint64_t execfn = pp_proc_execfn(tracee->task);
@@ -227,7 +225,7 @@ static void fix_exec_identity(struct pp_tracee *tracee, const struct pp_call *ca
         set_name(tracee, pp_base_name(shown));
 }
 
-static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *call, pid_t owner)
+static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_handover *call, pid_t owner)
 {
     const int argv = pp_spec_of(call->number)->argv; /* the environment comes next */
     uint64_t arguments = 0;
@@ -240,8 +238,8 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *cal
         pp_tracee_return(tracee, error);
         return PP_REWRITTEN;
     }
-    const uint64_t args[6] = {
-        tracee->memory, arguments, call->args[argv + 1], 0, 0, tracee->worker->engine->cookie};
+    const uint64_t args[6] = {tracee->memory,        arguments, call->args[argv + 1], 0, 0,
+                              tracee->tracer->cookie};
     pp_set_call(&registers, SYS_execve, args);
     if (pp_tracee_set_registers(tracee, &registers) || pp_tracee_go_on(tracee) == PP_STOP_GONE)
         return PP_GONE;
@@ -261,14 +259,14 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *cal
     }
 }
 
-enum pp_rewriting pp_rewrite_exec(struct pp_worker *worker)
+enum pp_rewriting pp_rewrite_exec(struct pp_tracer *tracer, struct pp_handover *call)
 {
     struct pp_tracee tracee;
 
-    make_room(&worker->call);
-    const pid_t owner = memory_owner(pp_task_number(worker));
-    const int error = pp_tracee_begin(&tracee, worker);
-    const enum pp_rewriting outcome = error == 0       ? run(&tracee, &worker->call, owner)
+    make_room(call);
+    const pid_t owner = memory_owner(call->task);
+    const int error = pp_tracee_begin(&tracee, tracer, call);
+    const enum pp_rewriting outcome = error == 0       ? run(&tracee, call, owner)
                                       : error == ESRCH ? PP_GONE
                                                        : PP_TRACED;
     pp_tracee_end(&tracee);

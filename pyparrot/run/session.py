@@ -1,15 +1,16 @@
 """A run: a command that sees repositories, from its start to its exit status.
 
-Four processes take part. The *frontend* is what the user started: it proxies signals and the exit
+Five processes take part. The *frontend* is what the user started: it proxies signals and the exit
 status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
-serves, since hosts may allow no other process to look at them. The *monitor* is the command's
-parent and inherits its orphans: the supervisor holds tasks by ptrace for moments, and a parent that
-waits for them would take the notices that are meant for it. The *command* is the fourth.
+serves, since hosts may allow no other process to look at them. The *tracer* makes those calls that
+need other arguments. The *monitor* is the command's parent and inherits its orphans: the tracer
+holds tasks by ptrace for moments, and a parent that waits for them would take the notices that are
+meant for it. The *command* is the fifth.
 
-    frontend ── supervisor ── monitor ── command ── …
+    frontend ── supervisor ── tracer ── monitor ── command ── …
 
-The frontend ends with the command. Supervisor and monitor stay until the last process has ended
-that the command has left behind.
+The frontend ends with the command. The three between stay until the last process has ended that the
+command has left behind.
 """
 
 from __future__ import annotations
@@ -81,22 +82,29 @@ def _become(role: Callable[[], None], to_frontend: int) -> NoReturn:
 def _supervise(
     command: Sequence[str], options: Options, to_frontend: int, mask: Collection[int]
 ) -> None:
-    from pyparrot.run import fds, monitor
+    from pyparrot.run import fds, monitor, tracer
     from pyparrot.run.session_memory import SessionMemory
 
     # Signals from the terminal are for the command: what is sent to the group must not end us.
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     ours, theirs = socket.socketpair()
+    to_tracer, from_supervisor = socket.socketpair()
     cookie = int.from_bytes(os.urandom(8), "little") | 1
     memory = SessionMemory(cookie, options.shim)
+    environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getpid())}
     child = os.fork()
     if child == 0:
         ours.close()
-        environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getppid())}
-        monitor.monitor(command, environment, theirs, to_frontend, mask, memory, options.engine)
+        to_tracer.close()
+        if os.fork() == 0:
+            from_supervisor.close()
+            monitor.monitor(command, environment, theirs, to_frontend, mask, memory, options.engine)
+        theirs.close()
+        tracer.serve(memory.engine, cookie, from_supervisor, to_frontend)
     theirs.close()
+    from_supervisor.close()
     memory.open_by(child)
-    fds.close_inherited({ours.fileno(), to_frontend} | memory.descriptors)
+    fds.close_inherited({ours.fileno(), to_tracer.fileno(), to_frontend} | memory.descriptors)
     from pyparrot.run.supervisor import Supervisor
 
-    Supervisor(options, memory, to_frontend).serve(ours)
+    Supervisor(options, memory, to_frontend, to_tracer).serve(ours)

@@ -6,8 +6,10 @@ finds in it what that one has told shims, what shims have told, and what was mou
 
 from __future__ import annotations
 
-from typing import Any
+import errno
+import os
 
+from pyparrot.core import ffi, lib
 from pyparrot.libc.shared_state import SharedState
 from pyparrot.libc.shared_usage import SharedUsage
 from pyparrot.run.journal import Journal
@@ -24,8 +26,10 @@ class SessionMemory:
         """What shims read."""
         self.usage = SharedUsage() if shim else None
         """What shims write."""
-        self.engine: Any = None
+        self.engine = lib.pp_engine_memory_new()
         """What the engine has in hand (``struct pp_engine_memory *``)."""
+        if self.engine == ffi.NULL:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     @property
     def descriptors(self) -> set[int]:

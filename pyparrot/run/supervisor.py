@@ -22,6 +22,7 @@ from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
+from pyparrot.run.tracer import connect
 from pyparrot.run.usage import UsageRecorder
 
 if TYPE_CHECKING:
@@ -36,10 +37,17 @@ class Supervisor:
     """Serves one run.
 
     *memory* is what outlives it: if another supervisor has used it before, this one takes over.
-    *to_frontend* is the pipe that the frontend reads.
+    *to_frontend* is the pipe that the frontend reads, *tracer* the socket that leads to the tracer.
     """
 
-    def __init__(self, options: Options, memory: SessionMemory, to_frontend: int) -> None:
+    def __init__(
+        self,
+        options: Options,
+        memory: SessionMemory,
+        to_frontend: int,
+        tracer: socket.socket,
+    ) -> None:
+        self._tracer = tracer
         self._options = options
         self._memory = memory
         self._to_frontend = to_frontend
@@ -130,8 +138,9 @@ class Supervisor:
             self._shim.prepare(lambda error: self._report.say(1, f"shim: {error}"))
         mark = self._store.mark // SECOND
         session = Session(self._table.namespace, self._memory.cookie, mark)
-        engine = kind(self._attachment, session, self._fetcher, self._shim)
+        engine = kind(self._attachment, session, self._fetcher, self._shim, self._memory.engine)
         engine.start()
+        connect(self._tracer, self._attachment.descriptor)
         return engine
 
     def _detach(self) -> None:

@@ -14,6 +14,7 @@ TOP = Path(__file__).parents[2]
 SOURCES = (
     "core/image.c",
     "engine/worker.c",
+    "engine/engine_memory.c",
     "engine/mapping_pool.c",
     "task/known_images.c",
     "task/proc.c",

@@ -278,7 +278,7 @@ def test_revisions_that_nobody_uses_are_forgotten(
     """Memory, files and table are after 600 revisions what they were after 200."""
     monkeypatch.setattr("pyparrot.run.mounts.ENDED_SECONDS", 0.0)
     gc.collect()  # what other tests have left
-    state, journal = SharedState(1, 2), Journal()
+    state, journal = SharedState(1), Journal()
     table = MountTable(str(tmp_path), state, journal)
     table.forgetting.append(lambda mount: state.forget(mount.number))
     path = b"/cvmfs/a.b"
