@@ -102,6 +102,14 @@ def understood(error: Exception) -> PyparrotError | None:
     return None
 
 
+def in_words(error: Exception) -> str:
+    """What *error* says, in one line, without the number that Python puts before it."""
+    if not isinstance(error, OSError):
+        return str(error)
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
 class naming:
     """Gives an `OSError` that names no file, as those of writing do, the name *file*."""
 

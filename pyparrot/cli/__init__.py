@@ -132,13 +132,13 @@ def _run(words: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal can't show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments is None and any("://" in word and "@" in word for word in words):
         from pyparrot.cli._command_line import hide_passwords
 
         hide_passwords()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal can't show is no reason to fail.
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(words)
         if sys.stdout is not None:  # None: it was closed before we started

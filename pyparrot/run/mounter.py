@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from pyparrot.errors import PyparrotError, printable
+from pyparrot.errors import PyparrotError, in_words, printable
 from pyparrot.run.journal import AUTOMATIC, CHOSEN, NAMES, RESERVED
 
 if TYPE_CHECKING:
@@ -223,12 +223,13 @@ class Mounter:
             return False
         except (PyparrotError, OSError) as error:
             # Many programs look for their files in all directories above them: such a name is
-            # seldom meant to be a repository's.
+            # seldom meant to be a repository's, unless the user has named the server of one.
             unknown = isinstance(error, TransportError) and error.errno == errno.ENOENT
-            if unknown:
-                self._report.say(1, str(error))
+            url = self._options.parameters.get("CVMFS_SERVER_URL", "@fqrn@")
+            if unknown and ("@fqrn@" in url or "@org@" in url):
+                self._report.say(1, in_words(error))
             else:
-                self._report.complain(str(error))
+                self._report.complain(in_words(error))
             return False
         self.mount(path, tree, kind, source)
         self._missing.pop(path, None)

@@ -542,6 +542,15 @@ def test_unknown_repositories_are_not_there(sw: World) -> None:
     assert ran == (0, 4 * missing + 2 * "there\n" + f"['{sw.fqrn}']\n", "")
 
 
+def test_a_server_without_the_repository_is_one_line(sw: World) -> None:
+    """If the user has named the server of one repository, and not of any that a program names."""
+    url = f"{sw.url.rpartition('/')[0]}/other.example.org"
+    options = ["--server", url, "--cache", str(sw.work() / "cache")]
+    ran = sw.run("sh", "-c", "ls /cvmfs/nothing.example.org 2>&- || echo gone", options=options)
+    assert (ran.status, ran.out) == (0, "gone\n")
+    assert re.fullmatch(f"pyparrot: {url}/.cvmfspublished: not available: HTTP 404 .*\n", ran.err)
+
+
 def test_a_server_that_is_down_is_one_line(sw: World) -> None:
     options = ["--server", "http://127.0.0.1:1/cvmfs/@fqrn@"]
     cache = sw.work() / "cache"
