@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -78,6 +79,15 @@ static void begin(struct pp_worker *worker)
                        notification->data.instruction_pointer);
 }
 
+/* Whether the last task has gone. The kernel has ENOENT for that as well as for a task that was
+ * killed before its call could be received. */
+static int has_ended(const struct pp_worker *worker)
+{
+    struct pollfd listener = {.fd = listener_of(worker)};
+
+    return poll(&listener, 1, 0) == 1 && listener.revents & (POLLHUP | POLLERR);
+}
+
 static int receive(struct pp_worker *worker)
 {
     struct pp_engine *engine = worker->engine;
@@ -90,7 +100,7 @@ static int receive(struct pp_worker *worker)
         __atomic_store_n(&worker->slot->given, -1, __ATOMIC_RELEASE);
         memset(notification, 0, sizeof *notification);
         outcome = ioctl(listener_of(worker), SECCOMP_IOCTL_NOTIF_RECV, notification);
-    } while (outcome != 0 && (errno == EINTR || errno == ENOENT));
+    } while (outcome != 0 && (errno == EINTR || (errno == ENOENT && !has_ended(worker))));
     __atomic_sub_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
     if (outcome)
         return -1;

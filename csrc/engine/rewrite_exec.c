@@ -187,7 +187,6 @@ static void set_name(struct pp_tracee *tracee, const char *name)
     pp_registers registers;
     char comm[16] = {0};
     uint64_t code = 0;
-    int64_t ignored;
 
     /* The end of execve itself comes first. */
     if (pp_tracee_go_on(tracee) != PP_STOP_SYSCALL || pp_tracee_get_registers(tracee, &registers))
@@ -204,7 +203,7 @@ static void set_name(struct pp_tracee *tracee, const char *name)
     pp_registers at = registers;
     pp_set_next(&at, entry + PP_SYSCALL_SIZE);
     const uint64_t args[6] = {PR_SET_NAME, place};
-    if (pp_tracee_call(tracee, &at, SYS_prctl, args, &ignored))
+    if (pp_tracee_call(tracee, &at, SYS_prctl, args, NULL))
         return;
     pp_tracee_poke(tracee, entry, code);
     pp_set_result(&registers, pp_result(&registers));
@@ -230,6 +229,7 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_handover 
     const int argv = pp_spec_of(call->number)->argv; /* the environment comes next */
     uint64_t arguments = 0;
     pp_registers registers = tracee->saved;
+    int64_t result;
 
     const int error = write_exec(tracee, call, call->args[argv], owner, &arguments);
     if (error > 0)
@@ -250,9 +250,9 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_handover 
         pp_tracee_let_go(tracee);
         return PP_REWRITTEN;
     case PP_STOP_SYSCALL: /* it has failed */
-        if (pp_tracee_get_registers(tracee, &registers))
+        if (pp_tracee_get_result(tracee, &result))
             return PP_GONE;
-        pp_tracee_return(tracee, pp_result(&registers));
+        pp_tracee_return(tracee, result);
         return PP_REWRITTEN;
     default:
         return PP_GONE;

@@ -117,9 +117,20 @@ int pp_tracee_call(struct pp_tracee *tracee, const pp_registers *at, int number,
 
     pp_set_call(&registers, number, args);
     if (pp_tracee_set_registers(tracee, &registers) || pp_tracee_go_on(tracee) == PP_STOP_GONE ||
-        pp_tracee_go_on(tracee) == PP_STOP_GONE || pp_tracee_get_registers(tracee, &registers))
+        pp_tracee_go_on(tracee) == PP_STOP_GONE)
         return -1;
-    *result = pp_result(&registers);
+    return result ? pp_tracee_get_result(tracee, result) : 0;
+}
+
+int pp_tracee_get_result(struct pp_tracee *tracee, int64_t *result)
+{
+    struct ptrace_syscall_info info = {.op = PTRACE_SYSCALL_INFO_NONE};
+
+    /* It takes half as long as all registers. */
+    if (trace(PTRACE_GET_SYSCALL_INFO, tracee->task, sizeof info, &info) < 0 ||
+        info.op != PTRACE_SYSCALL_INFO_EXIT)
+        return -1;
+    *result = info.exit.rval;
     return 0;
 }
 
@@ -174,11 +185,9 @@ int pp_tracee_map(struct pp_tracee *tracee, size_t size, pid_t owner)
 
 void pp_tracee_return(struct pp_tracee *tracee, int64_t result)
 {
-    int64_t ignored;
-
     if (tracee->mapped) {
         const uint64_t args[6] = {tracee->memory - PP_MAPPING_MARK, tracee->mapped};
-        if (pp_tracee_call(tracee, &tracee->saved, SYS_munmap, args, &ignored))
+        if (pp_tracee_call(tracee, &tracee->saved, SYS_munmap, args, NULL))
             return;
     }
     pp_set_result(&tracee->saved, result);

@@ -58,7 +58,11 @@ int pp_tracee_go_on(struct pp_tracee *tracee);
 int pp_tracee_get_registers(struct pp_tracee *tracee, pp_registers *registers);
 int pp_tracee_set_registers(struct pp_tracee *tracee, const pp_registers *registers);
 
-/* Make the task run a system call, which is no exec, from where `at` has it. */
+/* The result of the call that it has stopped behind. */
+int pp_tracee_get_result(struct pp_tracee *tracee, int64_t *result);
+
+/* Make the task run a system call, which is no exec, from where `at` has it. `result` may be NULL.
+ */
 int pp_tracee_call(struct pp_tracee *tracee, const pp_registers *at, int number,
                    const uint64_t args[6], int64_t *result);
 
