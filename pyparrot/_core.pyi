@@ -98,9 +98,12 @@ class PpEngine(Struct):
     hook: PpHook
     state: PpSharedState
     shared: PpSharedUsage
+    family: PpFamily
     roots_differ: int
     tasks_differ: int
     idle: int
+    received: int
+    is_short: int
 
 class PpEngineOperations(Struct):
     pass
@@ -118,6 +121,12 @@ class PpExec(Struct):
     words: int
     size: int
     text: Array[bytes]
+
+class PpFamily(Struct):
+    frontend: int
+    monitor: int
+    command: int
+    reaper: int
 
 class PpFound(Struct):
     index: PpIndex
@@ -286,7 +295,7 @@ class PpSharedState(Struct):
     views: int
     views_length: int
     used: int
-    padding: int
+    monitor: int
 
 class PpSharedUsage(Struct):
     order: int
@@ -425,6 +434,7 @@ class _Lib:
     pp_builder_size: Callable[[PpBuilder], int]
     pp_chunk_cut: Callable[[_Bytes, int, int, int, int], int]
     pp_concerns_shim: Callable[[int], int]
+    pp_engine_wait_for_shortage: Callable[[PpEngine], None]
     pp_expand: Callable[[_Text, int, _Texts, _Text, int], int]
     pp_filter_install: Callable[[int, int], int]
     pp_find: Callable[[PpSnapshot, PpFound, _Text, int, PpFound], int]
@@ -506,6 +516,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_event *", "struct pp_event[]"], init: Any = ...) -> PpEvent: ...
     @overload
     def new(self, cdecl: Literal["struct pp_exec *", "struct pp_exec[]"], init: Any = ...) -> PpExec: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_family *", "struct pp_family[]"], init: Any = ...) -> PpFamily: ...
     @overload
     def new(self, cdecl: Literal["struct pp_found *", "struct pp_found[]"], init: Any = ...) -> PpFound: ...
     @overload

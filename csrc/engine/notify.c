@@ -77,16 +77,15 @@ int pp_notify_probe(int task, const char **what)
 
 static int receive(struct pp_worker *worker)
 {
-    struct pp_engine *engine = worker->engine;
     struct seccomp_notif *notification = notification_of(worker);
 
-    __atomic_add_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
+    pp_worker_is_idle(worker);
     int outcome;
     do {
         memset(notification, 0, sizeof *notification);
         outcome = ioctl(listener_of(worker), SECCOMP_IOCTL_NOTIF_RECV, notification);
     } while (outcome != 0 && (errno == EINTR || errno == ENOENT));
-    __atomic_sub_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
+    pp_worker_is_busy(worker);
     if (outcome)
         return -1;
     memcpy(worker->call.args, notification->data.args, sizeof worker->call.args);

@@ -50,8 +50,8 @@ struct pp_shared_state {
     uint32_t catalogs; /* the newest */
     uint32_t shared;   /* the file of struct pp_shared_usage; 0 if there is none */
     uint32_t views, views_length;
-    uint32_t used; /* of the shared state, the header included */
-    uint32_t padding;
+    uint32_t used;    /* of the shared state, the header included */
+    uint32_t monitor; /* the process that inherits orphans; getppid is not to give its number */
 };
 
 /* Set some of its flags. Workers and Python do it side by side, and neither may lose a flag that

@@ -117,7 +117,13 @@ class Supervisor:
         if self._shim is not None:
             task = self._attachment.task
             self._shim.prepare(task, lambda error: self._report.say(1, f"shim: {error}"))
-        session = Session(self._table.namespace, self._cookie, MARK // 1_000_000_000)
+        session = Session(
+            self._table.namespace,
+            self._cookie,
+            MARK // 1_000_000_000,
+            frontend=os.getppid(),
+            monitor=_parent_of(self._attachment.task),
+        )
         engine = kind(self._attachment, session, self._fetcher, self._shim)
         engine.start()
         return engine
@@ -146,6 +152,11 @@ class Supervisor:
                 fds.redirect_to_null(2)
             with contextlib.suppress(OSError):
                 self._store.flush()
+
+
+def _parent_of(process: int) -> int:
+    with open(f"/proc/{process}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
 
 
 def _import_for_mounts() -> None:

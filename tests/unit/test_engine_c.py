@@ -11,8 +11,15 @@ import pytest
 from support.libraries import compiler
 
 TOP = Path(__file__).parents[2]
-SOURCES = ("engine/worker.c", "engine/mapping_pool.c", "task/remote.c", "task/proc.c")
-FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
+SOURCES = (
+    "engine/worker.c",
+    "engine/shortage.c",
+    "engine/mapping_pool.c",
+    "task/remote.c",
+    "task/proc.c",
+    "task/family.c",
+)
+FLAGS = ("-std=c11", "-pthread", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 

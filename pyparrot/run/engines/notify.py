@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pyparrot.core import ffi, lib
 from pyparrot.run.engines.base import (
@@ -83,7 +83,11 @@ class NotifyEngine(Engine):
         self._engine.mark = session.mark
         self._mappings = ffi.gc(lib.pp_mapping_pool_new(), lib.pp_mapping_pool_free)
         self._engine.mappings = self._mappings
+        family = self._engine.family
+        family.frontend, family.monitor = session.frontend, session.monitor
+        family.command = attachment.task
         if shim is not None:
+            shim.state.pointer.monitor = session.monitor
             self._engine.state = shim.state.pointer
             self._engine.shared = shim.shared.pointer
             lib.pp_substitution_register(shim.pointer, ffi.addressof(self._engine))
@@ -93,12 +97,19 @@ class NotifyEngine(Engine):
         """Start the first threads."""
         for _ in range(WORKERS_AT_FIRST):
             self._add_worker()
+        threading.Thread(target=self._watch, name="notify-watch", daemon=True).start()
 
     def counters(self) -> Counters:
         """What has happened so far, all threads together."""
         with self._lock:
             all_counters = [lib.pp_worker_counters(worker) for worker in self._workers]
         return Counters(*(sum(getattr(c, name) for c in all_counters) for name in Counters._fields))
+
+    def _watch(self) -> NoReturn:
+        """Start another thread whenever all of them wait inside of the kernel."""
+        while True:
+            lib.pp_engine_wait_for_shortage(ffi.addressof(self._engine))
+            self._add_worker()
 
     def _add_worker(self) -> None:
         with self._lock:
