@@ -75,7 +75,8 @@ def _call(name: str, *columns: str) -> Call:
         raise ValueError(f"{name} has too few columns")
     numbers = {cpu: int(text) for cpu, text in zip(CPUS, columns) if text != "-"}
     handling, operation, arguments, *options = columns[len(CPUS) :]
-    call = Call(name, numbers, handling, operation, tuple(arguments.split(",")), tuple(options))
+    roles = () if arguments == "-" else tuple(arguments.split(","))
+    call = Call(name, numbers, handling, operation, roles, tuple(options))
     if handling not in HANDLINGS:
         raise ValueError(f"{name}: no handling is called {handling}")
     if not OPTIONS.issuperset(options):

@@ -98,7 +98,10 @@ class PpEngine(Struct):
     hook: PpHook
     state: PpSharedState
     shared: PpSharedUsage
+    family: PpFamily
     idle: int
+    received: int
+    is_short: int
 
 class PpEngineMemory(Struct):
     pass
@@ -123,6 +126,12 @@ class PpExec(Struct):
     error: int
     checked_size: int
     checked: Array[bytes]
+
+class PpFamily(Struct):
+    frontend: int
+    monitor: int
+    command: int
+    reaper: int
 
 class PpFound(Struct):
     index: PpIndex
@@ -308,6 +317,8 @@ class PpSharedState(Struct):
     views_length: int
     used: int
     words: int
+    monitor: int
+    padding: int
     shared_device: int
     shared_inode: int
 
@@ -458,6 +469,7 @@ class _Lib:
     pp_concerns_shim: Callable[[int], int]
     pp_engine_memory_count: Callable[[PpEngineMemory, PpCounters], None]
     pp_engine_memory_new: Callable[[], PpEngineMemory]
+    pp_engine_wait_for_shortage: Callable[[PpEngine], None]
     pp_expand: Callable[[_Text, int, _Texts, _Text, int], int]
     pp_filter_install: Callable[[int, int], int]
     pp_find: Callable[[PpSnapshot, PpFound, _Text, int, PpFound], int]
@@ -543,6 +555,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_event *", "struct pp_event[]"], init: Any = ...) -> PpEvent: ...
     @overload
     def new(self, cdecl: Literal["struct pp_exec *", "struct pp_exec[]"], init: Any = ...) -> PpExec: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_family *", "struct pp_family[]"], init: Any = ...) -> PpFamily: ...
     @overload
     def new(self, cdecl: Literal["struct pp_found *", "struct pp_found[]"], init: Any = ...) -> PpFound: ...
     @overload

@@ -73,6 +73,13 @@ static int64_t refusal(uint32_t type, uint32_t flags, int slash)
     return type == PP_TYPE_FIFO ? 0 : -EACCES; /* a device, where devices do nothing */
 }
 
+/* Whether it may be long before the open of a file that is there returns: that of a FIFO waits for
+ * another program, and signals end it. */
+static int may_wait(uint32_t type, uint32_t flags)
+{
+    return type == PP_TYPE_FIFO && !(flags & O_NONBLOCK) && (flags & O_ACCMODE) != O_RDWR;
+}
+
 static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, uint32_t flags,
                              uint64_t resolve)
 {
@@ -99,7 +106,11 @@ static enum pp_action decide(struct pp_call *call, const struct pp_spec *spec, u
         return pp_return(call, length);
     call->asking = place;
     place->need = PP_NEEDS_VIEW;
-    if (flags & O_PATH) { /* such a descriptor can't be passed to the task, which opens it itself */
+    /* The task opens itself what can't be passed to it as a descriptor, and what waits: nothing
+     * else waits for as long, and is interrupted, as the task would be. */
+    if (flags & O_PATH || may_wait(pp_type(place), flags)) {
+        if (spec->flags != PP_NONE)
+            call->args[spec->flags] &= ~(uint64_t)(O_CREAT | O_TRUNC); /* it must be there */
         call->changes[call->change_count++] =
             (struct pp_change){spec->path, (uint32_t)length + 1, call->file};
         return PP_CHANGE;
@@ -151,6 +162,23 @@ static int escapes(const char *path)
     return 0;
 }
 
+/* Whether a path leaves the directory that it starts at, or the mount of that. */
+static int leaves_start(struct pp_call *call, const struct pp_spec *spec,
+                        const struct open_how *how)
+{
+    struct pp_place *start = &call->places[1];
+    const struct pp_place *found = &call->places[0];
+
+    pp_resolve(start, call->space, call->task, pp_descriptor(call, spec), "", PP_NOFOLLOW);
+    /* The start has to be virtual, too, and what was found has to lie in it. */
+    if (call->given[0][0] == '/' || start->where != PP_VIRTUAL ||
+        start->mount->number != found->mount->number)
+        return 1;
+    return how->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) &&
+           (escapes(call->given[0]) ||
+            !pp_starts_with(found->walk.path, start->walk.path, start->walk.path_length));
+}
+
 enum pp_action pp_decide_openat2(struct pp_call *call, const struct pp_spec *spec)
 {
     struct open_how how;
@@ -161,22 +189,16 @@ enum pp_action pp_decide_openat2(struct pp_call *call, const struct pp_spec *spe
         is_refused(&how))
         return PP_RUN;
     const enum pp_action action = decide(call, spec, (uint32_t)how.flags, how.resolve);
-    struct pp_place *start = &call->places[1];
     const struct pp_place *found = &call->places[0];
-    if (found->where != PP_VIRTUAL || (action != PP_OPEN && action != PP_CHANGE) ||
-        !(how.resolve & (bounded | RESOLVE_NO_XDEV)))
+    if (found->where != PP_VIRTUAL || (action != PP_OPEN && action != PP_CHANGE))
         return action;
-    pp_resolve(start, call->space, call->task, pp_descriptor(call, spec), "", PP_NOFOLLOW);
-    /* The start has to be virtual, too, and what was found has to lie in it. */
-    if (call->given[0][0] == '/' || start->where != PP_VIRTUAL ||
-        start->mount->number != found->mount->number)
+    if (how.resolve & (bounded | RESOLVE_NO_XDEV) && leaves_start(call, spec, &how))
         return pp_return(call, -EXDEV);
-    if (how.resolve & bounded &&
-        (escapes(call->given[0]) ||
-         !pp_starts_with(found->walk.path, start->walk.path, start->walk.path_length)))
-        return pp_return(call, -EXDEV);
-    if (action == PP_CHANGE) { /* the view is elsewhere */
+    if (action == PP_CHANGE) { /* the view is elsewhere, and the path to it may have symlinks */
         how.resolve = 0;
+        how.flags &= ~(uint64_t)(O_CREAT | O_TRUNC);
+        if (!(how.flags & TMPFILE_BIT))
+            how.mode = 0;
         __builtin_memcpy(call->buffer, &how, sizeof how);
         call->changes[call->change_count++] =
             (struct pp_change){spec->input, sizeof how, call->buffer};

@@ -50,6 +50,10 @@ struct pp_task_operations {
     /* Move a directory's own offset, which is the cursor of its listing; with -1 only return it. */
     int64_t (*seek)(struct pp_task *task, int descriptor, int64_t position);
 
+    /* The number of the process that the task is to take for its parent; negative if that is the
+     * one that the kernel names. */
+    int64_t (*parent)(struct pp_task *task);
+
     /* Seconds of CLOCK_MONOTONIC. */
     int64_t (*now)(struct pp_task *task);
 };

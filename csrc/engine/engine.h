@@ -23,6 +23,7 @@
 
 #include "core/decide.h"
 #include "shim/shared_state.h"
+#include "task/family.h"
 
 struct pp_worker;
 struct pp_engine_memory;
@@ -81,8 +82,12 @@ struct pp_engine {
     struct pp_hook *hook;            /* NULL if there is none */
     struct pp_shared_state *state;   /* what shims read, */
     struct pp_shared_usage *shared;  /* and what they write; both NULL if there are none */
+    struct pp_family family;         /* `reaper` is the workers' to write */
 
-    int idle; /* workers that wait for a call: written by them, atomically */
+    /* Written by workers, atomically. */
+    int idle;          /* workers that wait for a call */
+    uint32_t received; /* counts calls */
+    uint32_t is_short; /* no worker was idle: see shortage.c */
 };
 
 struct pp_counters {
@@ -117,6 +122,10 @@ const struct pp_event *pp_worker_serve(struct pp_worker *worker);
 
 /* End the worker's call with an error (an errno), since what it needs can't be had. */
 void pp_worker_refuse(struct pp_worker *worker, int error);
+
+/* Wait until no worker is left that could receive a call, and none has received one for a while:
+ * all wait for something, such as a file system that does not answer. One more is needed then. */
+void pp_engine_wait_for_shortage(struct pp_engine *engine);
 
 struct pp_call *pp_worker_call(struct pp_worker *worker);
 

@@ -90,10 +90,9 @@ static int has_ended(const struct pp_worker *worker)
 
 static int receive(struct pp_worker *worker)
 {
-    struct pp_engine *engine = worker->engine;
     struct seccomp_notif *notification = notification_of(worker);
 
-    __atomic_add_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
+    pp_worker_is_idle(worker);
     int outcome;
     do {
         __atomic_store_n(&notification->id, 0, __ATOMIC_RELEASE);
@@ -101,7 +100,7 @@ static int receive(struct pp_worker *worker)
         memset(notification, 0, sizeof *notification);
         outcome = ioctl(listener_of(worker), SECCOMP_IOCTL_NOTIF_RECV, notification);
     } while (outcome != 0 && (errno == EINTR || (errno == ENOENT && !has_ended(worker))));
-    __atomic_sub_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
+    pp_worker_is_busy(worker);
     if (outcome)
         return -1;
     begin(worker);

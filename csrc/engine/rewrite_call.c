@@ -47,7 +47,7 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_handover 
         error = write_changes(tracee, call, args);
     if (error)
         result = error;
-    else if (pp_tracee_call(tracee, &tracee->saved, call->number, args, &result))
+    else if (pp_tracee_call_openly(tracee, call->number, args, &result))
         return PP_GONE;
     pp_tracee_return(tracee, result);
     return PP_REWRITTEN;

@@ -10,7 +10,10 @@
 #include <unistd.h>
 
 #define OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
-#define RESTART_NO_INTERRUPT 513 /* the kernel's ERESTARTNOINTR */
+/* The kernel's own: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND. */
+#define RESTART_SYS 512
+#define RESTART_NO_INTERRUPT 513
+#define RESTART_NO_HANDLER 514
 #define SIGNAL_SET_SIZE 8
 #define SYSCALL_STATUS (SIGTRAP | 0x80)
 #define EXEC_STATUS (SIGTRAP | PTRACE_EVENT_EXEC << 8)
@@ -86,10 +89,16 @@ void pp_tracee_release_mapping(struct pp_tracee *tracee)
 
 int pp_tracee_go_on(struct pp_tracee *tracee)
 {
+    uintptr_t signal = 0;
+
     for (;;) {
-        if (trace(PTRACE_SYSCALL, tracee->task, 0, NULL))
+        if (trace(PTRACE_SYSCALL, tracee->task, 0, (void *)signal))
             return PP_STOP_GONE;
-        switch (wait_for_stop(tracee)) {
+        const int stop = wait_for_stop(tracee);
+        /* This one no mask holds back. It stops the whole process, and this task when it is let go.
+         */
+        signal = stop == SIGSTOP ? SIGSTOP : 0;
+        switch (stop) {
         case SYSCALL_STATUS:
             return PP_STOP_SYSCALL;
         case EXEC_STATUS:
@@ -132,6 +141,36 @@ int pp_tracee_get_result(struct pp_tracee *tracee, int64_t *result)
         return -1;
     *result = info.exit.rval;
     return 0;
+}
+
+static int set_signals(const struct pp_tracee *tracee, const uint64_t *mask)
+{
+    return (int)trace(PTRACE_SETSIGMASK, tracee->task, SIGNAL_SET_SIZE, mask);
+}
+
+int pp_tracee_call_openly(struct pp_tracee *tracee, int number, const uint64_t args[6],
+                          int64_t *result)
+{
+    const uint64_t all = UINT64_MAX;
+    pp_registers registers = tracee->saved;
+
+    /* In the call's beginning they are let in: before it they would stop the task, and here they
+     * are the kernel's. */
+    pp_set_call(&registers, number, args);
+    if (pp_tracee_set_registers(tracee, &registers) || pp_tracee_go_on(tracee) == PP_STOP_GONE ||
+        set_signals(tracee, &tracee->signals) || pp_tracee_go_on(tracee) == PP_STOP_GONE ||
+        set_signals(tracee, &all) || pp_tracee_get_registers(tracee, &registers))
+        return -1;
+    *result = pp_result(&registers);
+    return 0;
+}
+
+/* Whether the kernel makes a call once more, or ends it with EINTR, as the signal wants it that has
+ * interrupted it. */
+static int is_interrupted(int64_t result)
+{
+    return result == -RESTART_SYS || result == -RESTART_NO_INTERRUPT ||
+           result == -RESTART_NO_HANDLER;
 }
 
 int pp_tracee_peek(struct pp_tracee *tracee, uint64_t address, uint64_t *word)
@@ -190,7 +229,14 @@ void pp_tracee_return(struct pp_tracee *tracee, int64_t result)
         if (pp_tracee_call(tracee, &tracee->saved, SYS_munmap, args, NULL))
             return;
     }
-    pp_set_result(&tracee->saved, result);
+    if (is_interrupted(result)) {
+        /* It is the program's own call that is made once more, and comes here again. That is
+         * decided where signals are looked at, which an interrupt makes sure of. */
+        pp_set_interrupted(&tracee->saved, result);
+        trace(PTRACE_INTERRUPT, tracee->task, 0, NULL);
+    } else {
+        pp_set_result(&tracee->saved, result);
+    }
     pp_tracee_set_registers(tracee, &tracee->saved);
     pp_tracee_let_go(tracee);
 }

@@ -6,7 +6,8 @@
  *  - Nothing of the task's own memory is ever written: neither the program's strings nor anything
  *    near its stack pointer, for stacks can be tiny. New arguments lie in a mapping of their own,
  *    which is taken away again, or stays in the pool (mapping_pool.h).
- *  - All signals are held back meanwhile; none is lost, for the kernel keeps them.
+ *  - All signals are held back meanwhile; none is lost, for the kernel keeps them. Only the call
+ * that the program has made is interrupted by them, as it would be without us.
  *  - One thread does all of it from beginning to end (ptrace requires that), holds one task at a
  *    time, and waits for nothing but that task.
  *  - When this process ends, the tasks that it holds end with it: they can't go on as they are.
@@ -65,6 +66,12 @@ int pp_tracee_get_result(struct pp_tracee *tracee, int64_t *result);
  */
 int pp_tracee_call(struct pp_tracee *tracee, const pp_registers *at, int number,
                    const uint64_t args[6], int64_t *result);
+
+/* The same for the call that the program has made, in the state that it has stopped in. That may
+ * wait for long: the program's signals interrupt it, and the result is the kernel's to restart then
+ * (pp_tracee_return). */
+int pp_tracee_call_openly(struct pp_tracee *tracee, int number, const uint64_t args[6],
+                          int64_t *result);
 
 /* One word of its code. */
 int pp_tracee_peek(struct pp_tracee *tracee, uint64_t address, uint64_t *word);

@@ -28,6 +28,7 @@ void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine, uint32_t
 {
     worker->task.task.operations = &pp_remote_operations;
     worker->task.is_waiting = is_waiting;
+    worker->task.family = &engine->family;
     worker->task.roots_differ = &engine->memory->roots_differ;
     worker->slot = &engine->memory->workers[number];
     worker->engine = engine;
@@ -132,7 +133,8 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
     const struct pp_call *call = &worker->call;
     struct pp_hook *hook = worker->engine->hook;
 
-    const int view = open(call->file, call->open_flags | O_CLOEXEC);
+    /* What was damaged in the cache may be a FIFO now: no open waits here. */
+    const int view = open(call->file, call->open_flags | O_CLOEXEC | O_NONBLOCK);
     if (view < 0) {
         const int error = errno;
         if (error == EACCES || !is_intact_at(worker, call->file))
@@ -145,6 +147,8 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
         unlink(call->file);
         return need(worker, PP_NEEDS_VIEW);
     }
+    if (!(call->open_flags & O_NONBLOCK))
+        fcntl(view, F_SETFL, call->open_flags);
     const struct pp_walk *walk = &call->asking->walk;
     pp_touch(worker->engine->shared, &(struct pp_found){walk->index, walk->record, walk->hash},
              PP_TOUCH_OPENED);

@@ -42,6 +42,10 @@ void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine, uint32_t
 /* For engines: a call has come in. Its arguments are in `call.args` already. */
 void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64_t instruction);
 
+/* For engines: a worker begins to wait for a call, and has got one (shortage.c). */
+void pp_worker_is_idle(struct pp_worker *worker);
+void pp_worker_is_busy(struct pp_worker *worker);
+
 /* For hooks: the ends of a call, counted. The descriptor is closed. */
 void pp_worker_return(struct pp_worker *worker, int64_t value);
 void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags);

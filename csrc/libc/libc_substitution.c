@@ -180,7 +180,7 @@ static enum pp_hook_result give_copy(struct pp_substitution *substitution, struc
 static enum pp_hook_result give_real_copy(struct pp_substitution *substitution,
                                           struct pp_worker *worker)
 {
-    const int libc = pp_remote_open(&worker->task, worker->call.given[0], O_RDONLY, 0);
+    const int libc = pp_remote_open_file(&worker->task, worker->call.given[0]);
     if (libc < 0)
         return PP_HOOK_PASSED;
     const enum pp_hook_result result = give_copy(substitution, worker, libc);

@@ -245,6 +245,13 @@ static __attribute__((noinline)) int64_t change_directory(const struct pp_entry 
     return value;
 }
 
+/* Only what the monitor is the parent of has to be told another one. */
+static int64_t get_parent(const struct pp_entry *entry)
+{
+    const int64_t value = pp_gate_entry(entry);
+    return value == pp_shim.state->monitor ? defer(entry, 0) : value;
+}
+
 int64_t pp_dispatch(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
@@ -257,5 +264,7 @@ int64_t pp_dispatch(const struct pp_entry *entry)
         return make(entry);
     if (spec->operation == PP_OP_CHDIR || spec->operation == PP_OP_CHROOT)
         return change_directory(entry);
+    if (spec->operation == PP_OP_PARENT)
+        return get_parent(entry);
     return decide(entry);
 }

@@ -166,6 +166,12 @@ static int64_t seek(struct pp_task *task, int descriptor, int64_t position)
                         : pp_gate(__NR_lseek, (uint64_t)descriptor, (uint64_t)position, 0, 0, 0);
 }
 
+static int64_t parent(struct pp_task *task)
+{
+    context_of(task)->unsure = 1;
+    return -1;
+}
+
 static int64_t now(struct pp_task *task)
 {
     struct timespec64 time = {0};
@@ -185,6 +191,7 @@ void pp_own_task_operations(struct pp_task_operations *operations)
         .has_no_symlinks = has_no_symlinks,
         .inspect = inspect,
         .seek = seek,
+        .parent = parent,
         .now = now,
     };
 }

@@ -51,8 +51,10 @@ struct pp_shared_state {
     uint32_t catalogs; /* the newest */
     uint32_t shared;   /* the file of struct pp_shared_usage; 0 if there is none */
     uint32_t views, views_length;
-    uint32_t used;                        /* of the shared state, the header included */
-    uint32_t words;                       /* of the touch map that were given to catalogs */
+    uint32_t used;    /* of the shared state, the header included */
+    uint32_t words;   /* of the touch map that were given to catalogs */
+    uint32_t monitor; /* the process that inherits orphans; getppid is not to give its number */
+    uint32_t padding;
     uint64_t shared_device, shared_inode; /* by which the file `shared` is known */
 };
 

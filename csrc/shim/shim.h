@@ -54,6 +54,7 @@ enum pp_verdict {
     PP_UNDECIDED, /* only the slow path can decide it */
     PP_DEFERRED,  /* the supervisor has to do it */
     PP_EXECUTE,   /* the program in the call context's call.file is to be run */
+    PP_REDIRECT,  /* the call is to be made with the path that the call context's call has for it */
 };
 
 /* Where a path leads, or what a descriptor is. */

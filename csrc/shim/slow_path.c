@@ -11,7 +11,8 @@
 #include "shim/shim.h"
 
 #define LOADER "/ld-linux"
-#define TRIES 64 /* no path leads through more catalogs that have to be mapped first */
+#define REDIRECTED_MAX 512u /* of the program's stack, for a path */
+#define TRIES 64            /* no path leads through more catalogs that have to be mapped first */
 
 static struct pp_call_context contexts[PP_CALL_CONTEXTS];
 
@@ -111,10 +112,34 @@ static enum pp_verdict open_view(struct pp_call_context *context)
                : PP_ANSWERED;
 }
 
+/* Whether all that is to be changed of a call is its path, which then stands for what the call is
+ * about: it can be made here. It may wait, as the open of a FIFO does, or of a device that a link
+ * leads to. */
+static int is_redirected(const struct pp_call *call)
+{
+    const struct pp_spec *spec = pp_spec_of(call->number);
+
+    if (call->change_count != 1 || call->changes[0].argument != spec->path ||
+        call->changes[0].size > REDIRECTED_MAX || spec->second_path != PP_NONE)
+        return 0;
+    switch (spec->operation) {
+    case PP_OP_OPEN:
+    case PP_OP_CREAT:
+    case PP_OP_STAT:
+    case PP_OP_STATX:
+    case PP_OP_ACCESS:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 static enum pp_verdict change(struct pp_call_context *context)
 {
     struct pp_call *call = &context->call;
 
+    if (is_redirected(call))
+        return PP_REDIRECT;
     if (pp_spec_of(call->number)->operation != PP_OP_CHDIR || !call->asking ||
         call->asking->need != PP_NEEDS_VIEW)
         return PP_DEFERRED;
@@ -209,6 +234,22 @@ static __attribute__((noinline)) int64_t execute(struct pp_call_context *context
     return value;
 }
 
+/* Make the call with another path, as the program would: its signals may interrupt it, and a
+ * handler may never come back. So the path stands on the program's stack, and the context is free.
+ */
+static __attribute__((noinline)) int64_t redirect(struct pp_call_context *context)
+{
+    const struct pp_change change = context->call.changes[0];
+    struct pp_entry entry = {.number = (uint64_t)context->call.number};
+    char path[REDIRECTED_MAX];
+
+    __builtin_memcpy(path, change.data, change.size);
+    __builtin_memcpy(entry.args, context->call.args, sizeof entry.args);
+    entry.args[change.argument] = (uint64_t)path;
+    pp_release(context->busy);
+    return pp_gate_entry(&entry);
+}
+
 static struct pp_result defer(int is_virtual)
 {
     return (struct pp_result){is_virtual, PP_DEFERRED, PP_NOTHING_TO_LEARN};
@@ -239,8 +280,16 @@ struct pp_result pp_slow_path(const struct pp_entry *entry, int32_t learned)
     pp_on_stack(context->stack + PP_STACK_SIZE, run, context);
     struct pp_result result = {context->value, (int32_t)context->verdict, context->learn};
     if (context->verdict == PP_DEFERRED)
-        result.value = context->call.places[0].where == PP_VIRTUAL;
+        result.value = context->call.places[0].where == PP_VIRTUAL &&
+                       pp_type(&context->call.places[0]) != PP_TYPE_FIFO;
     set_mask(&before, NULL);
+    if (context->verdict == PP_REDIRECT) {
+        result.value = redirect(context);
+        result.verdict = result.value == -ENOENT ? PP_DEFERRED : PP_ANSWERED;
+        if (result.verdict == PP_DEFERRED)
+            result.value = 0;
+        return result;
+    }
     if (context->verdict == PP_EXECUTE) {
         result.value = execute(context, entry);
         result.verdict = result.value == -ENOENT ? PP_DEFERRED : PP_ANSWERED;

@@ -115,6 +115,25 @@ int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags
     return descriptor < 0 ? -error : (int)descriptor;
 }
 
+int pp_remote_open_file(struct pp_remote_task *task, const char *path)
+{
+    char link[32];
+    struct stat status;
+    int descriptor = -EACCES;
+
+    const int found = pp_remote_open(task, path, O_PATH, 0);
+    if (found < 0)
+        return found;
+    if (fstat(found, &status) == 0 && S_ISREG(status.st_mode)) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", found);
+        descriptor = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (descriptor < 0)
+            descriptor = -errno;
+    }
+    close(found);
+    return descriptor;
+}
+
 static int64_t read_link(struct pp_task *task, const char *path, char *buffer, size_t capacity)
 {
     /* These two depend on the process that reads them: here they would be the supervisor's. */
@@ -248,6 +267,12 @@ static int64_t seek(struct pp_task *task, int descriptor, int64_t position)
     return moved < 0 ? -error : moved;
 }
 
+static int64_t parent(struct pp_task *task)
+{
+    struct pp_family *family = remote(task)->family;
+    return family ? pp_family_parent(family, task_of(task)) : -1;
+}
+
 static int64_t now(struct pp_task *task)
 {
     struct timespec time;
@@ -265,5 +290,6 @@ const struct pp_task_operations pp_remote_operations = {
     .has_no_symlinks = has_no_symlinks,
     .inspect = inspect,
     .seek = seek,
+    .parent = parent,
     .now = now,
 };

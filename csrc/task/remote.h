@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "core/task.h"
+#include "task/family.h"
 
 struct pp_remote_task {
     struct pp_task task; /* first, with pp_remote_operations */
@@ -20,13 +21,18 @@ struct pp_remote_task {
     /* Whether it is still in the call for which these operations are used; if not, its number may
      * be another task's. */
     int (*is_waiting)(struct pp_remote_task *task);
-    const int *roots_differ; /* whether some task may have another root than this process */
+    struct pp_family *family; /* NULL: there is nothing to be hidden */
+    const int *roots_differ;  /* whether some task may have another root than this process */
 };
 
 extern const struct pp_task_operations pp_remote_operations;
 
 /* Open a path as the task sees it: a descriptor, or -errno. */
 int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags, uint64_t resolve);
+
+/* Open a regular file for reading, as the task sees it: a descriptor, or -errno. What is none is
+ * not opened: the open of a FIFO or of a device waits, and changes what they are. */
+int pp_remote_open_file(struct pp_remote_task *task, const char *path);
 
 /* A descriptor here on the open file of the task's descriptor; -errno if it can't be had. */
 int pp_remote_borrow(pid_t task, int descriptor);

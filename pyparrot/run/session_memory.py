@@ -20,6 +20,8 @@ class SessionMemory:
 
     def __init__(self, cookie: int, shim: bool) -> None:
         self.cookie = cookie
+        self.frontend = os.getppid()
+        """The process that the user started: the first supervisor's parent."""
         self.journal = Journal()
         """What is mounted."""
         self.state = SharedState(cookie) if shim else None

@@ -136,8 +136,13 @@ class Supervisor:
         )
         if self._shim is not None:
             self._shim.prepare(lambda error: self._report.say(1, f"shim: {error}"))
-        mark = self._store.mark // SECOND
-        session = Session(self._table.namespace, self._memory.cookie, mark)
+        session = Session(
+            self._table.namespace,
+            self._memory.cookie,
+            self._store.mark // SECOND,
+            frontend=self._memory.frontend,
+            monitor=_parent_of(self._attachment.task),
+        )
         engine = kind(self._attachment, session, self._fetcher, self._shim, self._memory.engine)
         engine.start()
         connect(self._tracer, self._attachment.descriptor)
@@ -168,6 +173,11 @@ class Supervisor:
             self._mounter.tidy()
             with contextlib.suppress(OSError):
                 self._store.flush()
+
+
+def _parent_of(process: int) -> int:
+    with open(f"/proc/{process}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
 
 
 def _import_for_mounts() -> None:

@@ -122,6 +122,7 @@ struct words {
     char *word[WORDS_MAX];
 };
 
+static pid_t parent_of_cases;
 static int64_t variables[VARIABLES_MAX];
 
 static int64_t number_of(const char *word)
@@ -448,8 +449,10 @@ static int64_t run_call(int64_t number, const struct words *words)
             arguments[i] = (uint64_t)number_of(word);
         }
     }
-    const int64_t value = result_of(syscall(number, arguments[0], arguments[1], arguments[2],
-                                            arguments[3], arguments[4], arguments[5]));
+    int64_t value = result_of(syscall(number, arguments[0], arguments[1], arguments[2],
+                                      arguments[3], arguments[4], arguments[5]));
+    if (number == SYS_getppid) /* another number each time: only whether it is this program's */
+        value = value == parent_of_cases;
     put_result(value);
     for (int i = 0; i < count && value >= 0; i++)
         put_bytes(results[i].memory, results[i].counted && (size_t)value < results[i].size
@@ -483,6 +486,7 @@ static void run_case(char *line, long number)
 {
     printf("%ld", number);
     fflush(stdout);
+    parent_of_cases = getpid();
     const pid_t child = fork();
     if (child == 0) {
         alarm(CASE_SECONDS);

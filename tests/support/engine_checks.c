@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -380,6 +381,37 @@ static void check_pool(void)
     pp_mapping_pool_free(pool);
 }
 
+static int told; /* of a shortage */
+
+static void *watch(void *unused)
+{
+    (void)unused;
+    pp_engine_wait_for_shortage(&engine);
+    __atomic_store_n(&told, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void check_shortage(void)
+{
+    static struct pp_worker own;
+    struct pp_worker *const busy = &own;
+    pthread_t thread;
+
+    puts("no worker is left");
+    pp_worker_init(busy, &engine);
+    pp_worker_is_idle(busy);
+    CHECK(pthread_create(&thread, NULL, watch, NULL) == 0);
+    for (int i = 0; i < 20; i++) { /* calls go on: there is none */
+        usleep(10000);
+        pp_worker_is_busy(busy);
+        pp_worker_is_idle(busy);
+    }
+    CHECK(!__atomic_load_n(&told, __ATOMIC_SEQ_CST));
+    pp_worker_is_busy(busy);
+    pthread_join(thread, NULL);
+    CHECK(told);
+}
+
 int main(void)
 {
     memory = engine.memory = pp_engine_memory_new();
@@ -389,6 +421,7 @@ int main(void)
     check_needs();
     check_hooks();
     check_pool();
+    check_shortage();
     puts("done");
     return 0;
 }

@@ -14,13 +14,15 @@ TOP = Path(__file__).parents[2]
 SOURCES = (
     "core/image.c",
     "engine/worker.c",
+    "engine/shortage.c",
     "engine/engine_memory.c",
     "engine/mapping_pool.c",
     "task/known_images.c",
     "task/proc.c",
     "task/remote.c",
+    "task/family.c",
 )
-FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
+FLAGS = ("-std=c11", "-pthread", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 

@@ -37,6 +37,13 @@ static inline void pp_set_result(pp_registers *registers, int64_t result)
     registers->rax = (uint64_t)result;
 }
 
+/* The same if a signal has interrupted its call, which the kernel still has to restart or to end:
+ * `result` is one of its own numbers for that. The number of the call is there still. */
+static inline void pp_set_interrupted(pp_registers *registers, int64_t result)
+{
+    registers->rax = (uint64_t)result;
+}
+
 static inline int64_t pp_result(const pp_registers *registers)
 {
     return (int64_t)registers->rax;

@@ -69,6 +69,10 @@ class Session(NamedTuple):
     """Calls that carry it in their sixth argument are our own, and are not reported."""
     mark: int
     """When all objects were modified, as their files say (seconds of unix time)."""
+    frontend: int = 0
+    """The process that the command takes for its parent; 0 if *monitor* is."""
+    monitor: int = 0
+    """The command's parent, which inherits orphans; they do not see that."""
 
 
 class Engine(abc.ABC):

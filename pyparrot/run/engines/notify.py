@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pyparrot.core import ffi, lib
 from pyparrot.run.engines.base import (
@@ -84,7 +84,11 @@ class NotifyEngine(Engine):
         self._engine.cookie = session.cookie
         self._engine.mark = session.mark
         self._engine.memory = self._memory = memory
+        family = self._engine.family
+        family.frontend, family.monitor = session.frontend, session.monitor
+        family.command = attachment.task
         if shim is not None:
+            shim.state.pointer.monitor = session.monitor
             self._engine.state = shim.state.pointer
             self._engine.shared = shim.shared.pointer
             lib.pp_substitution_register(shim.pointer, ffi.addressof(self._engine))
@@ -94,12 +98,19 @@ class NotifyEngine(Engine):
         """Start the first threads, and one for each call that another supervisor had begun."""
         for _ in range(max(WORKERS_AT_FIRST, lib.pp_notify_under_way(self._notify))):
             self._add_worker()
+        threading.Thread(target=self._watch, name="notify-watch", daemon=True).start()
 
     def counters(self) -> Counters:
         """What has happened in the run so far."""
         counters = ffi.new("struct pp_counters *")
         lib.pp_engine_memory_count(self._memory, counters)
         return Counters(*(getattr(counters, name) for name in Counters._fields))
+
+    def _watch(self) -> NoReturn:
+        """Start another thread whenever all of them wait inside of the kernel."""
+        while True:
+            lib.pp_engine_wait_for_shortage(ffi.addressof(self._engine))
+            self._add_worker()
 
     def _add_worker(self) -> None:
         with self._lock:

@@ -288,6 +288,28 @@ static void test_open(void)
     CHECK_TEXT((const char *)call.changes[0].data, "/etc/passwd");
 }
 
+static void test_open_of_a_fifo(void)
+{
+    world_reset();
+    /* It may wait: the task makes it itself. */
+    CHECK_EQUAL(DECIDED(SYS_open, AT(MOUNT "/fifo"), O_RDONLY), PP_CHANGE);
+    CHECK_TEXT((const char *)call.changes[0].data, VIEW "/fifo");
+    CHECK_EQUAL(DECIDED(SYS_open, AT(MOUNT "/fifo"), O_WRONLY | O_CREAT | O_TRUNC), PP_CHANGE);
+    CHECK_EQUAL(call.args[1], O_WRONLY); /* nothing is made where its view is missing */
+    CHECK_EQUAL(DECIDED(SYS_creat, AT(MOUNT "/fifo"), 0600), PP_CHANGE);
+    CHECK_EQUAL(DECIDED(SYS_open, AT(MOUNT "/fifo"), O_RDONLY | O_NONBLOCK), PP_OPEN);
+    CHECK_EQUAL(DECIDED(SYS_open, AT(MOUNT "/fifo"), O_RDWR), PP_OPEN);
+}
+
+static void test_parent(void)
+{
+    world_reset();
+    task.parent = -1;
+    CHECK_EQUAL(DECIDED(SYS_getppid, 0), PP_RUN);
+    task.parent = 17;
+    CHECK_EQUAL(RETURNED(SYS_getppid, 0), 17);
+}
+
 static void test_open_refusals(void)
 {
     static const struct {
@@ -651,6 +673,8 @@ int main(void)
     test_statfs();
     test_attributes();
     test_open();
+    test_open_of_a_fifo();
+    test_parent();
     test_open_refusals();
     test_openat2();
     test_nothing_can_be_changed();

@@ -283,6 +283,11 @@ static int64_t seek(struct pp_task *given, int descriptor, int64_t position)
     return link ? link->position : -EBADF;
 }
 
+static int64_t parent(struct pp_task *given)
+{
+    return ((struct test_task *)given)->parent;
+}
+
 static int64_t now(struct pp_task *given)
 {
     (void)given;
@@ -298,6 +303,7 @@ static const struct pp_task_operations operations = {
     .has_no_symlinks = has_no_symlinks,
     .inspect = inspect,
     .seek = seek,
+    .parent = parent,
     .now = now,
 };
 

@@ -60,7 +60,8 @@ struct test_task {
     const struct test_link *links;
     const struct test_file *files;
     const void *forbidden;
-    int writes; /* how many times its memory was written */
+    int64_t parent; /* what the operation of that name says */
+    int writes;     /* how many times its memory was written */
 };
 
 /* Ready for a call: the task has no descriptors and no files, and its working directory is /home.
