@@ -481,6 +481,7 @@ class _Lib:
     pp_record_size: Callable[[PpRecord], int]
     pp_record_target: Callable[[PpRecord], Pointer[bytes]]
     pp_record_units: Callable[[PpRecord], int]
+    pp_remote_number: Callable[[PpTask], int]
     pp_resolve: Callable[[PpPlace, PpNamespace, PpTask, int, _Text, int], None]
     pp_shared_state_set: Callable[[PpSharedState, int], None]
     pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]

@@ -28,6 +28,11 @@ static pid_t task_of(struct pp_task *task)
     return remote(task)->number;
 }
 
+int pp_remote_number(const struct pp_task *task)
+{
+    return ((const struct pp_remote_task *)task)->number;
+}
+
 static int read_memory(struct pp_task *task, uint64_t address, void *buffer, size_t size)
 {
     return pp_memory_read(task_of(task), address, buffer, size);

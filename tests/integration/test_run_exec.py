@@ -119,6 +119,17 @@ def test_copies_of_programs_that_have_gone_go(sw: World) -> None:
     assert [file.name for file in left.rglob("*") if file.is_file()] == ["b"]
 
 
+def test_a_program_is_found_where_its_task_sees_it(sw: World) -> None:
+    """In another mount namespace another file may have the same path."""
+    script = (
+        "mkdir -p x; cp $P/one x/a; x/a; unshare -Urm sh -c"
+        " 'mount -t tmpfs none x && cp $P/two x/a && x/a; cd / && exec \"$OLDPWD\"/x/a'; x/a"
+    )
+    if subprocess.run(["unshare", "-Urm", "true"], check=False, **sw.user.options()).returncode:
+        pytest.skip("no user namespaces")
+    assert said(sw, script) == ["says one", "says two", "says two", "says one"]
+
+
 # Views that were changed
 
 SPOILT: dict[str, tuple[str, str, list[str]]] = {
