@@ -324,3 +324,23 @@ def test_a_real_program_is_looked_at_once(sw: World, kind: str) -> None:
         assert watch.events()[IN_OPEN] <= native[IN_OPEN] + 1
     finally:
         os.close(watch.descriptor)
+
+
+# Crashes
+
+
+def test_a_crash_in_the_repository_leaves_no_core_file(sw: World) -> None:
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if pattern.startswith(("|", "/", "@")) or "%" in pattern:
+        pytest.skip("core files go elsewhere here, or have other names")
+    script = (
+        "ulimit -c unlimited; cd @@/bin && ls >/dev/null;"
+        " bash -c 'kill -SEGV $$'; echo $?; cd @@; bash -c 'kill -SEGV $$'; echo $?"
+    )
+    cache = sw.work() / "cache"
+    words = ("bash", "-c", script.replace("@@", sw.root))
+    outcome = sw._run(sw.prefix(cache=cache), words, sw.root)
+    assert outcome.out.split() == ["139", "139"]
+    assert "Segmentation fault" in outcome.err
+    assert "core dumped" not in outcome.err
+    assert not [file for file in cache.rglob("*core*") if file.is_file()]
