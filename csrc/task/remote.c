@@ -202,7 +202,7 @@ static int64_t inspect_open(int descriptor, struct pp_image *image)
     identify(&status, image);
     const int64_t error = pp_image_read(image, read_at, &descriptor);
     if (error == 0)
-        pp_known_image_keep(image);
+        pp_known_image_keep(image, descriptor);
     return error;
 }
 
