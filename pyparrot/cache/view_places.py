@@ -44,10 +44,10 @@ def make_directory(path: bytes, *, is_guarded: bool = True) -> None:
                 os.mkdir(os.path.join(path, guard), _OWN)
 
 
-def make_way(view: bytes, kind: int, size: int | None = None, target: bytes = b"") -> None:
+def make_way(view: bytes, kind: int, size: int | None) -> None:
     """Remove what is at *view* unless it is a view of that *kind* (``S_IFMT``), and intact.
 
-    *size* (bytes) is that of a regular file, if it is known; *target* is a symlink's.
+    *size* (bytes) is that of a regular file, if it is known.
     """
     try:
         status = os.lstat(view)
@@ -57,9 +57,7 @@ def make_way(view: bytes, kind: int, size: int | None = None, target: bytes = b"
     if kind == stat.S_IFREG:
         is_sound = stat.S_ISREG(status.st_mode) and is_intact(status, size)
         is_sound = is_sound and status.st_mode & 0o500 == 0o500
-    elif kind == stat.S_IFLNK:
-        is_sound = stat.S_ISLNK(status.st_mode) and os.readlink(view) == target
-    elif kind in (stat.S_IFDIR, stat.S_IFIFO):
+    elif kind in (stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO):
         is_sound = stat.S_IFMT(status.st_mode) == kind
     else:
         is_sound = stat.S_ISSOCK(status.st_mode)

@@ -48,8 +48,8 @@ def make(
     if kind == stat.S_IFDIR:
         make_directory(view)
         return
+    make_way(view, kind, size)
     make_directory(os.path.dirname(view))
-    make_way(view, kind, size, target)
     with contextlib.suppress(FileExistsError):
         if kind == stat.S_IFLNK:
             os.symlink(target, view)
@@ -74,7 +74,7 @@ def make_file(store: ObjectStore, view: bytes, write: Callable[[bytes], None]) -
         write(temporary)
         mark_complete(temporary)
         if os.path.isdir(view):
-            make_way(view, stat.S_IFREG)
+            make_way(view, stat.S_IFREG, None)
         os.rename(temporary, view)
 
     try:
