@@ -39,16 +39,18 @@ struct pp_image {
 /* cffi: end */
 
 /* Nanoseconds within which a file may change twice and keep its times: the kernel's clock for them
- * ticks a hundred times a second, and some file systems have whole seconds. */
+ * ticks a hundred times a second, and some file systems have whole seconds. Where times are `fine`
+ * (task/known_images.h) a change after a look at them always shows. */
 #define PP_TICK INT64_C(20000000)
 #define PP_COARSE_TICK INT64_C(2100000000)
 
 /* Whether a file that has this identity at the time `now` (nanoseconds of unix time) can't change
  * any more without getting another one. */
-static inline int pp_is_settled(const struct pp_identity *identity, int64_t now)
+static inline int pp_is_settled(const struct pp_identity *identity, int64_t now, int is_fine)
 {
     const int is_coarse = identity->changed % INT64_C(1000000000) == 0;
-    return now - identity->changed > (is_coarse ? PP_COARSE_TICK : PP_TICK);
+    return (is_fine && !is_coarse) ||
+           now - identity->changed > (is_coarse ? PP_COARSE_TICK : PP_TICK);
 }
 
 static inline int pp_is_same_identity(const struct pp_identity *a, const struct pp_identity *b)

@@ -5,8 +5,12 @@
  */
 #include "task/known_images.h"
 
+#include <linux/magic.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #define ENTRIES 1024u
@@ -41,14 +45,48 @@ int pp_known_image_find(struct pp_image *image)
     return is_known;
 }
 
-void pp_known_image_keep(const struct pp_image *image)
+static int is_new_enough(void)
+{
+    struct utsname system;
+    char *end;
+
+    if (uname(&system))
+        return 0;
+    const long major = strtol(system.release, &end, 10);
+    return major > 6 || (major == 6 && *end == '.' && strtol(end + 1, NULL, 10) >= 13);
+}
+
+int pp_has_fine_times(int file)
+{
+    struct statfs status;
+
+    if (!is_new_enough() || fstatfs(file, &status))
+        return 0;
+    switch ((uint64_t)status.f_type) {
+    case BTRFS_SUPER_MAGIC:
+    case EXT4_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+    case XFS_SUPER_MAGIC:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static int may_keep(const struct pp_identity *identity, int file)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_REALTIME, &time);
+    const int64_t now = time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+    return pp_is_settled(identity, now, 0) || pp_is_settled(identity, now, pp_has_fine_times(file));
+}
+
+void pp_known_image_keep(const struct pp_image *image, int file)
 {
     struct entry *entry = place_of(&image->identity);
-    struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (image->size >= sizeof entry->text ||
-        !pp_is_settled(&image->identity, now.tv_sec * INT64_C(1000000000) + now.tv_nsec))
+    if (image->size >= sizeof entry->text || !may_keep(&image->identity, file))
         return;
     pthread_mutex_lock(&lock);
     entry->identity = image->identity;

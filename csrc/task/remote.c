@@ -28,6 +28,11 @@ static pid_t task_of(struct pp_task *task)
     return remote(task)->number;
 }
 
+int pp_remote_number(const struct pp_task *task)
+{
+    return ((const struct pp_remote_task *)task)->number;
+}
+
 static int read_memory(struct pp_task *task, uint64_t address, void *buffer, size_t size)
 {
     return pp_memory_read(task_of(task), address, buffer, size);
@@ -216,7 +221,7 @@ static int64_t inspect_open(int descriptor, struct pp_image *image)
     identify(&status, image);
     const int64_t error = pp_image_read(image, read_at, &descriptor);
     if (error == 0)
-        pp_known_image_keep(image);
+        pp_known_image_keep(image, descriptor);
     return error;
 }
 

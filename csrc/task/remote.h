@@ -27,6 +27,13 @@ struct pp_remote_task {
 
 extern const struct pp_task_operations pp_remote_operations;
 
+/* cffi: begin */
+
+/* The number of a task that has pp_remote_operations. */
+int pp_remote_number(const struct pp_task *task);
+
+/* cffi: end */
+
 /* Open a path as the task sees it: a descriptor, or -errno. */
 int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags, uint64_t resolve);
 

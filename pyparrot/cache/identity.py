@@ -10,6 +10,8 @@ import os
 import time
 from typing import NamedTuple
 
+from pyparrot.core import lib
+
 _TICK, _COARSE_TICK = 0.02, 2.1
 """Seconds in which a file may change twice and keep its times; as in ``csrc/core/image.h``."""
 
@@ -29,9 +31,10 @@ class Identity(NamedTuple):
         times = (status.st_mtime_ns, status.st_ctime_ns)
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
-    def settle(self) -> None:
-        """Wait until the file can't change any more without getting another identity."""
-        tick = _TICK if self.changed % 1_000_000_000 else _COARSE_TICK
+    def settle(self, descriptor: int) -> None:
+        """Wait until the file, open there, can't change any more and keep this identity."""
+        is_coarse = self.changed % 1_000_000_000 == 0
+        tick = _COARSE_TICK if is_coarse else _TICK
         rest = self.changed / 1e9 + tick - time.time()
-        if rest > 0:
+        if rest > 0 and (is_coarse or not lib.pp_has_fine_times(descriptor)):
             time.sleep(min(rest, tick))

@@ -131,7 +131,7 @@ class LibcCopies:
 
         if key.size > LARGEST:
             raise ValueError("too large")
-        key.settle()
+        key.settle(descriptor)
         with open(f"/proc/self/fd/{descriptor}", "rb") as file:
             digest = hashlib.sha256(file.read(LARGEST)).hexdigest()
         _check(descriptor, key)

@@ -31,6 +31,8 @@ def copy_with_interpreter(
     """
     with open(source, "rb", buffering=0) as opened, open(target, "xb") as output:
         _check(opened, identity)
+        if identity is not None:
+            identity.settle(opened.fileno())
         content = file_reader(opened.fileno())
         try:
             header, segments = read_headers(content)

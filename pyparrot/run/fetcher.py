@@ -150,7 +150,7 @@ class Fetcher:
             image = call.program.image.identity
             times = image.modified, image.changed
             identity = Identity(image.device, image.inode, image.size, *times)
-            identity.settle()
+            source = b"/proc/%d/root%s" % (lib.pp_remote_number(call.task), source)
         with contextlib.suppress(Changed):  # then the call is decided anew
             views.make_file(
                 self._store,

@@ -87,8 +87,8 @@ class LocalDirectory(Tree):
 
         def copy(output: BinaryIO) -> ObjectName:
             crc = 0
-            identity.settle()
             with open(source, "rb") as stream:
+                identity.settle(stream.fileno())
                 while piece := stream.read(_PIECE):
                     crc = zlib.crc32(piece, crc)
                     output.write(piece)

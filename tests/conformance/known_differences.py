@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 _BOUNDED = "RESOLVE_BENEATH and RESOLVE_IN_ROOT look at where a path ends, not at each of its steps"
 
 KNOWN_DIFFERENCES = {
@@ -12,6 +14,24 @@ KNOWN_DIFFERENCES = {
 }
 
 _FAULT = "in the program's own process a bad pointer is followed, as in the vDSO: no EFAULT"
+
+_UNREADABLE = "what its owner may run and not read, a supervisor without rights can't look into"
+
+if os.geteuid() != 0:
+    KNOWN_DIFFERENCES.update(
+        {
+            f"chmod %R/{name} 0100; !run @fork . {path} 0 x a; chmod %R/{name} 0755": _UNREADABLE
+            for name, path in (
+                ("script", "%R/script"),
+                ("script", "%A/out/script"),
+                ("script", "%A/bin/script-real-script"),
+                ("script", "%R/script-script"),
+                ("script-script", "%R/script-script"),
+                ("script-dir", "%R/script-dir"),
+                ("own-loader", "%R/own-loader"),
+            )
+        }
+    )
 
 WITH_SHIM = {
     "stat %A/file &RO": _FAULT,

@@ -119,6 +119,17 @@ def test_copies_of_programs_that_have_gone_go(sw: World) -> None:
     assert [file.name for file in left.rglob("*") if file.is_file()] == ["b"]
 
 
+def test_a_program_is_found_where_its_task_sees_it(sw: World) -> None:
+    """In another mount namespace another file may have the same path."""
+    script = (
+        "mkdir -p x; cp $P/one x/a; x/a; unshare -Urm sh -c"
+        " 'mount -t tmpfs none x && cp $P/two x/a && x/a; cd / && exec \"$OLDPWD\"/x/a'; x/a"
+    )
+    if subprocess.run(["unshare", "-Urm", "true"], check=False, **sw.user.options()).returncode:
+        pytest.skip("no user namespaces")
+    assert said(sw, script) == ["says one", "says two", "says two", "says one"]
+
+
 # Views that were changed
 
 SPOILT: dict[str, tuple[str, str, list[str]]] = {
@@ -310,6 +321,29 @@ def test_a_real_program_is_looked_at_once(sw: World, kind: str) -> None:
         native = watch.events()
         assert native[IN_OPEN] == 4
         sw.run("bash", "-c", script)
-        assert watch.events()[IN_OPEN] <= native[IN_OPEN] + 1
+        run = watch.events()
+        assert set(run) == set(native)
+        for event, count in native.items():
+            assert count <= run[event] <= count + 1
     finally:
         os.close(watch.descriptor)
+
+
+# Crashes
+
+
+def test_a_crash_in_the_repository_leaves_no_core_file(sw: World) -> None:
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if pattern.startswith(("|", "/", "@")) or "%" in pattern:
+        pytest.skip("core files go elsewhere here, or have other names")
+    script = (
+        "ulimit -c unlimited; cd @@/bin && ls >/dev/null;"
+        " bash -c 'kill -SEGV $$'; echo $?; cd @@; bash -c 'kill -SEGV $$'; echo $?"
+    )
+    cache = sw.work() / "cache"
+    words = ("bash", "-c", script.replace("@@", sw.root))
+    outcome = sw._run(sw.prefix(cache=cache), words, sw.root)
+    assert outcome.out.split() == ["139", "139"]
+    assert "Segmentation fault" in outcome.err
+    assert "core dumped" not in outcome.err
+    assert not [file for file in cache.rglob("*core*") if file.is_file()]

@@ -15,6 +15,7 @@ import pytest
 from pyparrot.cache import program_copies, views
 from pyparrot.cache.identity import Identity
 from pyparrot.cache.store import ObjectStore
+from pyparrot.core import lib
 from pyparrot.libc.elf import INTERPRETER, file_reader, read_headers
 from pyparrot.libc.interpreter import Changed, copy_with_interpreter
 from pyparrot.sources.directory import LocalDirectory
@@ -57,7 +58,8 @@ def test_a_settled_file_has_another_identity_when_it_is_changed(
     file.write_bytes(ONE)
     for content in (TWO, ONE, TWO, TWO):
         before = Identity.of(file.stat())
-        before.settle()
+        with open(file, "rb") as opened:
+            before.settle(opened.fileno())
         exchange(file, content, way)
         after = Identity.of(file.stat())
         assert after != before
@@ -68,10 +70,24 @@ def test_settling_takes_no_time_once_it_is_settled(monkeypatch: pytest.MonkeyPat
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
     monkeypatch.setattr("time.time", lambda: 1000.0)
-    for changed, longest in ((999.5, None), (999.995, 0.02), (1000.0, 2.1), (5000.1, 0.02)):
-        waits.clear()
-        Identity(1, 2, 3, 4, int(changed * 1e9)).settle()
-        assert waits == [] if longest is None else 0 < waits[0] <= longest
+    with open("/proc/self/status", "rb") as file:  # of no file system that is known to be fine
+        for changed, longest in ((999.5, None), (999.995, 0.02), (1000.0, 2.1), (5000.1, 0.02)):
+            waits.clear()
+            Identity(1, 2, 3, 4, int(changed * 1e9)).settle(file.fileno())
+            assert waits == [] if longest is None else 0 < waits[0] <= longest
+
+
+def test_where_times_are_fine_every_change_shows(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(ONE)
+    with open(file, "rb") as opened:
+        if not lib.pp_has_fine_times(opened.fileno()):
+            pytest.skip("times are coarse here")
+    seen = set()
+    for number in range(2000):
+        file.write_bytes(b"%4d" % number)
+        seen.add(Identity.of(file.stat()))
+    assert len(seen) == 2000
 
 
 @pytest.mark.parametrize("way", WAYS)
