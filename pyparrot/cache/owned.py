@@ -13,7 +13,7 @@ import os
 import stat
 from typing import Callable, TypeVar
 
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, naming
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 CLEARING = "another --cache, or remove what is in this one: pyparrot cache clear --all"
@@ -132,15 +132,12 @@ def read(path: str, limit: int) -> bytes | None:
         if error.errno in (errno.ENOENT, errno.ENXIO, errno.EACCES, *_IN_THE_WAY):
             return None
         raise
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or why_not(status):
-            return None
-        try:
-            return file.read(limit)
-        except OSError as error:
-            error.filename = path
-            raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or why_not(status):
+        os.close(descriptor)
+        return None
+    with os.fdopen(descriptor, "rb") as file, naming(path):
+        return file.read(limit)
 
 
 def remove(path: str | bytes) -> int:
@@ -204,6 +201,13 @@ def changing(directory: str | bytes, work: Callable[[], Result]) -> Result:
         finally:
             os.chmod(directory, mode)
     raise failure
+
+
+def make_readable(directory: str) -> None:
+    """Let us look into a directory of ours, that is no link."""
+    mode = os.lstat(directory).st_mode
+    if stat.S_ISDIR(mode) and mode & 0o500 != 0o500:
+        os.chmod(directory, 0o700)
 
 
 def make_usable(directory: str | bytes) -> None:

@@ -394,9 +394,9 @@ class ObjectStore:
         time.sleep(_SQUEEZE_PAUSE)
         return time.monotonic() < deadline and self._transactions.others()
 
-    def discard(self, name: ObjectName) -> None:
-        """Remove an object, or whatever lies in its place; nothing happens if it is gone."""
-        names, linked = [name], self._unlink([name])
+    def discard(self, *names: ObjectName) -> None:
+        """Remove objects, or whatever lies in their places; nothing happens if they are gone."""
+        linked = self._unlink(names)
         if linked:
             stale_views.prune(self.file(stale_views.DIRECTORY), linked)
         self._usage.forget(names)
@@ -472,12 +472,26 @@ class ObjectStore:
         self._usage.set_other(REST, left)
         return left
 
+    def count_other(self) -> int:
+        """The bytes of what is in the cache and no object: views, and blocks that are not full."""
+        left = self._prune_views(0.0)
+        slack = sum(taken(s.st_size) - s.st_size for _, s in self.files())
+        self._usage.set_other(SLACK, slack)
+        return left + slack
+
     def _small_files(self) -> Iterator[int]:
         """The bytes of disk space that files take which stay: manifests and the like."""
         for name in ("manifests", "origins", "pins"):
             with contextlib.suppress(OSError), os.scandir(self.file(name)) as entries:
                 for entry in entries:
                     yield taken(entry.stat(follow_symlinks=False).st_size)
+
+    def remove_views(self, name: str) -> None:
+        """Remove all views in the directory *name*, and copies of programs that lie beside it."""
+        with contextlib.suppress(OSError):
+            for entry in os.listdir(self.file(stale_views.DIRECTORY)):
+                if entry == name or entry.startswith(name + "."):
+                    owned.remove(self.file(stale_views.DIRECTORY, entry))
 
     def evict_half(self) -> bool:
         """Make room on a full disk; False if there was nothing that could go."""

@@ -204,6 +204,8 @@ class Usage:
         with self._lock:
             if self._ledger is None:
                 self._ledger = Ledger(self._directory)
+                if self._ledger.is_new:
+                    self._fill(self._ledger)
             return self._ledger
 
     def _tell(self, ask: Callable[[Ledger], _Result]) -> _Result | None:
@@ -225,8 +227,12 @@ class Usage:
             self._ledger = None
             Ledger.remove_files(self._directory)
         with contextlib.suppress(*FAILURES):
-            self.ledger.reconcile(self._files_and_times())
-            self.ledger.pin(self._held(), True)
+            self.ledger  # noqa: B018 (it is made)
+
+    def _fill(self, ledger: Ledger) -> None:
+        """Tell a new ledger what is there: another one may have been lost."""
+        ledger.reconcile(self._files_and_times())
+        ledger.pin(self._held(), True)
 
     def records(self) -> list[Record]:
         """What the ledger knows, least recently used first; `PyparrotError` if it can't tell."""

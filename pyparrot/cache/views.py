@@ -86,8 +86,8 @@ def _make_special(view: bytes, kind: int, target: bytes) -> None:
     """Make a symlink, a pipe, or what can only be named."""
     status = _status(view)
     if status is not None:
-        same = stat.S_IFMT(status.st_mode) == kind or kind not in (stat.S_IFLNK, stat.S_IFIFO)
-        same = same and not stat.S_ISDIR(status.st_mode) and not owned.why_not(status)
+        made = kind if kind in (stat.S_IFLNK, stat.S_IFIFO) else stat.S_IFSOCK
+        same = stat.S_IFMT(status.st_mode) == made and not owned.why_not(status)
         if same and (kind != stat.S_IFLNK or os.readlink(view) == target):
             return
         owned.remove(view)

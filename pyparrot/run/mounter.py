@@ -49,6 +49,8 @@ class Mounter:
         for mount in self._table:
             if mount.tree is not None:
                 mount.tree.close()
+                if mount.tree.is_passing:
+                    self._store.remove_views(mount.view)
 
     def _mount_names(self, directory: bytes, names: set[bytes]) -> None:
         """Show a directory that has mount points in it, and nothing else."""

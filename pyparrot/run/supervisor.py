@@ -47,7 +47,13 @@ class Supervisor:
         state = None if self._shim is None else self._shim.state
         self._table = MountTable(views.directory(self._store), state)
         self._mounter = Mounter(options, self._store, self._table, self._report)
-        if os.statvfs(directory).f_flag & os.ST_NOEXEC:
+        flags = os.statvfs(directory).f_flag
+        if flags & os.ST_RDONLY:
+            self._report.complain(
+                f"warning: {directory}: mounted read-only: what is not in this cache can't be seen"
+                " (choose another place with --cache)"
+            )
+        if flags & os.ST_NOEXEC:
             self._report.complain(
                 f"warning: {directory}: mounted without exec: no program can run from a repository"
                 " (choose another place with --cache)"
