@@ -91,10 +91,6 @@ void pp_worker_tell(struct pp_worker *worker, const struct pp_event *event)
 static enum pp_event_kind need(struct pp_worker *worker, enum pp_need what)
 {
     worker->counters.asked++;
-    if (worker->asked++ == PP_MOST_ASKED) {
-        pp_worker_return(worker, -EIO);
-        return PP_EVENT_NONE;
-    }
     worker->event = (struct pp_event){.kind = PP_EVENT_NEED, .need = what};
     return PP_EVENT_NEED;
 }
@@ -215,7 +211,6 @@ void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64
     worker->instruction = instruction;
     worker->call.number = number;
     worker->call.attribute_fetched = 0;
-    worker->asked = 0;
     worker->counters.calls++;
     worker->stage = PP_STAGE_RECEIVED;
     take_notice(worker);

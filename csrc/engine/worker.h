@@ -17,17 +17,12 @@ enum pp_stage {
     PP_STAGE_GIVE,     /* `view` is to be given: the hook has seen that, too */
 };
 
-/* How often Python may be asked for one call: a path may lead through as many catalogs, but what
- * is never found to be right must not be asked for without end. */
-#define PP_MOST_ASKED 4096u
-
 /* An engine puts this at the beginning of its own struct. */
 struct pp_worker {
     struct pp_remote_task task; /* first: the task's operations get the worker by it */
     struct pp_engine *engine;
     enum pp_stage stage;
     int view;             /* open here, for PP_STAGE_GIVE */
-    unsigned asked;       /* how often for this call */
     uint64_t instruction; /* the address behind the call's instruction */
     struct pp_event event;
     struct pp_counters counters;

@@ -85,9 +85,7 @@ def prepare(directory: str) -> bool:
             raise PyparrotError(directory, f"no cache can be here: {problem}", hint)
         version = _version(directory)
         for name in (*_DIRECTORIES, "views"):
-            # Views may be in directories that are closed to writing.
-            path = os.path.join(directory, name)
-            claim_directory(path, 0o500 if name == "views" else 0o700)
+            claim_directory(os.path.join(directory, name))
     except OSError as error:
         if error.errno in FULL:
             raise

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Callable, TypeVar
 
 from pyparrot.errors import PyparrotError, naming
 
@@ -19,9 +18,6 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 CLEARING = "another --cache, or remove what is in this one: pyparrot cache clear --all"
 """What to do about a cache that others may have put something into."""
 
-Result = TypeVar("Result")
-
-_TRIES = 5
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -61,11 +57,11 @@ def make_directory(path: str | bytes, *, parents: bool = False) -> None:
         os.chmod(path, 0o700)
 
 
-def claim_directory(path: str | bytes, needed: int = 0o700) -> bool:
+def claim_directory(path: str | bytes) -> bool:
     """Have a directory of ours at *path*, whatever lies there; gives whether it was made.
 
     What is above it is known to be ours: so nobody else can change what lies here. What is no
-    directory goes, and a directory of ours gets the mode bits that are *needed*. `PyparrotError` if
+    directory goes, and a directory of ours can be used by us. `PyparrotError` if
     it is another user's, or others may write to it.
     """
     made = False
@@ -82,7 +78,7 @@ def claim_directory(path: str | bytes, needed: int = 0o700) -> bool:
         problem = why_not(status)
         if problem:
             raise PyparrotError(path, problem, CLEARING)
-        if status.st_mode & needed != needed:
+        if status.st_mode & 0o700 != 0o700:
             os.chmod(path, 0o700)
         return made
     raise OSError(errno.EEXIST, "it changes while it is looked at", os.fsdecode(path))
@@ -178,29 +174,6 @@ def _remove_tree(path: str | bytes) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(directory)
     return size
-
-
-def changing(directory: str | bytes, work: Callable[[], Result]) -> Result:
-    """Do *work*, which changes what is in a directory of ours, though that is closed to writing.
-
-    It is open for that moment: nobody but us could use that. Gives what *work* gives.
-    """
-    for _ in range(_TRIES):
-        try:
-            return work()
-        except PermissionError as error:
-            mode = stat.S_IMODE(os.lstat(directory).st_mode)
-            if error.errno != errno.EACCES:
-                raise
-            failure = error
-        if mode & stat.S_IWUSR:
-            continue  # another thread has it open now
-        os.chmod(directory, mode | stat.S_IRWXU)
-        try:
-            return work()
-        finally:
-            os.chmod(directory, mode)
-    raise failure
 
 
 def make_readable(directory: str) -> None:

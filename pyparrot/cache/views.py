@@ -21,6 +21,7 @@ from pyparrot.cache import owned
 from pyparrot.cache.intact import is_marked, mark_with_checksum
 from pyparrot.cache.stale_views import DIRECTORY, entry_size
 from pyparrot.cache.store import ObjectStore
+from pyparrot.cache.view_places import core_name
 
 _NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _TRIES = 20
@@ -35,18 +36,24 @@ def directory(store: ObjectStore) -> str:
 
 
 def make(
-    store: ObjectStore, view: bytes, mode: int, target: bytes, body: Callable[[], str]
+    store: ObjectStore,
+    view: bytes,
+    mode: int,
+    target: bytes,
+    body: Callable[[], str],
+    size: int | None = None,
 ) -> None:
     """Make the view *view* of something with st_mode *mode*; nothing happens if it is there.
 
-    *target* is a symlink's, *body* gives the object of a regular file, fetching it if need be.
+    *target* is a symlink's, *body* gives the object of a regular file, fetching it if need be, and
+    *size* (bytes) is that file's. Whatever else has the view's name, or was changed, is removed.
     `PyparrotError` if the view can't be trusted, `OSError` if it can't be made.
     """
     kind = stat.S_IFMT(mode)
     if kind == stat.S_IFDIR:
         _in_directory(store, view, lambda: os.lstat(view))
     elif kind == stat.S_IFREG:
-        _make_regular(store, view, body)
+        _make_regular(store, view, body, size)
     else:
         _in_directory(store, os.path.dirname(view), lambda: _make_special(view, kind, target))
         store.add_other(entry_size(os.path.basename(view), kind, len(target)))
@@ -100,7 +107,9 @@ def _make_special(view: bytes, kind: int, target: bytes) -> None:
             os.mknod(view, stat.S_IFSOCK | 0o600)  # to be named, never to be used
 
 
-def _make_regular(store: ObjectStore, view: bytes, body: Callable[[], str]) -> None:
+def _make_regular(
+    store: ObjectStore, view: bytes, body: Callable[[], str], size: int | None
+) -> None:
     above = os.path.dirname(view)
     for _ in range(_TRIES):
         source = body()
@@ -109,7 +118,7 @@ def _make_regular(store: ObjectStore, view: bytes, body: Callable[[], str]) -> N
             continue  # evicted in this very moment
         if status.st_nlink == 1 or status.st_size > _SMALL:
             try:
-                _in_directory(store, above, lambda source=source: _link(store, source, view))  # type: ignore[misc]
+                _in_directory(store, above, lambda source=source: _link(store, source, view, size))  # type: ignore[misc]
                 store.add_other(entry_size(os.path.basename(view), stat.S_IFREG))
                 return
             except FileNotFoundError:
@@ -125,14 +134,15 @@ def _make_regular(store: ObjectStore, view: bytes, body: Callable[[], str]) -> N
     raise OSError(errno.EIO, "its content is evicted as soon as it is there", os.fsdecode(view))
 
 
-def _link(store: ObjectStore, source: str, view: bytes) -> None:
+def _link(store: ObjectStore, source: str, view: bytes, size: int | None) -> None:
     for _ in range(_TRIES):
         try:
             store.with_space(lambda: os.link(os.fsencode(source), view))
             return
         except FileExistsError:
             status = _status(view)
-            if status is not None and is_marked(status, store.mark):
+            fits = status is not None and size in (None, status.st_size)
+            if status is not None and fits and is_marked(status, store.mark):
                 return
             owned.remove(view)
     raise OSError(errno.EEXIST, "it changes while it is looked at", os.fsdecode(view))
@@ -157,7 +167,7 @@ def _in_directory(store: ObjectStore, above: bytes, work: Callable[[], object]) 
         try:
             if above not in store.trusted:
                 _claim(store, above)
-            store.with_space(lambda: owned.changing(above, work))
+            store.with_space(work)
             return
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
@@ -170,17 +180,25 @@ def _in_directory(store: ObjectStore, above: bytes, work: Callable[[], object]) 
 
 def _claim(store: ObjectStore, wanted: bytes) -> None:
     """Have the directory *wanted* below that of all views; each one on the way is looked at."""
-    above = os.fsencode(directory(store))
+    path = os.fsencode(directory(store))
     made = 0
-    for name in wanted[len(above) + 1 :].split(b"/"):
-        path = above + b"/" + name
-        if name and store.with_space(lambda: _claim_in(above, path)):  # noqa: B023 (called here)
-            made += entry_size(name, stat.S_IFDIR)
-        above = path
+    for name in wanted[len(path) + 1 :].split(b"/"):
+        if name:
+            path += b"/" + name
+            made += store.with_space(lambda: _claim_one(path))  # noqa: B023 (called here)
     store.note_trusted(wanted)
     if made:
         store.add_other(made)
 
 
-def _claim_in(above: bytes, path: bytes) -> bool:
-    return owned.changing(above, lambda: owned.claim_directory(path, 0o500))
+def _claim_one(path: bytes) -> int:
+    """Have a directory of views; gives the bytes that were added."""
+    if not owned.claim_directory(path):
+        return 0
+    size = entry_size(os.path.basename(path), stat.S_IFDIR)
+    guard = core_name()
+    if guard is not None:
+        with contextlib.suppress(OSError):
+            os.mkdir(os.path.join(path, guard), 0o700)
+            size += entry_size(guard, stat.S_IFDIR)
+    return size

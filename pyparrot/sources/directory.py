@@ -6,13 +6,14 @@ run lasts; a file's content is that of its first open.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-import time
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
+from pyparrot.cache.identity import Identity
 from pyparrot.cache.names import CHECKSUM, Kind, ObjectName, checksum, register
 from pyparrot.errors import naming
 from pyparrot.single_flight import SingleFlight
@@ -31,9 +32,11 @@ _COPY = register(Kind("copies of local files", "L", (CHECKSUM,)))
 """Its hash is one over what tells a file, as it was at some time, from all others."""
 
 _PIECE = 1 << 20
+_TRIES = 20
 
-_TICK = 2_500_000_000
-"""Nanoseconds that are longer than the unit of any file system's times."""
+
+class _Changed(Exception):
+    """A file was changed while it was copied."""
 
 
 def open_directory(text: str, context: Context) -> LocalDirectory:
@@ -74,38 +77,34 @@ class LocalDirectory(Tree):
     def body(self, node: Node, path: bytes) -> str:
         """A copy of a file as it is now: what a program has open must not change under it."""
         source = self._top + path
-        with _open_regular(source) as stream:
-            status = os.fstat(stream.fileno())
-            if status.st_size != node.size:
-                raise _changed(source)  # a program that was told the size must not find another
-            identity = _identity(source, status)
+        for _ in range(_TRIES):
+            status = os.stat(source, follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != node.size:
+                break  # not what the listing says
+            with contextlib.suppress(_Changed):
+                return self._copy(source, Identity.of(status))
+        why = "it has changed since its directory was listed"
+        raise OSError(errno.ESTALE, why, os.fsdecode(source))
 
-            def copy(output: BinaryIO) -> ObjectName:
-                return self._copy(source, stream, output, identity)
+    def _copy(self, source: bytes, identity: Identity) -> str:
+        """The copy of the file *source* in one state; `_Changed` if it is in another one."""
+        name = _hash(source, identity)
 
-            def find_or_copy() -> str:
-                found = self._store.find_first(_COPY.beginning(identity))
-                return self._store.write(copy) if found is None else found
+        def copy(output: BinaryIO) -> ObjectName:
+            crc = 0
+            identity.settle()
+            with open(source, "rb", opener=_open) as stream:
+                while piece := _read(source, stream):
+                    crc = zlib.crc32(piece, crc)
+                    output.write(piece)
+                if Identity.of(os.fstat(stream.fileno())) != identity:
+                    raise _Changed
+            return _COPY.name(name, checksum(crc))
 
-            return self._flights.run(identity, find_or_copy)
+        def find_or_copy() -> str:
+            return self._store.find_first(_COPY.beginning(name)) or self._store.write(copy)
 
-    @staticmethod
-    def _copy(source: bytes, stream: BinaryIO, output: BinaryIO, identity: str) -> ObjectName:
-        """Copy what is open in *stream*; ESTALE if it changes meanwhile."""
-        crc = 0
-        before = _facts(os.fstat(stream.fileno()))
-        stream.seek(0)  # it may be written again when there is room
-        while piece := _read(source, stream):
-            crc = zlib.crc32(piece, crc)
-            output.write(piece)
-        after = os.fstat(stream.fileno())
-        if _facts(after) != before:
-            raise _changed(source)
-        if time.time_ns() - after.st_ctime_ns < _TICK:
-            # The next change may come within the same tick of the file system's clock, and be seen
-            # in nothing: so this copy is not to be found again.
-            identity = _digest(os.urandom(16))
-        return _COPY.name(identity, checksum(crc))
+        return self._flights.run(name, find_or_copy)
 
     def magic_xattr(self, found: Found, name: bytes) -> bytes | None:
         """As `pyparrot.sources.capabilities.MagicXattrs`."""
@@ -118,47 +117,22 @@ class LocalDirectory(Tree):
         self._store.flush()
 
 
-def _open_regular(source: bytes) -> BinaryIO:
-    """Open a regular file; ESTALE if it is something else by now (a pipe must not stop us)."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(source, flags)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise _changed(source) from None
-        raise
-    stream = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        stream.close()
-        raise _changed(source)
-    return stream
+def _hash(source: bytes, identity: Identity) -> str:
+    """What tells a file in one state from all others and from what it was."""
+    import hashlib
+
+    facts = b"%s\0" % source + b"".join(b"%d\0" % number for number in identity)
+    return hashlib.sha1(facts, usedforsecurity=False).hexdigest()
 
 
-def _changed(source: bytes) -> OSError:
-    why = "it has changed since its directory was listed"
-    return OSError(errno.ESTALE, why, os.fsdecode(source))
+def _open(source: str, flags: int) -> int:
+    """Open a file that might be a pipe by now, which must not stop us."""
+    return os.open(source, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _read(source: bytes, stream: BinaryIO) -> bytes:
     with naming(os.fsdecode(source)):
         return stream.read(_PIECE)
-
-
-def _facts(status: os.stat_result) -> tuple[int, ...]:
-    """What tells a file, as it is now, from all others that ever had its name."""
-    times = (status.st_mtime_ns, status.st_ctime_ns)
-    return (status.st_dev, status.st_ino, status.st_size, *times)
-
-
-def _identity(source: bytes, status: os.stat_result) -> str:
-    """What tells a file, as it is now, from all others and from what it was."""
-    return _digest(b"%s\0" % source + b"".join(b"%d\0" % fact for fact in _facts(status)))
-
-
-def _digest(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 def _named(name: bytes, status: os.stat_result, path: bytes) -> Named:

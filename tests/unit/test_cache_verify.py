@@ -25,12 +25,6 @@ OLD_NAMES = (f"{'ab' * 20}L", "0123456789abcdef0123456789abcdefP.1d2c38.89abcdef
 """What copies of local files and of C libraries were called before names had checksums."""
 
 
-@pytest.fixture(autouse=True)
-def old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of these tests are new, and nothing that is new can be told from what comes next."""
-    monkeypatch.setattr("pyparrot.sources.directory._TICK", 0)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
     with ObjectStore(str(tmp_path / "cache")) as opened:
