@@ -68,6 +68,9 @@ _VIEWS_PART = 8
 _VIEW_SECONDS = 60.0
 """How long ago a view must have been used to be unused."""
 
+_UNTOLD = "untold."
+"""How names begin, in the ledger's directory, that tokens of processes follow which add objects."""
+
 _MOST_TRUSTED = 1 << 12
 _WRITING = (*FULL, errno.EFBIG, errno.EROFS)
 """Errors that only writing has, and that name no file then."""
@@ -93,7 +96,9 @@ class ObjectStore:
         self.trusted: set[str | bytes] = set()
         self.mark = MARK
         """The time of modification of all objects in this cache."""
-        self._too_large = False
+        self._adding = False
+        self._excess = 0
+        """The bytes of an object that alone is too large, and stays until another one comes."""
         if prepare(self.directory):
             self._begin()
         else:
@@ -139,9 +144,10 @@ class ObjectStore:
         """
         if os.path.isdir(self.directory):
             self.flush()
-            if self._too_large:
-                self._too_large = False
+            if self._excess:
+                self._excess = 0
                 self._keep_to_quota(self._usage.total())
+            self._note_told()
         self._usage.close()
 
     @functools.cached_property
@@ -320,7 +326,7 @@ class ObjectStore:
             why = "its file system does not keep modes or times of modification"
             raise PyparrotError(self.directory, why, CHOOSE)
         self._put(file, path)
-        if self._usage.add(name, status.st_size, self.quota // _FLUSH_PART):
+        if self._usage.add(name, status.st_size, self.quota // _FLUSH_PART) or self._note_adding():
             self.flush(but=name)  # for whatever adds an object wants to have it
         return path
 
@@ -413,13 +419,49 @@ class ObjectStore:
                     linked.add(status.st_ino)
         return linked
 
+    def _note_adding(self) -> bool:
+        """Say that there may be more than the ledger knows, for this process may be killed.
+
+        Gives whether others were before they could tell it.
+        """
+        if self._adding:
+            return False
+        self._adding = True
+        with contextlib.suppress(OSError):
+            os.close(owned.open_new(self.file("ledger", _UNTOLD + self._locks.token)))
+            return bool(self._untold_by_the_dead())
+        return False
+
+    def _note_told(self) -> None:
+        """Say that the ledger knows all that was added here."""
+        if self._adding and not self._usage.has_added:
+            self._adding = False
+            with contextlib.suppress(OSError):
+                owned.remove(self.file("ledger", _UNTOLD + self._locks.token))
+
+    def _learn_of_the_dead(self) -> None:
+        """Have the ledger learn what processes have added that were killed before they told it."""
+        with contextlib.suppress(OSError, PyparrotError):
+            dead = self._untold_by_the_dead()
+            if dead:
+                self._usage.reconcile()
+                for name in dead:
+                    owned.remove(self.file("ledger", name))
+
+    def _untold_by_the_dead(self) -> list[str]:
+        names = [name for name in os.listdir(self.file("ledger")) if name.startswith(_UNTOLD)]
+        return [name for name in names if not self._locks.is_alive(name[len(_UNTOLD) :])]
+
     def flush(self, but: str = "") -> None:
         """Tell the ledger what was added and used; if it is too much, evict, *but* one object."""
         if self._usage.has_added:
             self._transactions.sweep()
+            self._learn_of_the_dead()
+        if self._usage.has_added_objects:
+            self._excess = 0
         size = self._usage.flush()
         if size is not None:
-            self._keep_to_quota(size, but)
+            self._keep_to_quota(size - self._excess, but)
 
     def _keep_to_quota(self, size: int, but: str = "") -> None:
         """Evict if *size* bytes are too much; *but* one object may stay, which then goes later."""
@@ -428,7 +470,8 @@ class ObjectStore:
         freed = self.evict(size - self.quota // 2, but)
         if size - freed > self.quota:
             # Either *but* alone is too large, or the ledger speaks of what is not there.
-            self._too_large = bool(but)
+            if but:
+                self._excess = taken(_size(self.path(ObjectName(but))))
             with contextlib.suppress(PyparrotError):
                 self._usage.reconcile()
 
@@ -547,6 +590,13 @@ class ObjectStore:
         flagged = {record.name for record in self.records() if record.pinned}
         self.pin(flagged - held, False)
         self.pin(held - flagged, True)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
 
 
 def _mode(path: str) -> int:

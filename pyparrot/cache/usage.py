@@ -121,6 +121,11 @@ class Usage:
         """Whether something was added of which the ledger does not know yet."""
         return bool(self._added or any(self._other.values()))
 
+    @property
+    def has_added_objects(self) -> bool:
+        """The same of objects alone."""
+        return bool(self._added)
+
     def flush(self) -> int | None:
         """Tell the ledger what was used and added.
 

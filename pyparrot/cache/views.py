@@ -111,6 +111,8 @@ def _make_regular(
     store: ObjectStore, view: bytes, body: Callable[[], str], size: int | None
 ) -> None:
     above = os.path.dirname(view)
+    # First: what is made there may have to make room, and what is fetched is to stay.
+    _in_directory(store, above, lambda: None)
     for _ in range(_TRIES):
         source = body()
         status = _status(os.fsencode(source))
@@ -199,6 +201,6 @@ def _claim_one(path: bytes) -> int:
     guard = core_name()
     if guard is not None:
         with contextlib.suppress(OSError):
-            os.mkdir(os.path.join(path, guard), 0o700)
+            owned.make_directory(os.path.join(path, guard))
             size += entry_size(guard, stat.S_IFDIR)
     return size
