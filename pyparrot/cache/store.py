@@ -385,12 +385,19 @@ class ObjectStore:
             try:
                 return write()
             except OSError as error:
-                if error.filename is None and error.errno in _WRITING:
-                    error.filename = self.directory
+                self._name_failure(error)
                 if error.errno not in FULL or not self._make_room(deadline):
                     raise
                 failure = error
         raise failure
+
+    def _name_failure(self, error: OSError) -> None:
+        """Say in what the kernel says of a write where that was: by itself it names no file."""
+        if error.filename is None and (
+            error.errno in _WRITING
+            or (error.errno == errno.EIO and error.strerror == os.strerror(errno.EIO))
+        ):
+            error.filename = self.directory
 
     def _make_room(self, deadline: float) -> bool:
         """Whether another try makes sense; others' unfinished files will go, if nothing else."""
