@@ -3,24 +3,13 @@
 A program whose working directory is a view may crash, and where core files have a relative name the
 kernel makes one there, which natively a read-only file system refuses. Rights can't prevent it: the
 directory is the user's own, and root needs none. But whatever else has the name the kernel removes
-first, and a directory it does not: so there is one with that name in each directory of views.
+first, and a directory it does not: so there is one with that name in each directory of views
+(`views`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-
-_OWN = 0o700
-
-
-def guard(directory: bytes) -> None:
-    """Have no core file made in a new directory of views, if that can be prevented."""
-    name = core_name()
-    if name is not None:
-        with contextlib.suppress(OSError):
-            os.mkdir(os.path.join(directory, name), _OWN)
 
 
 @functools.cache

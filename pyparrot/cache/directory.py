@@ -7,7 +7,14 @@ import os
 import stat
 from typing import Protocol
 
-from pyparrot.cache.owned import CLEARING, claim_directory, make_directory, read, why_not
+from pyparrot.cache.owned import (
+    CLEARING,
+    claim_directory,
+    make_directory,
+    read,
+    remove,
+    why_not,
+)
 from pyparrot.errors import PyparrotError
 
 VERSION = "1"
@@ -78,9 +85,7 @@ def prepare(directory: str) -> bool:
             raise PyparrotError(directory, f"no cache can be here: {problem}", hint)
         version = _version(directory)
         for name in (*_DIRECTORIES, "views"):
-            # Views may be in directories that are closed to writing.
-            path = os.path.join(directory, name)
-            claim_directory(path, 0o500 if name == "views" else 0o700)
+            claim_directory(os.path.join(directory, name))
     except OSError as error:
         if error.errno in FULL:
             raise
@@ -88,11 +93,27 @@ def prepare(directory: str) -> bool:
     return not version
 
 
-def is_cache(directory: str) -> bool:
-    """Whether *directory* is ours, and has nothing in it that no cache has."""
+def empty_if_exposed(directory: str) -> bool:
+    """Remove all that is in a cache which others may write to, or have put something into.
+
+    Gives whether that was so. `PyparrotError` if it is no cache of ours; `OSError` if something
+    can't be removed.
+    """
+    if not os.path.isdir(directory):
+        return False
     status = os.stat(directory)
-    known = _ENTRIES.issuperset(os.listdir(directory))
-    return status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode) and known
+    if status.st_uid != os.geteuid():
+        raise _unusable(directory, why_not(status))
+    names = os.listdir(directory)
+    paths = [os.path.join(directory, name) for name in names]
+    if not why_not(status) and not any(why_not(os.lstat(path)) for path in paths):
+        return False
+    if not _ENTRIES.issuperset(names):
+        raise PyparrotError(directory, "not a cache, and not empty", CHOOSE)
+    os.chmod(directory, 0o700)  # before anything is looked at: nothing can come back
+    for name in os.listdir(directory):
+        remove(os.path.join(directory, name))
+    return True
 
 
 def _make(directory: str) -> None:

@@ -93,7 +93,8 @@ class Ledger:
 
     def __init__(self, directory: str) -> None:
         self._file = os.path.join(directory, _DATABASE)
-        _make_way(directory)
+        self.is_new = _make_way(directory)
+        """Whether it knew nothing when it was opened."""
         self._cache = diskcache.Cache(
             directory,
             timeout=60,
@@ -203,10 +204,11 @@ class Ledger:
         return cursor
 
 
-def _make_way(directory: str) -> None:
+def _make_way(directory: str) -> bool:
     """Have a regular file of ours where the database lies: SQLite would wait at a pipe for ever.
 
-    Its mode must not depend on the umask; the files beside it get the same from SQLite.
+    Gives whether there is nothing in it. Its mode must not depend on the umask; the files beside it
+    get the same from SQLite.
     """
     for name in os.listdir(directory):
         if name.startswith(_DATABASE):
@@ -217,8 +219,10 @@ def _make_way(directory: str) -> None:
                     remove(path)
                 elif status.st_mode & 0o600 != 0o600:
                     os.chmod(path, 0o600)
+    database = os.path.join(directory, _DATABASE)
     with contextlib.suppress(FileExistsError):
-        os.close(open_new(os.path.join(directory, _DATABASE)))
+        os.close(open_new(database))
+    return os.stat(database).st_size == 0
 
 
 def _number(value: Any) -> int:

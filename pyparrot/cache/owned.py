@@ -11,17 +11,13 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Callable, TypeVar
 
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, naming
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 CLEARING = "another --cache, or remove what is in this one: pyparrot cache clear --all"
 """What to do about a cache that others may have put something into."""
 
-Result = TypeVar("Result")
-
-_TRIES = 5
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -61,11 +57,11 @@ def make_directory(path: str | bytes, *, parents: bool = False) -> None:
         os.chmod(path, 0o700)
 
 
-def claim_directory(path: str | bytes, needed: int = 0o700) -> bool:
+def claim_directory(path: str | bytes) -> bool:
     """Have a directory of ours at *path*, whatever lies there; gives whether it was made.
 
     What is above it is known to be ours: so nobody else can change what lies here. What is no
-    directory goes, and a directory of ours gets the mode bits that are *needed*. `PyparrotError` if
+    directory goes, and a directory of ours can be used by us. `PyparrotError` if
     it is another user's, or others may write to it.
     """
     made = False
@@ -82,7 +78,7 @@ def claim_directory(path: str | bytes, needed: int = 0o700) -> bool:
         problem = why_not(status)
         if problem:
             raise PyparrotError(path, problem, CLEARING)
-        if status.st_mode & needed != needed:
+        if status.st_mode & 0o700 != 0o700:
             os.chmod(path, 0o700)
         return made
     raise OSError(errno.EEXIST, "it changes while it is looked at", os.fsdecode(path))
@@ -132,15 +128,12 @@ def read(path: str, limit: int) -> bytes | None:
         if error.errno in (errno.ENOENT, errno.ENXIO, errno.EACCES, *_IN_THE_WAY):
             return None
         raise
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or why_not(status):
-            return None
-        try:
-            return file.read(limit)
-        except OSError as error:
-            error.filename = path
-            raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or why_not(status):
+        os.close(descriptor)
+        return None
+    with os.fdopen(descriptor, "rb") as file, naming(path):
+        return file.read(limit)
 
 
 def remove(path: str | bytes) -> int:
@@ -183,27 +176,11 @@ def _remove_tree(path: str | bytes) -> int:
     return size
 
 
-def changing(directory: str | bytes, work: Callable[[], Result]) -> Result:
-    """Do *work*, which changes what is in a directory of ours, though that is closed to writing.
-
-    It is open for that moment: nobody but us could use that. Gives what *work* gives.
-    """
-    for _ in range(_TRIES):
-        try:
-            return work()
-        except PermissionError as error:
-            mode = stat.S_IMODE(os.lstat(directory).st_mode)
-            if error.errno != errno.EACCES:
-                raise
-            failure = error
-        if mode & stat.S_IWUSR:
-            continue  # another thread has it open now
-        os.chmod(directory, mode | stat.S_IRWXU)
-        try:
-            return work()
-        finally:
-            os.chmod(directory, mode)
-    raise failure
+def make_readable(directory: str) -> None:
+    """Let us look into a directory of ours, that is no link."""
+    mode = os.lstat(directory).st_mode
+    if stat.S_ISDIR(mode) and mode & 0o500 != 0o500:
+        os.chmod(directory, 0o700)
 
 
 def make_usable(directory: str | bytes) -> None:

@@ -11,12 +11,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
+from pyparrot.cache import owned
 from pyparrot.cache.names import ObjectName
+from pyparrot.errors import PyparrotError
 
 DIRECTORY = "pins"
+_LARGEST = 1 << 30
+_PATIENCE = 60.0
+_PAUSE = 0.02
 
 
 class Pin(NamedTuple):
@@ -49,17 +55,20 @@ class Pins:
         self._flag = flag
 
     def all(self) -> list[Pin]:
-        """All pins, by repository and path."""
+        """All pins, by repository and path; those that are damaged are left out."""
+        found = (_read(os.path.join(self._directory, name)) for name in self._names())
+        return sorted(pin for pin in found if pin is not None)
+
+    def damaged(self) -> list[str]:
+        """The files that should be pins, and are none: paths."""
+        paths = [os.path.join(self._directory, name) for name in self._names()]
+        return [path for path in paths if os.path.lexists(path) and _read(path) is None]
+
+    def _names(self) -> list[str]:
         try:
-            names = os.listdir(self._directory)
-        except FileNotFoundError:
+            return sorted(n for n in os.listdir(self._directory) if n.endswith(".json"))
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        found = []
-        for name in names:
-            if name.endswith(".json"):
-                with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-                    found.append(_read(os.path.join(self._directory, name)))
-        return sorted(found)
 
     def held(self) -> set[ObjectName]:
         """The names of all objects that pins hold."""
@@ -77,18 +86,18 @@ class Pins:
     def release(self, repository: str, path: str) -> bool:
         """Take a pin back; False if there is none of this path."""
         with self._locked():
-            try:
-                os.unlink(os.path.join(self._directory, _file(repository, path)))
-            except FileNotFoundError:
+            file = os.path.join(self._directory, _file(repository, path))
+            if not os.path.lexists(file):
                 return False
+            owned.remove(file)
             self._flag(self.held())
         return True
 
     def release_all(self) -> None:
         """Take all pins back."""
         with self._locked():
-            for pin in self.all():
-                os.unlink(os.path.join(self._directory, _file(pin.repository, pin.path)))
+            for name in self._names():
+                owned.remove(os.path.join(self._directory, name))
             self._flag(self.held())
 
     def settle(self) -> None:
@@ -99,18 +108,42 @@ class Pins:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """One process at a time changes pins; the lock ends with its process."""
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        with open(os.path.join(self._directory, "lock"), "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        owned.make_directory(self._directory, parents=True)
+        file = os.path.join(self._directory, "lock")
+        lock = owned.open_shared(file)
+        try:
+            deadline = time.monotonic() + _PATIENCE
+            while not _try_to_lock(lock):
+                if time.monotonic() > deadline:
+                    raise PyparrotError(file, "another process changes pins for too long")
+                time.sleep(_PAUSE)
             yield
+        finally:
+            os.close(lock)
 
 
-def _read(file: str) -> Pin:
+def _try_to_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def _read(file: str) -> Pin | None:
+    """The pin in a file; None if there is none, or it is damaged."""
     import json
 
-    with open(file, encoding="ascii") as stream:
-        record = json.load(stream)
-    return Pin(**{**record, "objects": tuple(map(ObjectName, record["objects"]))})
+    try:
+        content = owned.read(file, _LARGEST)
+        record = json.loads(b"" if content is None else content)
+        pin = Pin(**{**record, "objects": tuple(map(ObjectName, record["objects"]))})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    texts = isinstance(pin.repository, str) and isinstance(pin.path, str)
+    return pin if texts and isinstance(pin.revision, int) else None
 
 
 def _file(repository: str, path: str) -> str:

@@ -11,7 +11,8 @@ import os
 import stat
 from collections.abc import Container
 
-from pyparrot.cache.owned import make_usable, remove
+from pyparrot.cache.core_files import core_name
+from pyparrot.cache.owned import remove
 from pyparrot.cache.usage import taken
 
 DIRECTORY = "views"
@@ -61,7 +62,7 @@ def _prune_file(entry: os.DirEntry[str], inodes: Container[int], before: float) 
     with contextlib.suppress(FileNotFoundError):
         status = entry.stat(follow_symlinks=False)
         if status.st_ino in inodes or max(status.st_atime, status.st_ctime) < before:
-            _unlink(entry.path)
+            os.unlink(entry.path)
         else:
             size = status.st_size if status.st_nlink == 1 else 0
             return entry_size(entry.name, status.st_mode, size)
@@ -70,30 +71,24 @@ def _prune_file(entry: os.DirEntry[str], inodes: Container[int], before: float) 
 
 def _leave_or_remove(path: str, status: os.stat_result, before: float) -> int:
     """Remove a directory if it is empty and unused; gives the bytes that it takes if not."""
+    guard = os.fsdecode(core_name() or b"")
+    name = os.path.basename(path)
     # Not by its time of access: this is what changes that.
-    if status.st_ctime < before:
-        try:
-            os.rmdir(path)
-            return 0
-        except PermissionError:
-            with contextlib.suppress(OSError):
-                make_usable(os.path.dirname(path))
+    if status.st_ctime < before and name != guard:
+        with contextlib.suppress(OSError):
+            if _is_empty(path, guard):
+                if guard:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rmdir(os.path.join(path, guard))
                 os.rmdir(path)
                 return 0
-        except FileNotFoundError:
-            return 0
-        except OSError:
-            pass  # something is in it
-    return entry_size(os.path.basename(path), status.st_mode, status.st_size)
+    return entry_size(name, status.st_mode, status.st_size)
 
 
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            os.unlink(path)
-        except PermissionError:
-            make_usable(os.path.dirname(path))
-            os.unlink(path)
+def _is_empty(path: str, guard: str) -> bool:
+    """Whether nothing is in a directory but what keeps core files away (`view_places`)."""
+    with os.scandir(path) as entries:
+        return all(entry.name == guard for entry in entries)
 
 
 def clear(directory: str) -> None:

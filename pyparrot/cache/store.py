@@ -68,6 +68,9 @@ _VIEWS_PART = 8
 _VIEW_SECONDS = 60.0
 """How long ago a view must have been used to be unused."""
 
+_UNTOLD = "untold."
+"""How names begin, in the ledger's directory, that tokens of processes follow which add objects."""
+
 _MOST_TRUSTED = 1 << 12
 _WRITING = (*FULL, errno.EFBIG, errno.EROFS)
 """Errors that only writing has, and that name no file then."""
@@ -93,7 +96,9 @@ class ObjectStore:
         self.trusted: set[str | bytes] = set()
         self.mark = MARK
         """The time of modification of all objects in this cache."""
-        self._too_large = False
+        self._adding = False
+        self._excess = 0
+        """The bytes of an object that alone is too large, and stays until another one comes."""
         if prepare(self.directory):
             self._begin()
         else:
@@ -139,9 +144,10 @@ class ObjectStore:
         """
         if os.path.isdir(self.directory):
             self.flush()
-            if self._too_large:
-                self._too_large = False
+            if self._excess:
+                self._excess = 0
                 self._keep_to_quota(self._usage.total())
+            self._note_told()
         self._usage.close()
 
     @functools.cached_property
@@ -320,7 +326,7 @@ class ObjectStore:
             why = "its file system does not keep modes or times of modification"
             raise PyparrotError(self.directory, why, CHOOSE)
         self._put(file, path)
-        if self._usage.add(name, status.st_size, self.quota // _FLUSH_PART):
+        if self._usage.add(name, status.st_size, self.quota // _FLUSH_PART) or self._note_adding():
             self.flush(but=name)  # for whatever adds an object wants to have it
         return path
 
@@ -379,12 +385,19 @@ class ObjectStore:
             try:
                 return write()
             except OSError as error:
-                if error.filename is None and error.errno in _WRITING:
-                    error.filename = self.directory
+                self._name_failure(error)
                 if error.errno not in FULL or not self._make_room(deadline):
                     raise
                 failure = error
         raise failure
+
+    def _name_failure(self, error: OSError) -> None:
+        """Say in what the kernel says of a write where that was: by itself it names no file."""
+        if error.filename is None and (
+            error.errno in _WRITING
+            or (error.errno == errno.EIO and error.strerror == os.strerror(errno.EIO))
+        ):
+            error.filename = self.directory
 
     def _make_room(self, deadline: float) -> bool:
         """Whether another try makes sense; others' unfinished files will go, if nothing else."""
@@ -394,9 +407,9 @@ class ObjectStore:
         time.sleep(_SQUEEZE_PAUSE)
         return time.monotonic() < deadline and self._transactions.others()
 
-    def discard(self, name: ObjectName) -> None:
-        """Remove an object, or whatever lies in its place; nothing happens if it is gone."""
-        names, linked = [name], self._unlink([name])
+    def discard(self, *names: ObjectName) -> None:
+        """Remove objects, or whatever lies in their places; nothing happens if they are gone."""
+        linked = self._unlink(names)
         if linked:
             stale_views.prune(self.file(stale_views.DIRECTORY), linked)
         self._usage.forget(names)
@@ -413,13 +426,49 @@ class ObjectStore:
                     linked.add(status.st_ino)
         return linked
 
+    def _note_adding(self) -> bool:
+        """Say that there may be more than the ledger knows, for this process may be killed.
+
+        Gives whether others were before they could tell it.
+        """
+        if self._adding:
+            return False
+        self._adding = True
+        with contextlib.suppress(OSError):
+            os.close(owned.open_new(self.file("ledger", _UNTOLD + self._locks.token)))
+            return bool(self._untold_by_the_dead())
+        return False
+
+    def _note_told(self) -> None:
+        """Say that the ledger knows all that was added here."""
+        if self._adding and not self._usage.has_added:
+            self._adding = False
+            with contextlib.suppress(OSError):
+                owned.remove(self.file("ledger", _UNTOLD + self._locks.token))
+
+    def _learn_of_the_dead(self) -> None:
+        """Have the ledger learn what processes have added that were killed before they told it."""
+        with contextlib.suppress(OSError, PyparrotError):
+            dead = self._untold_by_the_dead()
+            if dead:
+                self._usage.reconcile()
+                for name in dead:
+                    owned.remove(self.file("ledger", name))
+
+    def _untold_by_the_dead(self) -> list[str]:
+        names = [name for name in os.listdir(self.file("ledger")) if name.startswith(_UNTOLD)]
+        return [name for name in names if not self._locks.is_alive(name[len(_UNTOLD) :])]
+
     def flush(self, but: str = "") -> None:
         """Tell the ledger what was added and used; if it is too much, evict, *but* one object."""
         if self._usage.has_added:
             self._transactions.sweep()
+            self._learn_of_the_dead()
+        if self._usage.has_added_objects:
+            self._excess = 0
         size = self._usage.flush()
         if size is not None:
-            self._keep_to_quota(size, but)
+            self._keep_to_quota(size - self._excess, but)
 
     def _keep_to_quota(self, size: int, but: str = "") -> None:
         """Evict if *size* bytes are too much; *but* one object may stay, which then goes later."""
@@ -428,7 +477,8 @@ class ObjectStore:
         freed = self.evict(size - self.quota // 2, but)
         if size - freed > self.quota:
             # Either *but* alone is too large, or the ledger speaks of what is not there.
-            self._too_large = bool(but)
+            if but:
+                self._excess = taken(_size(self.path(ObjectName(but))))
             with contextlib.suppress(PyparrotError):
                 self._usage.reconcile()
 
@@ -472,12 +522,26 @@ class ObjectStore:
         self._usage.set_other(REST, left)
         return left
 
+    def count_other(self) -> int:
+        """The bytes of what is in the cache and no object: views, and blocks that are not full."""
+        left = self._prune_views(0.0)
+        slack = sum(taken(s.st_size) - s.st_size for _, s in self.files())
+        self._usage.set_other(SLACK, slack)
+        return left + slack
+
     def _small_files(self) -> Iterator[int]:
         """The bytes of disk space that files take which stay: manifests and the like."""
         for name in ("manifests", "origins", "pins"):
             with contextlib.suppress(OSError), os.scandir(self.file(name)) as entries:
                 for entry in entries:
                     yield taken(entry.stat(follow_symlinks=False).st_size)
+
+    def remove_views(self, name: str) -> None:
+        """Remove all views in the directory *name*, and copies of programs that lie beside it."""
+        with contextlib.suppress(OSError):
+            for entry in os.listdir(self.file(stale_views.DIRECTORY)):
+                if entry == name or entry.startswith(name + "."):
+                    owned.remove(self.file(stale_views.DIRECTORY, entry))
 
     def evict_half(self) -> bool:
         """Make room on a full disk; False if there was nothing that could go."""
@@ -533,6 +597,13 @@ class ObjectStore:
         flagged = {record.name for record in self.records() if record.pinned}
         self.pin(flagged - held, False)
         self.pin(held - flagged, True)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
 
 
 def _mode(path: str) -> int:

@@ -121,6 +121,11 @@ class Usage:
         """Whether something was added of which the ledger does not know yet."""
         return bool(self._added or any(self._other.values()))
 
+    @property
+    def has_added_objects(self) -> bool:
+        """The same of objects alone."""
+        return bool(self._added)
+
     def flush(self) -> int | None:
         """Tell the ledger what was used and added.
 
@@ -204,6 +209,8 @@ class Usage:
         with self._lock:
             if self._ledger is None:
                 self._ledger = Ledger(self._directory)
+                if self._ledger.is_new:
+                    self._fill(self._ledger)
             return self._ledger
 
     def _tell(self, ask: Callable[[Ledger], _Result]) -> _Result | None:
@@ -225,8 +232,12 @@ class Usage:
             self._ledger = None
             Ledger.remove_files(self._directory)
         with contextlib.suppress(*FAILURES):
-            self.ledger.reconcile(self._files_and_times())
-            self.ledger.pin(self._held(), True)
+            self.ledger  # noqa: B018 (it is made)
+
+    def _fill(self, ledger: Ledger) -> None:
+        """Tell a new ledger what is there: another one may have been lost."""
+        ledger.reconcile(self._files_and_times())
+        ledger.pin(self._held(), True)
 
     def records(self) -> list[Record]:
         """What the ledger knows, least recently used first; `PyparrotError` if it can't tell."""

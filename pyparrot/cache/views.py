@@ -17,7 +17,8 @@ import os
 import stat
 from collections.abc import Callable
 
-from pyparrot.cache import core_files, owned
+from pyparrot.cache import owned
+from pyparrot.cache.core_files import core_name
 from pyparrot.cache.intact import is_marked, mark_with_checksum
 from pyparrot.cache.stale_views import DIRECTORY, entry_size
 from pyparrot.cache.store import ObjectStore
@@ -92,8 +93,8 @@ def _make_special(view: bytes, kind: int, target: bytes) -> None:
     """Make a symlink, a pipe, or what can only be named."""
     status = _status(view)
     if status is not None:
-        same = stat.S_IFMT(status.st_mode) == kind or kind not in (stat.S_IFLNK, stat.S_IFIFO)
-        same = same and not stat.S_ISDIR(status.st_mode) and not owned.why_not(status)
+        made = kind if kind in (stat.S_IFLNK, stat.S_IFIFO) else stat.S_IFSOCK
+        same = stat.S_IFMT(status.st_mode) == made and not owned.why_not(status)
         if same and (kind != stat.S_IFLNK or os.readlink(view) == target):
             return
         owned.remove(view)
@@ -110,6 +111,8 @@ def _make_regular(
     store: ObjectStore, view: bytes, body: Callable[[], str], size: int | None
 ) -> None:
     above = os.path.dirname(view)
+    # First: what is made there may have to make room, and what is fetched is to stay.
+    _in_directory(store, above, lambda: None)
     for _ in range(_TRIES):
         source = body()
         status = _status(os.fsencode(source))
@@ -140,8 +143,8 @@ def _link(store: ObjectStore, source: str, view: bytes, size: int | None) -> Non
             return
         except FileExistsError:
             status = _status(view)
-            is_right_size = size is None or (status is not None and status.st_size == size)
-            if status is not None and is_right_size and is_marked(status, store.mark):
+            fits = status is not None and size in (None, status.st_size)
+            if status is not None and fits and is_marked(status, store.mark):
                 return
             owned.remove(view)
     raise OSError(errno.EEXIST, "it changes while it is looked at", os.fsdecode(view))
@@ -166,7 +169,7 @@ def _in_directory(store: ObjectStore, above: bytes, work: Callable[[], object]) 
         try:
             if above not in store.trusted:
                 _claim(store, above)
-            store.with_space(lambda: owned.changing(above, work))
+            store.with_space(work)
             return
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
@@ -179,18 +182,25 @@ def _in_directory(store: ObjectStore, above: bytes, work: Callable[[], object]) 
 
 def _claim(store: ObjectStore, wanted: bytes) -> None:
     """Have the directory *wanted* below that of all views; each one on the way is looked at."""
-    above = os.fsencode(directory(store))
+    path = os.fsencode(directory(store))
     made = 0
-    for name in wanted[len(above) + 1 :].split(b"/"):
-        path = above + b"/" + name
-        if name and store.with_space(lambda: _claim_in(above, path)):  # noqa: B023 (called here)
-            made += entry_size(name, stat.S_IFDIR)
-            core_files.guard(path)
-        above = path
+    for name in wanted[len(path) + 1 :].split(b"/"):
+        if name:
+            path += b"/" + name
+            made += store.with_space(lambda: _claim_one(path))  # noqa: B023 (called here)
     store.note_trusted(wanted)
     if made:
         store.add_other(made)
 
 
-def _claim_in(above: bytes, path: bytes) -> bool:
-    return owned.changing(above, lambda: owned.claim_directory(path, 0o500))
+def _claim_one(path: bytes) -> int:
+    """Have a directory of views; gives the bytes that were added."""
+    if not owned.claim_directory(path):
+        return 0
+    size = entry_size(os.path.basename(path), stat.S_IFDIR)
+    guard = core_name()
+    if guard is not None:
+        with contextlib.suppress(OSError):
+            owned.make_directory(os.path.join(path, guard))
+            size += entry_size(guard, stat.S_IFDIR)
+    return size

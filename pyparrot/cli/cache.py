@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyparrot.cache.ledger import Record
     from pyparrot.cache.names import ObjectName
     from pyparrot.cache.store import ObjectStore
+    from pyparrot.config import Configuration
     from pyparrot.progress import Progress
     from pyparrot.sources.cvmfs.prefetch import FetchSummary
 
@@ -45,14 +46,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _open(arguments: argparse.Namespace) -> ObjectStore:
     """The cache that all repositories share, as it is configured."""
-    from pyparrot.cache.directory import choose_directory, configured_quota
+    from pyparrot.cache.directory import configured_quota
     from pyparrot.cache.store import ObjectStore
+
+    configuration, directory = _configured(arguments)
+    return ObjectStore(directory, configured_quota(configuration))
+
+
+def _configured(arguments: argparse.Namespace) -> tuple[Configuration, str]:
+    """What is configured for all repositories, and which directory is the cache."""
+    from pyparrot.cache.directory import choose_directory
     from pyparrot.config import load, parse_options
 
     # What is configured for any repository, by a name that is none's.
     configuration = load("any.invalid", parse_options(arguments.options))
-    directory = choose_directory(arguments.cache, configuration.get("CVMFS_CACHE_DIR"))
-    return ObjectStore(directory, configured_quota(configuration))
+    return configuration, choose_directory(arguments.cache, configuration.get("CVMFS_CACHE_DIR"))
 
 
 def _know_all_kinds() -> None:
@@ -82,11 +90,12 @@ examples:
 
 def _info(arguments: argparse.Namespace) -> int:
     with _open(arguments) as store:
-        records, pinned = store.records(), store.pins.all()
+        records, pinned, other = store.records(), store.pins.all(), store.count_other()
     _know_all_kinds()
     counts = Counter(_kind_of(record.name) for record in records)
     sizes = {
         "bytes": sum(record.size for record in records),
+        "other_bytes": other,
         "quota": store.quota,
         "pinned_bytes": sum(record.size for record in records if record.pinned),
     }
@@ -157,7 +166,8 @@ def _line(record: Record, width: int) -> str:
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
     parser.epilog = """\
 Every object is hashed again; what does not have the content that its name says is removed, and
-fetched again when it is next needed. What only a catalog can tell (index files, files that were put
+fetched again when it is next needed. So are views that programs have open: those that are not
+links to objects have a checksum. What only a catalog can tell (index files, files that were put
 together from chunks) goes, too, if its catalog is not in the cache. Copies of local files and of C
 libraries have a checksum in their names.
 
@@ -182,9 +192,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     dropped = f", {len(found.doubtful)} dropped as nothing vouches for them"
     summary = (
         f"{store.directory}: {found.objects} objects, {size_text(found.bytes)}:"
-        f" {len(found.corrupt)} corrupt{dropped if found.doubtful else ''}"
+        f" {len(found.faults)} corrupt{dropped if found.doubtful else ''}"
     )
-    faults = [f"{name}: corrupt, removed" for name in found.corrupt]
+    faults = [f"{fault.path}: {fault.why}, removed" for fault in found.faults]
     return _output.report_faults(faults, None if arguments.quiet else summary)
 
 
@@ -196,11 +206,21 @@ examples:
   pyparrot cache clear
   pyparrot cache clear --all
 """
-    parser.add_argument("--all", action="store_true", help="pinned objects and pins, too")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="pinned objects and pins, too, and caches that others could write to",
+    )
     _configure_store(parser)
 
 
 def _clear(arguments: argparse.Namespace) -> int:
+    if arguments.all:
+        from pyparrot.cache.directory import empty_if_exposed
+
+        _, directory = _configured(arguments)
+        if empty_if_exposed(directory):
+            print(f"{directory}: removed everything, since others could write to it")
     with _open(arguments) as store:
         if arguments.all:
             store.pins.release_all()

@@ -88,8 +88,11 @@ class Mounter:
 
     def close(self) -> None:
         """Close all trees."""
+        passing = [mount.view for mount in self._table if mount.tree and mount.tree.is_passing]
         for tree in list(self._opened):
             self.close_tree(tree)
+        for view in passing:
+            self._store.remove_views(view)
 
     def close_tree(self, tree: Tree) -> None:
         """Close a tree that this has opened."""

@@ -66,7 +66,13 @@ class Supervisor:
             self._usage = UsageRecorder(self._shim.state, self._shim.shared, options.touched)
             self._table.forgetting.append(self._usage.forget)
         self._table.forgetting.append(self._mounter.forget)
-        if os.statvfs(directory).f_flag & os.ST_NOEXEC:
+        flags = os.statvfs(directory).f_flag
+        if flags & os.ST_RDONLY:
+            self._report.complain(
+                f"warning: {directory}: mounted read-only: what is not in this cache can't be seen"
+                " (choose another place with --cache)"
+            )
+        if flags & os.ST_NOEXEC:
             self._report.complain(
                 f"warning: {directory}: mounted without exec: no program can run from a repository"
                 " (choose another place with --cache)"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pyparrot.cache.identity import Identity
 from pyparrot.cache.names import CHECKSUM, Kind, ObjectName, checksum, register
+from pyparrot.errors import naming
 from pyparrot.single_flight import SingleFlight
 from pyparrot.tree.base import Tree
 from pyparrot.tree.index import ROOT_HASH, Index
@@ -46,6 +47,8 @@ def open_directory(text: str, context: Context) -> LocalDirectory:
 class LocalDirectory(Tree):
     """The directory *top* of the real file system, as a tree that is seen at *mountpoint*."""
 
+    is_passing = True
+
     def __init__(self, top: str, mountpoint: bytes, store: ObjectStore) -> None:
         self._top = os.fsencode(os.path.realpath(top))
         self._store = store
@@ -54,7 +57,8 @@ class LocalDirectory(Tree):
         self.name = "directory"
         self.device = status.st_dev
         self.snapshot = Snapshot(self._list(b"", ROOT_HASH), mountpoint)
-        self.identity = b"%s %d %d" % (self._top, status.st_dev, os.getpid())
+        # What a run sees is as it was at its first open, so no other run may take it for the same.
+        self.identity = b"%s %s" % (self._top, os.urandom(16))
 
     def _list(self, path: bytes, root_hash: int) -> Index:
         directory = self._top + path
@@ -79,7 +83,8 @@ class LocalDirectory(Tree):
                 break  # not what the listing says
             with contextlib.suppress(_Changed):
                 return self._copy(source, Identity.of(status))
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), os.fsdecode(source))
+        why = "it has changed since its directory was listed"
+        raise OSError(errno.ESTALE, why, os.fsdecode(source))
 
     def _copy(self, source: bytes, identity: Identity) -> str:
         """The copy of the file *source* in one state; `_Changed` if it is in another one."""
@@ -87,9 +92,9 @@ class LocalDirectory(Tree):
 
         def copy(output: BinaryIO) -> ObjectName:
             crc = 0
-            with open(source, "rb") as stream:
+            with open(source, "rb", opener=_open) as stream:
                 identity.settle(stream.fileno())
-                while piece := stream.read(_PIECE):
+                while piece := _read(source, stream):
                     crc = zlib.crc32(piece, crc)
                     output.write(piece)
                 if Identity.of(os.fstat(stream.fileno())) != identity:
@@ -118,6 +123,16 @@ def _hash(source: bytes, identity: Identity) -> str:
 
     facts = b"%s\0" % source + b"".join(b"%d\0" % number for number in identity)
     return hashlib.sha1(facts, usedforsecurity=False).hexdigest()
+
+
+def _open(source: str, flags: int) -> int:
+    """Open a file that might be a pipe by now, which must not stop us."""
+    return os.open(source, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _read(source: bytes, stream: BinaryIO) -> bytes:
+    with naming(os.fsdecode(source)):
+        return stream.read(_PIECE)
 
 
 def _named(name: bytes, status: os.stat_result, path: bytes) -> Named:

@@ -59,6 +59,9 @@ class Tree(ABC):
     identity: bytes
     """What tells this tree at this revision from all others."""
 
+    is_passing = False
+    """Whether it is what one run sees, and no other: its views are of no use afterwards."""
+
     warnings: Sequence[str] = ()
     """What was not as it should be when it was opened, a line each."""
 

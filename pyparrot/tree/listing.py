@@ -56,8 +56,15 @@ def index_listing(
     If *nested*, what the directories in it hold is in indexes of their own; else they are empty.
     """
     file = store.temporary_file()
-    try:
+    held = list(held)  # it may be written again when there is room
+
+    def write() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
         build(_entries(directory, held, nested), file, root=_ROOT, root_hash=root_hash)
+
+    try:
+        store.with_space(write)
         return Index(file, path, keep=True)
     finally:
         with contextlib.suppress(FileNotFoundError):
