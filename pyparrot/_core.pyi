@@ -155,6 +155,31 @@ class PpIndexHeader(Struct):
     handle_size: int
     padding: Array[int]
 
+class PpLinker(Struct):
+    image: PpLinkerImage
+    file: Pointer[bytes]
+
+class PpLinkerImage(Struct):
+    magic: Array[bytes]
+    memory: int
+    memory_size: int
+    base: int
+    bootstrap: int
+    code: int
+    code_size: int
+    code_copy: int
+    sites_count: int
+    sites: Array[PpLinkerSite]
+
+class PpLinkerSite(Struct):
+    address: int
+    length: int
+    stub: int
+    behind: int
+    original: Array[int]
+    detour: Array[int]
+    bootstrap: Array[int]
+
 class PpListing(Struct):
     rows: PpRow
     row_count: int
@@ -277,6 +302,7 @@ class PpSharedState(Struct):
     cookie: int
     mark: int
     views_device: int
+    filters: int
     flags: int
     generation: int
     directories: int
@@ -318,6 +344,13 @@ class PpSnapshots(Struct):
 class PpStart(Struct):
     task: int
     address: int
+    calls: int
+    searches: int
+    stage: int
+    linker: int
+    site: int
+    padding: int
+    base: int
 
 class PpSubstitution(Struct):
     hook: PpHook
@@ -325,7 +358,10 @@ class PpSubstitution(Struct):
     tells: int
     filters: int
     copies_count: int
+    linkers_count: int
+    linkers_told: int
     copies: Array[PpCopy]
+    linkers: Array[PpLinker]
     starts: Array[PpStart]
 
 class PpTask(Struct):
@@ -368,6 +404,7 @@ class _Lib:
     PP_ERROR: Final[int]
     PP_EVENT_END: Final[int]
     PP_EVENT_LIBRARY: Final[int]
+    PP_EVENT_LINKER: Final[int]
     PP_EVENT_LOG: Final[int]
     PP_EVENT_NEED: Final[int]
     PP_EVENT_NONE: Final[int]
@@ -379,6 +416,12 @@ class _Lib:
     PP_HOOK_ENDED: Final[int]
     PP_HOOK_PASSED: Final[int]
     PP_JOINED: Final[int]
+    PP_LINKERS_MAX: Final[int]
+    PP_LINKER_BOOTSTRAP_MAX: Final[int]
+    PP_LINKER_IMAGE_MODE: Final[int]
+    PP_LINKER_LIBC_MODE: Final[int]
+    PP_LINKER_MAGIC: Final[Pointer[bytes]]
+    PP_LINKER_SITES_MAX: Final[int]
     PP_LINKS_MAX: Final[int]
     PP_MISSING: Final[int]
     PP_MOVED: Final[int]
@@ -438,6 +481,7 @@ class _Lib:
     pp_index_record: Callable[[PpIndex, int], PpRecord]
     pp_index_root: Callable[[PpIndex], PpRecord]
     pp_index_touched: Callable[[PpIndex, _Integers, int, _Integers], PpRecord]
+    pp_is_look_up: Callable[[int], int]
     pp_is_trapped: Callable[[int], int]
     pp_mapping_pool_free: Callable[[PpMappingPool], None]
     pp_mapping_pool_new: Callable[[], PpMappingPool]
@@ -514,6 +558,12 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_index *", "struct pp_index[]"], init: Any = ...) -> PpIndex: ...
     @overload
     def new(self, cdecl: Literal["struct pp_index_header *", "struct pp_index_header[]"], init: Any = ...) -> PpIndexHeader: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_linker *", "struct pp_linker[]"], init: Any = ...) -> PpLinker: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_linker_image *", "struct pp_linker_image[]"], init: Any = ...) -> PpLinkerImage: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_linker_site *", "struct pp_linker_site[]"], init: Any = ...) -> PpLinkerSite: ...
     @overload
     def new(self, cdecl: Literal["struct pp_listing *", "struct pp_listing[]"], init: Any = ...) -> PpListing: ...
     @overload

@@ -197,8 +197,11 @@ static void take_notice(struct pp_worker *worker)
         if (state)
             __atomic_add_fetch(&state->directories, 1, __ATOMIC_RELEASE);
         break;
-    case PP_OP_PRCTL:
+    case PP_OP_PRCTL: /* only what sets a filter gets here */
     case PP_OP_SECCOMP:
+        if (state)
+            __atomic_add_fetch(&state->filters, 1, __ATOMIC_RELEASE);
+        /* fall through */
     case PP_OP_PTRACE:
         __atomic_store_n(&engine->tasks_differ, 1, __ATOMIC_RELAXED);
         break;

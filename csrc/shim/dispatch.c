@@ -245,7 +245,7 @@ static __attribute__((noinline)) int64_t change_directory(const struct pp_entry 
     return value;
 }
 
-int64_t pp_dispatch(const struct pp_entry *entry)
+int64_t pp_dispatch_program(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
 
@@ -258,4 +258,9 @@ int64_t pp_dispatch(const struct pp_entry *entry)
     if (spec->operation == PP_OP_CHDIR || spec->operation == PP_OP_CHROOT)
         return change_directory(entry);
     return decide(entry);
+}
+
+int64_t pp_dispatch(const struct pp_entry *entry)
+{
+    return pp_shim.is_linker ? pp_dispatch_linker(entry) : pp_dispatch_program(entry);
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi
 from pyparrot.libc.copies import LibcCopies
+from pyparrot.libc.linkers import Linkers
 from pyparrot.libc.shared_state import SharedState
 from pyparrot.libc.shared_usage import SharedUsage
 
@@ -35,6 +36,7 @@ class Shim:
         self.pointer = ffi.new("struct pp_substitution *")
         self.pointer.state = self.state.descriptor
         self.libraries = LibcCopies(store, LIBRARY, self.pointer)
+        self.linkers = Linkers(store, LIBRARY, self.pointer)
 
     def prepare(self, task: int, complain: Callable[[Exception], None]) -> None:
         """Make copies of this process's own C library, which nearly all programs have, too.
