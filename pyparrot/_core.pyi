@@ -165,9 +165,11 @@ class PpLinkerImage(Struct):
     memory_size: int
     base: int
     bootstrap: int
-    code: int
-    code_size: int
-    code_copy: int
+    room: int
+    cookie: int
+    pages: int
+    pages_size: int
+    pages_copy: int
     sites_count: int
     sites: Array[PpLinkerSite]
 
@@ -345,11 +347,9 @@ class PpStart(Struct):
     task: int
     address: int
     calls: int
-    searches: int
     stage: int
     linker: int
     site: int
-    padding: int
     base: int
 
 class PpSubstitution(Struct):
@@ -418,9 +418,10 @@ class _Lib:
     PP_JOINED: Final[int]
     PP_LINKERS_MAX: Final[int]
     PP_LINKER_BOOTSTRAP_MAX: Final[int]
-    PP_LINKER_IMAGE_MODE: Final[int]
+    PP_LINKER_FAILED_MODE: Final[int]
     PP_LINKER_LIBC_MODE: Final[int]
     PP_LINKER_MAGIC: Final[Pointer[bytes]]
+    PP_LINKER_PAGE: Final[int]
     PP_LINKER_SITES_MAX: Final[int]
     PP_LINKS_MAX: Final[int]
     PP_MISSING: Final[int]

@@ -50,7 +50,7 @@ static void begin(struct pp_substitution *substitution, const struct pp_worker *
 {
     struct pp_start *start = start_of(substitution, worker);
     __atomic_store_n(&start->address, worker->instruction, __ATOMIC_RELAXED);
-    start->calls = start->searches = 0;
+    start->calls = 0;
     start->stage = PP_LINKER_PLAIN;
     __atomic_store_n(&start->task, (uint64_t)pp_task_number(worker), __ATOMIC_RELEASE);
 }
@@ -212,26 +212,20 @@ static void see_look_up(struct pp_substitution *substitution, struct pp_worker *
     struct pp_start *start = start_of(substitution, worker);
 
     start->calls++;
-    start->searches += (uint32_t)is_search;
-    if (start->stage != PP_LINKER_PLAIN || !pp_linker_is_worth_it(start, worker, is_search))
+    if (start->stage != PP_LINKER_PLAIN || !pp_linker_is_worth_it(start, is_search))
         return;
     start->stage = PP_LINKER_LEFT;
     if (!unfitness(substitution, worker))
         pp_linker_patch(substitution, worker, start);
 }
 
-/* The linker asks for the image of the shim. If it asks again it can't use it. */
-static enum pp_hook_result give_image(struct pp_substitution *substitution,
-                                      struct pp_worker *worker)
+/* The shim that the linker has got can't be used there. */
+static enum pp_hook_result see_failure(struct pp_substitution *substitution,
+                                       struct pp_worker *worker)
 {
     struct pp_start *start = start_of(substitution, worker);
 
-    if (start->stage == PP_LINKER_ASKING) {
-        start->stage = PP_LINKER_GIVEN;
-        if (give(worker, substitution->linkers[start->linker].file) == PP_HOOK_ENDED)
-            return PP_HOOK_ENDED;
-    }
-    if (start->stage == PP_LINKER_GIVEN)
+    if (start->stage == PP_LINKER_PATCHED)
         pp_linker_restore(substitution, worker, start);
     pp_worker_return(worker, -ENOENT);
     return PP_HOOK_ENDED;
@@ -261,8 +255,8 @@ static enum pp_hook_result see_open(struct pp_substitution *substitution, struct
     if (mode == PP_SHARED_STATE_MODE && read_path(worker, spec->path) >= 0 &&
         strcmp(path, PP_SHARED_STATE_PATH) == 0)
         return give_state(substitution, worker);
-    if (mode == PP_LINKER_IMAGE_MODE && is_linker(substitution, worker))
-        return give_image(substitution, worker);
+    if (mode == PP_LINKER_FAILED_MODE && has_begun(substitution, worker))
+        return see_failure(substitution, worker);
     if (!opens_library(substitution, worker, spec) || read_path(worker, spec->path) < 0)
         return PP_HOOK_PASSED;
     if (is_linker(substitution, worker))

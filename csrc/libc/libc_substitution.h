@@ -43,13 +43,11 @@ struct pp_linker {
 struct pp_start {
     uint64_t task;
     uint64_t address; /* in the linker's code */
-    uint32_t calls;    /* that the linker has made by which it looks for libraries, */
-    uint32_t searches; /* and how many of them by a list of directories */
+    uint32_t calls; /* that the linker has made by which it looks for libraries */
     /* How far it is with a shim of its own (linker_patch.h), */
     uint32_t stage;
     uint32_t linker, site; /* which linker it is, which site has the detour, */
-    uint32_t padding;
-    uint64_t base; /* and where the linker lies */
+    uint64_t base;         /* and where the linker lies */
 };
 
 struct pp_substitution {

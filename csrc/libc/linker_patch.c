@@ -10,55 +10,39 @@
 #include "task/memory.h"
 #include "task/proc.h"
 
-/* A shim costs a linker as much as so many trapped calls, and a directory takes some six at first. */
+/* A shim costs a linker as much as so many trapped calls. A search takes that many for each directory:
+ * up to 22, the first time. */
 #define CALLS_WORTH_IT 16u
-#define DIRECTORIES_WORTH_IT 4
-#define LIBRARY_PATH "LD_LIBRARY_PATH="
 #define UNKNOWN_MAX 16u
-#define PAGE 4096u
 
 int pp_is_search(const char *path)
 {
     return strstr(path, "/glibc-hwcaps/") != NULL || strstr(path, "/tls/") != NULL;
 }
 
-/* The number of directories that the task's environment names for libraries. */
-static int library_directories(pid_t task)
+int pp_linker_is_worth_it(const struct pp_start *start, int is_search)
 {
-    char text[32768];
-    int count = 0;
-
-    const int environment = pp_proc_open(task, "environ", O_RDONLY);
-    const ssize_t size = environment < 0 ? 0 : read(environment, text, sizeof text - 1);
-    if (environment >= 0)
-        close(environment);
-    text[size > 0 ? size : 0] = 0;
-    for (const char *word = text; word < text + size; word += strlen(word) + 1) {
-        if (strncmp(word, LIBRARY_PATH, sizeof LIBRARY_PATH - 1) != 0)
-            continue;
-        count = 1;
-        for (; *word; word++)
-            count += *word == ':';
-    }
-    return count;
+    return is_search || start->calls >= CALLS_WORTH_IT;
 }
 
-int pp_linker_is_worth_it(const struct pp_start *start, const struct pp_worker *worker,
-                          int is_search)
+/* Whether so many bytes at an address of the task's are these. */
+static int is_same(pid_t task, uint64_t address, const char *wanted, uint32_t size)
 {
-    if (is_search && start->searches == 1)
-        return library_directories(pp_task_number(worker)) >= DIRECTORIES_WORTH_IT;
-    return start->calls >= CALLS_WORTH_IT;
+    char page[PP_LINKER_PAGE];
+
+    for (uint32_t done = 0; done < size; done += PP_LINKER_PAGE)
+        if (pp_memory_read(task, address + done, page, sizeof page) ||
+            memcmp(page, wanted + done, sizeof page) != 0)
+            return 0;
+    return 1;
 }
 
-/* Whether all code of a linker at `base` is what it has to be. */
-static int is_same_code(pid_t task, uint64_t base, const struct pp_linker_image *image)
+/* Whether a linker at `base` is the one that an image was made for. */
+static int is_linker_of(pid_t task, uint64_t base, const struct pp_linker_image *image)
 {
-    static __thread uint8_t code[1u << 19];
-
-    return image->code_size <= sizeof code &&
-           pp_memory_read(task, base + image->code, code, image->code_size) == 0 &&
-           memcmp(code, (const char *)image + image->code_copy, image->code_size) == 0;
+    const char *copy = (const char *)image + image->pages_copy;
+    return is_same(task, base, copy, PP_LINKER_PAGE) &&
+           is_same(task, base + image->pages, copy + PP_LINKER_PAGE, image->pages_size);
 }
 
 /* Find out which linker makes the call, at which of its sites, and where it lies: 0 or -1. */
@@ -71,7 +55,7 @@ static int find(const struct pp_substitution *substitution, const struct pp_work
         const struct pp_linker_image *image = substitution->linkers[i].image;
         for (uint32_t number = 0; number < image->sites_count; number++) {
             const uint64_t base = worker->instruction - image->sites[number].behind;
-            if (base % PAGE || !is_same_code(pp_task_number(worker), base, image))
+            if (base % PP_LINKER_PAGE || !is_linker_of(pp_task_number(worker), base, image))
                 continue;
             start->linker = i;
             start->site = number;
@@ -82,24 +66,43 @@ static int find(const struct pp_substitution *substitution, const struct pp_work
     return -1;
 }
 
-/* Write code of a task that waits in its call: 0 or -1. */
-static int write_code(struct pp_worker *worker, const struct pp_linker_image *image,
-                      const struct pp_start *start, int is_patched)
+/* Write code of the linker while the task waits in its call: 0 or -1. */
+static int write_code(struct pp_worker *worker, int memory, uint64_t address, const void *code,
+                      size_t size)
 {
-    const struct pp_linker_site *site = &image->sites[start->site];
-    const size_t size = site->length - (site->behind - site->address);
-    const uint8_t *behind = is_patched ? site->detour : site->original;
-    int error = -1;
+    return worker->engine->operations->is_waiting(worker) &&
+                   pwrite(memory, code, size, (off_t)address) == (ssize_t)size
+               ? 0
+               : -1;
+}
 
+/* What stands behind the instruction of the site that is patched: how many bytes. */
+static size_t behind_size(const struct pp_linker_site *site)
+{
+    return site->length - (site->behind - site->address);
+}
+
+/* Write the bootstrap, and the jump to it: 0 or -1. */
+static int write_bootstrap(struct pp_worker *worker, const struct pp_linker *linker,
+                           const struct pp_start *start)
+{
+    const struct pp_linker_image *image = linker->image;
+    const struct pp_linker_site *site = &image->sites[start->site];
+    const size_t path_size = strlen(linker->file) + 1;
+    char code[PP_LINKER_BOOTSTRAP_MAX + PP_PATH_MAX];
+
+    if (path_size > PP_PATH_MAX || sizeof site->bootstrap + path_size > image->room)
+        return -1;
+    memcpy(code, site->bootstrap, sizeof site->bootstrap);
+    memcpy(code + image->cookie, &worker->engine->cookie, sizeof worker->engine->cookie);
+    memcpy(code + sizeof site->bootstrap, linker->file, path_size);
     const int memory = pp_proc_open(pp_task_number(worker), "mem", O_RDWR);
     if (memory < 0)
         return -1;
-    if (worker->engine->operations->is_waiting(worker) &&
-        (!is_patched || pwrite(memory, site->bootstrap, sizeof site->bootstrap,
-                               (off_t)(start->base + image->bootstrap)) ==
-                            (ssize_t)sizeof site->bootstrap) &&
-        pwrite(memory, behind, size, (off_t)(start->base + site->behind)) == (ssize_t)size)
-        error = 0;
+    const int error =
+        write_code(worker, memory, start->base + image->bootstrap, code,
+                   sizeof site->bootstrap + path_size) ||
+        write_code(worker, memory, start->base + site->behind, site->detour, behind_size(site));
     close(memory);
     return error;
 }
@@ -147,8 +150,8 @@ void pp_linker_patch(struct pp_substitution *substitution, struct pp_worker *wor
             tell_of_linker(substitution, worker);
         return;
     }
-    if (write_code(worker, substitution->linkers[start->linker].image, start, 1) == 0)
-        start->stage = PP_LINKER_ASKING;
+    if (write_bootstrap(worker, &substitution->linkers[start->linker], start) == 0)
+        start->stage = PP_LINKER_PATCHED;
 }
 
 void pp_linker_restore(struct pp_substitution *substitution, struct pp_worker *worker,
@@ -156,11 +159,16 @@ void pp_linker_restore(struct pp_substitution *substitution, struct pp_worker *w
 {
     const struct pp_linker_image *image = substitution->linkers[start->linker].image;
     const struct pp_linker_site *site = &image->sites[start->site];
-    const size_t size = site->length - (site->behind - site->address);
+    const uint64_t address = start->base + site->behind;
     uint8_t code[sizeof site->detour];
 
     start->stage = PP_LINKER_LEFT;
-    if (pp_memory_read(pp_task_number(worker), start->base + site->behind, code, size) == 0 &&
-        memcmp(code, site->detour, size) == 0)
-        write_code(worker, image, start, 0);
+    if (pp_memory_read(pp_task_number(worker), address, code, behind_size(site)) ||
+        memcmp(code, site->detour, behind_size(site)) != 0)
+        return;
+    const int memory = pp_proc_open(pp_task_number(worker), "mem", O_RDWR);
+    if (memory < 0)
+        return;
+    write_code(worker, memory, address, site->original, behind_size(site));
+    close(memory);
 }

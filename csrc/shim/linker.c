@@ -57,10 +57,7 @@ static int write_jumps(const struct pp_linker_image *image, uint64_t linker)
     return error;
 }
 
-/* The bootstrap calls this when it has mapped the image, and goes on in any case. There is only one
- * thread, and it is in the bootstrap. Without jumps the shim is not used. */
-__attribute__((visibility("default"))) void pp_linker_attach(const struct pp_linker_image *image,
-                                                             uint64_t linker)
+static int attach(const struct pp_linker_image *image, uint64_t linker)
 {
     const uint64_t memory = (uint64_t)image + image->memory;
 
@@ -68,11 +65,22 @@ __attribute__((visibility("default"))) void pp_linker_attach(const struct pp_lin
         pp_system_call(__NR_mmap, memory, image->memory_size, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, (uint64_t)-1, 0);
     if (mapped < 0 || !pp_begin())
-        return;
+        return -1;
     *(uint64_t *)((uint64_t)image + image->base) = linker;
     filters = __atomic_load_n(&pp_shim.state->filters, __ATOMIC_ACQUIRE);
     pp_shim.is_linker = 1;
-    write_jumps(image, linker);
+    return write_jumps(image, linker);
+}
+
+/* The bootstrap calls this when it has mapped the image, and goes on in any case. There is only one
+ * thread, and it is in the bootstrap. Without jumps the shim is not used, and the supervisor has the
+ * linker forget the bootstrap. */
+__attribute__((visibility("default"))) void pp_linker_attach(const struct pp_linker_image *image,
+                                                             uint64_t linker)
+{
+    if (attach(image, linker))
+        pp_system_call(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)PP_SHARED_STATE_PATH,
+                       LINKER_FLAGS, PP_LINKER_FAILED_MODE, 0, 0);
 }
 
 /* Looking for libraries */

@@ -7,15 +7,15 @@
  *
  *   1. At one of its calls, while the task waits, the supervisor writes a bootstrap into what is unused
  *      behind the linker's code, and a jump there behind the call's instruction (libc/linker_patch.h).
- *   2. The bootstrap asks the supervisor for this file (PP_LINKER_IMAGE_MODE), maps it, and calls
- *      pp_linker_attach (linker.c) in it, which makes the sites jumps to their stubs.
+ *   2. The bootstrap opens this file by its path, with the cookie, maps it, and calls pp_linker_attach
+ *      (linker.c) in it, which makes the sites jumps to their stubs.
  *
  * So the linker stays the file that it is, at its place; some of its pages become private. Each step
  * leaves code behind it that works, whatever becomes of the supervisor.
  *
  * The file is: this struct; stubs; the shim; behind that, where a task has the shim's memory
- * instead, the linker's code as the file was made for, which has to be what a task has. Addresses are
- * offsets in the file, those of the linker's code from where the linker lies.
+ * instead, the pages of the linker for which the file was made. Addresses are offsets in the file,
+ * those of the linker's code from where the linker lies.
  */
 #ifndef PYPARROT_LINKER_IMAGE_H
 #define PYPARROT_LINKER_IMAGE_H
@@ -27,12 +27,13 @@
 /* cffi: begin */
 
 #define PP_LINKER_MAGIC "pyparrot's link1"
+#define PP_LINKER_PAGE 4096u
 #define PP_LINKER_SITES_MAX 16u
 #define PP_LINKER_BOOTSTRAP_MAX 232u
 
-/* Modes of opens, as PP_SHARED_STATE_MODE: by which the bootstrap asks for the image, and by which
- * the shim in a linker leaves the open of a libc to the supervisor. */
-#define PP_LINKER_IMAGE_MODE 0x70617273u
+/* Modes of opens, as PP_SHARED_STATE_MODE: by which the shim in a linker says that it can't be used,
+ * and by which it leaves the open of a libc to the supervisor. */
+#define PP_LINKER_FAILED_MODE 0x70617273u
 #define PP_LINKER_LIBC_MODE 0x70617274u
 
 struct pp_linker_site {
@@ -49,8 +50,12 @@ struct pp_linker_image {
     uint32_t memory, memory_size; /* the shim's memory: zeros */
     uint32_t base;                /* in that memory: the linker's address, for the stubs */
     uint32_t bootstrap;           /* in the linker: where the bootstrap is written */
-    uint32_t code, code_size;     /* in the linker: its code */
-    uint32_t code_copy;           /* in the file: what it has to be */
+    uint32_t room;                /* how many bytes are unused there: the image's path is behind it */
+    uint32_t cookie;              /* where in the bootstrap the cookie belongs */
+    /* In the linker: the pages with its sites, which have to be what the file has at `pages_copy`,
+     * behind the linker's first page, which names its build. */
+    uint32_t pages, pages_size;
+    uint32_t pages_copy;
     uint32_t sites_count;
     struct pp_linker_site sites[PP_LINKER_SITES_MAX];
 };

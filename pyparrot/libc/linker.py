@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyparrot.core import ffi, lib
 from pyparrot.libc.arch import arch_of
 from pyparrot.libc.arch.base import Arch, CallSite
-from pyparrot.libc.elf import EXECUTE, Segment
+from pyparrot.libc.elf import EXECUTE, Segment, build_id
 from pyparrot.libc.image import Image
 from pyparrot.libc.linker_image import magic
 from pyparrot.libc.shim_file import Shim, read_image, read_shim
@@ -26,14 +26,14 @@ def make_image(source: str, shim: str, target: str) -> bool:
     sites = [site for site in arch.find_sites(linker) if lib.pp_is_look_up(site.number)]
     code = [load for load in linker.loads if load.flags & EXECUTE]
     room = _unused(linker, code[0], arch) if len(code) == 1 else 0
-    if not sites or room < lib.PP_LINKER_BOOTSTRAP_MAX:
+    if not sites or room < lib.PP_LINKER_BOOTSTRAP_MAX or not build_id(linker.data):
         return False
     shim_image = read_shim(shim, linker, arch)
     attach = shim_image.image.address_of(_ATTACH)
     if attach is None:
         return False
     sites = sites[: lib.PP_LINKER_SITES_MAX]
-    content = _content(linker, code[0], shim_image, attach, sites, arch)
+    content = _content(linker, code[0], shim_image, attach, sites, room, arch)
     with open(target, "xb", buffering=0) as file:
         rest = memoryview(content)
         while rest:
@@ -54,9 +54,15 @@ def _unused(linker: Image, code: Segment, arch: Arch) -> int:
 
 
 def _content(
-    linker: Image, code: Segment, shim: Shim, attach: int, sites: list[CallSite], arch: Arch
+    linker: Image,
+    code: Segment,
+    shim: Shim,
+    attach: int,
+    sites: list[CallSite],
+    room: int,
+    arch: Arch,
 ) -> bytearray:
-    """The whole file: the head, stubs, the shim, a copy of the linker's code."""
+    """The whole file: the head, stubs, the shim, a copy of some of the linker's pages."""
     stubs = _up(ffi.sizeof("struct pp_linker_image"), arch.LINKER_STUB_SIZE)
     base = _up(stubs + len(sites) * arch.LINKER_STUB_SIZE, arch.PAGE_SIZE)
     memory = base + shim.memory
@@ -66,10 +72,15 @@ def _content(
     image = ffi.new("struct pp_linker_image *")
     image.magic = magic()
     image.memory, image.memory_size, image.base = memory, end - memory, kept
-    image.bootstrap, image.code, image.code_size = bootstrap, code.address, code.file_size
-    image.code_copy = memory
+    image.bootstrap, image.room, image.cookie = bootstrap, room, arch.COOKIE
     image.sites_count = len(sites)
-    content = bytearray(memory) + linker.read(code.address, code.file_size)
+    pages = sites[0].address - sites[0].address % lib.PP_LINKER_PAGE
+    end_of_pages = min(_up(sites[-1].address + 8, lib.PP_LINKER_PAGE), bootstrap + room)
+    image.pages, image.pages_size, image.pages_copy = pages, end_of_pages - pages, memory
+    content = bytearray(memory) + linker.data[: lib.PP_LINKER_PAGE]
+    # Behind the code there are zeros.
+    content += linker.read(pages, min(end_of_pages, bootstrap) - pages)
+    content += bytes(max(end_of_pages - bootstrap, 0))
     for number, site in enumerate(sites):
         entry = image.sites[number]
         entry.address, entry.length = site.address, site.length

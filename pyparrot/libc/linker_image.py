@@ -21,7 +21,7 @@ def open_image(content: bytes) -> PpLinkerImage:
     if (
         bytes(ffi.buffer(image.magic)) != magic()
         or image.sites_count > lib.PP_LINKER_SITES_MAX
-        or image.code_copy + image.code_size > len(content)
+        or image.pages_copy + lib.PP_LINKER_PAGE + image.pages_size > len(content)
     ):
         raise ValueError("no image of a dynamic linker")
     return image

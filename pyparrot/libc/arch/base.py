@@ -60,6 +60,9 @@ class Arch(Protocol):
     SYSCALL_SIZE: int
     """Bytes of a system call's instruction, with which a site begins."""
 
+    COOKIE: int
+    """Where in the `bootstrap` the session's cookie belongs."""
+
     def detour(self, site: CallSite, bootstrap: int) -> bytes:
         """What stands behind the instruction of *site* until the shim is there: a jump to the
         address *bootstrap*."""
@@ -67,9 +70,9 @@ class Arch(Protocol):
     def bootstrap(self, site: CallSite, address: int, size: int, attach: int) -> bytes:
         """The code at *address* in a dynamic linker to which `detour` leads.
 
-        It gets the shim's image, of *size* bytes of address space, calls the function at *attach*
-        in it, and goes on behind *site*. `ValueError` if that is longer than
-        ``PP_LINKER_BOOTSTRAP_MAX``; shorter, it is filled up.
+        It maps the shim's image, of *size* bytes of address space, whose path stands behind it,
+        calls the function at *attach* in the image, and goes on behind *site*. It is filled up to
+        ``PP_LINKER_BOOTSTRAP_MAX``; `ValueError` if it is longer.
         """
 
     def linker_stub(self, site: CallSite, address: int, base: int, entry: int) -> bytes:

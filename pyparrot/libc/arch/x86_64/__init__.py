@@ -1,6 +1,6 @@
 """x86-64: see `pyparrot.libc.arch.base.Arch`."""
 
-from pyparrot.libc.arch.x86_64.bootstrap import SYSCALL_SIZE, bootstrap, detour, linker_stub
+from pyparrot.libc.arch.x86_64.bootstrap import COOKIE, SYSCALL_SIZE, bootstrap, detour, linker_stub
 from pyparrot.libc.arch.x86_64.sites import COMPARISONS, find_sites
 from pyparrot.libc.arch.x86_64.stubs import LINKER_STUB_SIZE, STUB_SIZE, jump, stub
 from pyparrot.libc.arch.x86_64.unwinding import FRAME_RULES, return_rule
@@ -10,6 +10,7 @@ ENTRIES = tuple(b"pp_enter_%d" % number for number in range(len(COMPARISONS)))
 
 __all__ = [
     "ENTRIES",
+    "COOKIE",
     "FRAME_RULES",
     "LINKER_STUB_SIZE",
     "PAGE_SIZE",

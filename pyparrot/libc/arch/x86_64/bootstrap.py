@@ -13,6 +13,8 @@ from pyparrot.libc.arch.x86_64.sites import COMPARISONS
 from pyparrot.libc.arch.x86_64.stubs import LINKER_STUB_SIZE, jump_from
 
 SYSCALL_SIZE = 2
+COOKIE = 34
+"""Where in the bootstrap the cookie belongs, 8 bytes."""
 
 _OPENAT, _MMAP, _CLOSE = 257, 9, 3
 _HERE = b"\xbf" + struct.pack("<i", -100)  # mov $AT_FDCWD,%edi
@@ -42,6 +44,7 @@ def detour(site: CallSite, bootstrap: int) -> bytes:
 def bootstrap(site: CallSite, address: int, size: int, attach: int) -> bytes:
     """The code at *address* in the linker that maps the image and calls its function *attach*.
 
+    The path of the image is behind it.
     *size* is how many bytes of address space the image takes. Then it goes on behind *site*, the
     result of whose call it has kept.
     """
@@ -62,9 +65,12 @@ def bootstrap(site: CallSite, address: int, size: int, attach: int) -> bytes:
         )
     )
     code = _SAVE + _HERE
-    # Any text that can be read serves as the path: the mode tells what is wanted.
-    code += _lea(b"\x48\x8d\x35", address - (address + len(code) + 7))  # lea …(%rip),%rsi
-    code += _load(b"\xba", _CLOSE_ON_EXEC) + _load(b"\x41\xba", lib.PP_LINKER_IMAGE_MODE)
+    path = address + lib.PP_LINKER_BOOTSTRAP_MAX
+    code += _lea(b"\x48\x8d\x35", path - (address + len(code) + 7))  # lea path(%rip),%rsi
+    code += _load(b"\xba", _CLOSE_ON_EXEC)
+    code += b"\x49\xb9"  # movabs …,%r9
+    assert len(code) == COOKIE
+    code += bytes(8)
     code += _load(b"\xb8", _OPENAT) + _SYSCALL + _OPENED
     code += b"\x78" + bytes([len(mapping) + len(behind)])  # js
     code += mapping + _IMAGE
