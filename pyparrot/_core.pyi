@@ -183,6 +183,33 @@ class PpIndexHeader(Struct):
     handle_size: int
     padding: Array[int]
 
+class PpLinker(Struct):
+    image: PpLinkerImage
+    file: Pointer[bytes]
+
+class PpLinkerImage(Struct):
+    magic: Array[bytes]
+    memory: int
+    memory_size: int
+    base: int
+    bootstrap: int
+    room: int
+    cookie: int
+    pages: int
+    pages_size: int
+    pages_copy: int
+    sites_count: int
+    sites: Array[PpLinkerSite]
+
+class PpLinkerSite(Struct):
+    address: int
+    length: int
+    stub: int
+    behind: int
+    original: Array[int]
+    detour: Array[int]
+    bootstrap: Array[int]
+
 class PpListing(Struct):
     rows: PpRow
     row_count: int
@@ -307,6 +334,7 @@ class PpSharedState(Struct):
     cookie: int
     mark: int
     views_device: int
+    filters: int
     flags: int
     generation: int
     directories: int
@@ -352,6 +380,11 @@ class PpSnapshots(Struct):
 class PpStart(Struct):
     task: int
     address: int
+    calls: int
+    stage: int
+    linker: int
+    site: int
+    base: int
 
 class PpSubstitution(Struct):
     hook: PpHook
@@ -359,7 +392,10 @@ class PpSubstitution(Struct):
     tells: int
     filters: int
     copies_count: int
+    linkers_count: int
+    linkers_told: int
     copies: Array[PpCopy]
+    linkers: Array[PpLinker]
     starts: Array[PpStart]
 
 class PpTask(Struct):
@@ -403,6 +439,7 @@ class _Lib:
     PP_ERROR: Final[int]
     PP_EVENT_END: Final[int]
     PP_EVENT_LIBRARY: Final[int]
+    PP_EVENT_LINKER: Final[int]
     PP_EVENT_LOG: Final[int]
     PP_EVENT_NEED: Final[int]
     PP_EVENT_NONE: Final[int]
@@ -417,6 +454,13 @@ class _Lib:
     PP_IMAGE_OTHER: Final[int]
     PP_IMAGE_SCRIPT: Final[int]
     PP_JOINED: Final[int]
+    PP_LINKERS_MAX: Final[int]
+    PP_LINKER_BOOTSTRAP_MAX: Final[int]
+    PP_LINKER_FAILED_MODE: Final[int]
+    PP_LINKER_LIBC_MODE: Final[int]
+    PP_LINKER_MAGIC: Final[Pointer[bytes]]
+    PP_LINKER_PAGE: Final[int]
+    PP_LINKER_SITES_MAX: Final[int]
     PP_LINKS_MAX: Final[int]
     PP_MISSING: Final[int]
     PP_MOVED: Final[int]
@@ -484,6 +528,7 @@ class _Lib:
     pp_index_record: Callable[[PpIndex, int], PpRecord]
     pp_index_root: Callable[[PpIndex], PpRecord]
     pp_index_touched: Callable[[PpIndex, _Integers, int, _Integers], PpRecord]
+    pp_is_look_up: Callable[[int], int]
     pp_is_trapped: Callable[[int], int]
     pp_mount_at: Callable[[PpMounts, int], PpMount]
     pp_mount_by_offset: Callable[[PpMounts, int], PpMount]
@@ -571,6 +616,12 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_index *", "struct pp_index[]"], init: Any = ...) -> PpIndex: ...
     @overload
     def new(self, cdecl: Literal["struct pp_index_header *", "struct pp_index_header[]"], init: Any = ...) -> PpIndexHeader: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_linker *", "struct pp_linker[]"], init: Any = ...) -> PpLinker: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_linker_image *", "struct pp_linker_image[]"], init: Any = ...) -> PpLinkerImage: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_linker_site *", "struct pp_linker_site[]"], init: Any = ...) -> PpLinkerSite: ...
     @overload
     def new(self, cdecl: Literal["struct pp_listing *", "struct pp_listing[]"], init: Any = ...) -> PpListing: ...
     @overload

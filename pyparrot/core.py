@@ -42,9 +42,10 @@ the order of stores). What several C threads write they write atomically.
 ``pp_call``, ``pp_place``            C, in the worker's own thread, while ``pp_worker_serve`` runs.
                                      When that returns with a need, `Fetcher` in the same thread,
                                      until it is called again; no other thread ever
-``pp_substitution``, ``pp_copy``     `Shim` before the command starts (``state``, ``tells``,
-                                     ``filters``); `LibcCopies`, under its lock: a copy, then
-                                     ``copies_count``. ``starts`` is C's, any worker
+``pp_substitution``, ``pp_copy``,    `Shim` before the command starts (``state``, ``tells``,
+``pp_linker``                        ``filters``); `LibcCopies`, under its lock: a copy, then
+                                     ``copies_count``; `Linkers` in the same way. ``starts`` and
+                                     ``linkers_told`` are C's, any worker
 ``pp_shared_state``,                 the supervisor alone, in memory that shims map read-only.
 ``pp_shared_catalog``                `SharedState`, under its lock, appends and publishes; workers
                                      (C) count ``directories``. Both set ``flags``, atomically

@@ -104,7 +104,8 @@ enum pp_event_kind {
     PP_EVENT_NONE,    /* never given to Python */
     PP_EVENT_END,     /* there are no more calls */
     PP_EVENT_NEED,    /* `need` has to be fetched before the worker's call can be decided */
-    PP_EVENT_LIBRARY, /* a C library that was not inspected yet is open as `library` */
+    PP_EVENT_LIBRARY, /* a C library that was not inspected yet is open as `library`, */
+    PP_EVENT_LINKER,  /* or a dynamic linker */
     PP_EVENT_LOG,     /* there is something to be said: `text` about `task` */
 };
 

@@ -213,8 +213,11 @@ static void take_notice(struct pp_worker *worker)
         if (state)
             pp_shared_state_moved(state);
         break;
-    case PP_OP_PRCTL:
+    case PP_OP_PRCTL: /* only what sets a filter gets here */
     case PP_OP_SECCOMP:
+        if (state)
+            __atomic_add_fetch(&state->filters, 1, __ATOMIC_RELEASE);
+        /* fall through */
     case PP_OP_PTRACE:
         __atomic_store_n(&engine->memory->tasks_differ, 1, __ATOMIC_RELAXED);
         break;

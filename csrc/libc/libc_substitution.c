@@ -12,6 +12,7 @@
 
 #include "core/text.h"
 #include "engine/worker.h"
+#include "libc/linker_patch.h"
 #include "task/proc.h"
 
 #define LIST "/etc/ld.so.preload"
@@ -39,10 +40,18 @@ static struct pp_start *start_of(struct pp_substitution *substitution,
     return &substitution->starts[(unsigned)pp_task_number(worker) % PP_STARTS];
 }
 
+static int has_begun(struct pp_substitution *substitution, const struct pp_worker *worker)
+{
+    return __atomic_load_n(&start_of(substitution, worker)->task, __ATOMIC_ACQUIRE) ==
+           (uint64_t)pp_task_number(worker);
+}
+
 static void begin(struct pp_substitution *substitution, const struct pp_worker *worker)
 {
     struct pp_start *start = start_of(substitution, worker);
     __atomic_store_n(&start->address, worker->instruction, __ATOMIC_RELAXED);
+    start->calls = 0;
+    start->stage = PP_LINKER_PLAIN;
     __atomic_store_n(&start->task, (uint64_t)pp_task_number(worker), __ATOMIC_RELEASE);
 }
 
@@ -57,7 +66,7 @@ static int is_linker(struct pp_substitution *substitution, const struct pp_worke
 {
     const struct pp_start *start = start_of(substitution, worker);
 
-    return __atomic_load_n(&start->task, __ATOMIC_ACQUIRE) == (uint64_t)pp_task_number(worker) &&
+    return has_begun(substitution, worker) &&
            worker->instruction - __atomic_load_n(&start->address, __ATOMIC_RELAXED) + LINKER_SIZE <
                2 * LINKER_SIZE;
 }
@@ -139,6 +148,8 @@ static const struct pp_copy *find_copy(const struct pp_substitution *substitutio
  * root may be another one. */
 static void tell_of_library(struct pp_worker *worker, int libc)
 {
+    if (worker->event.kind != PP_EVENT_NONE)
+        return;
     const int library = fcntl(libc, F_DUPFD_CLOEXEC, 0);
     if (library >= 0)
         pp_worker_tell(worker, &(struct pp_event){.kind = PP_EVENT_LIBRARY, .library = library});
@@ -194,6 +205,42 @@ static int is_from_cwd(const struct pp_call *call, const struct pp_spec *spec)
     return spec->descriptor == PP_NONE || (int)call->args[spec->descriptor] == AT_FDCWD;
 }
 
+/* A linker that has many look-ups to make gets a shim of its own. */
+static void see_look_up(struct pp_substitution *substitution, struct pp_worker *worker,
+                        int is_search)
+{
+    struct pp_start *start = start_of(substitution, worker);
+
+    start->calls++;
+    if (start->stage != PP_LINKER_PLAIN || !pp_linker_is_worth_it(start, is_search))
+        return;
+    start->stage = PP_LINKER_LEFT;
+    if (!unfitness(substitution, worker))
+        pp_linker_patch(substitution, worker, start);
+}
+
+/* The shim that the linker has got can't be used there. */
+static enum pp_hook_result see_failure(struct pp_substitution *substitution,
+                                       struct pp_worker *worker)
+{
+    struct pp_start *start = start_of(substitution, worker);
+
+    if (start->stage == PP_LINKER_PATCHED)
+        pp_linker_restore(substitution, worker, start);
+    pp_worker_return(worker, -ENOENT);
+    return PP_HOOK_ENDED;
+}
+
+/* Whether a dynamic linker that has begun opens a library: by its own call, or by one of the shim
+ * in it. */
+static int opens_library(struct pp_substitution *substitution, const struct pp_worker *worker,
+                         const struct pp_spec *spec)
+{
+    return is_linker(substitution, worker) ||
+           (worker->call.args[spec->flags + 1] == PP_LINKER_LIBC_MODE &&
+            has_begun(substitution, worker));
+}
+
 /* open or openat; openat2, whose flags are in memory, is no call of a dynamic linker. */
 static enum pp_hook_result see_open(struct pp_substitution *substitution, struct pp_worker *worker,
                                     const struct pp_spec *spec)
@@ -208,10 +255,13 @@ static enum pp_hook_result see_open(struct pp_substitution *substitution, struct
     if (mode == PP_SHARED_STATE_MODE && read_path(worker, spec->path) >= 0 &&
         strcmp(path, PP_SHARED_STATE_PATH) == 0)
         return give_state(substitution, worker);
-    if (!is_linker(substitution, worker) || read_path(worker, spec->path) < 0 || path[0] != '/' ||
-        !is_libc(path))
+    if (mode == PP_LINKER_FAILED_MODE && has_begun(substitution, worker))
+        return see_failure(substitution, worker);
+    if (!opens_library(substitution, worker, spec) || read_path(worker, spec->path) < 0)
         return PP_HOOK_PASSED;
-    return give_real_copy(substitution, worker);
+    if (is_linker(substitution, worker))
+        see_look_up(substitution, worker, pp_is_search(path));
+    return path[0] == '/' && is_libc(path) ? give_real_copy(substitution, worker) : PP_HOOK_PASSED;
 }
 
 /* Let a program that runs from its view know itself by its own name. */
@@ -260,6 +310,10 @@ static enum pp_hook_result received(struct pp_hook *hook, struct pp_worker *work
         return PP_HOOK_PASSED;
     case PP_OP_OPEN:
         return see_open(substitution, worker, spec);
+    case PP_OP_STAT:
+        if (is_linker(substitution, worker))
+            see_look_up(substitution, worker, 0);
+        return PP_HOOK_PASSED;
     default:
         return PP_HOOK_PASSED;
     }
@@ -269,7 +323,8 @@ static enum pp_hook_result opened(struct pp_hook *hook, struct pp_worker *worker
 {
     struct pp_substitution *substitution = (struct pp_substitution *)hook;
 
-    if (worker->call.open_flags != LINKER_FLAGS || !is_linker(substitution, worker) ||
+    if (worker->call.open_flags != LINKER_FLAGS ||
+        !opens_library(substitution, worker, pp_spec_of(worker->call.number)) ||
         !is_libc(worker->call.given[0]))
         return PP_HOOK_PASSED;
     return give_copy(substitution, worker, view);

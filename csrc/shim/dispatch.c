@@ -252,7 +252,7 @@ static int64_t get_parent(const struct pp_entry *entry)
     return value == pp_shim.state->monitor ? defer(entry, 0) : value;
 }
 
-int64_t pp_dispatch(const struct pp_entry *entry)
+int64_t pp_dispatch_program(const struct pp_entry *entry)
 {
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
 
@@ -267,4 +267,9 @@ int64_t pp_dispatch(const struct pp_entry *entry)
     if (spec->operation == PP_OP_PARENT)
         return get_parent(entry);
     return decide(entry);
+}
+
+int64_t pp_dispatch(const struct pp_entry *entry)
+{
+    return pp_shim.is_linker ? pp_dispatch_linker(entry) : pp_dispatch_program(entry);
 }

@@ -44,6 +44,7 @@ struct pp_shared_state {
     uint64_t cookie;
     int64_t mark;          /* seconds of unix time when all views were modified */
     uint64_t views_device; /* st_dev of the directory of views */
+    uint64_t filters;      /* counts the filters that programs have set for themselves */
     uint32_t flags;
     uint32_t generation;  /* of the table: another one each time */
     uint32_t directories; /* counts working directories that changed where no shim noticed */

@@ -109,6 +109,7 @@ struct pp_shim {
     struct pp_namespace space; /* .mounts is NULL until the tables are built */
     uint32_t generation;       /* of the shared state that they were built of */
     int is_quiet;              /* the program has a filter of its own */
+    int is_linker;             /* it is in the dynamic linker, and not in a libc */
     struct pp_shared_usage *shared;
     struct pp_wiped *wiped;
     struct pp_scratch *scratches;
@@ -154,6 +155,10 @@ static inline void pp_release(int32_t *busy)
 
 /* entry.S comes in here. */
 int64_t pp_dispatch(const struct pp_entry *entry);
+/* A call of the program's, or of a linker's that is like one. */
+int64_t pp_dispatch_program(const struct pp_entry *entry);
+/* linker.c: a call of the dynamic linker that this shim is in. */
+int64_t pp_dispatch_linker(const struct pp_entry *entry);
 
 /* A verdict with what belongs to it. It is returned in registers: a variable on the stack would
  * keep its place for as long as its function runs. */

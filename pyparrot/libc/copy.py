@@ -8,12 +8,9 @@ relocated or written to when a program starts: the dynamic linker maps two segme
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
-
 from pyparrot.libc.arch import arch_of
 from pyparrot.libc.arch.base import Arch, CallSite
 from pyparrot.libc.elf import (
-    DYNAMIC,
     EH_FRAME,
     EXECUTE,
     HEADER,
@@ -26,6 +23,7 @@ from pyparrot.libc.elf import (
 )
 from pyparrot.libc.frames import Stub, frames
 from pyparrot.libc.image import LARGEST, Image
+from pyparrot.libc.shim_file import Shim, read_image, read_shim
 
 _NEW_SEGMENTS = 2
 
@@ -37,12 +35,12 @@ def make_copy(source: str, shim: str, target: str) -> int:
     library, is broken, or is for a CPU that is not supported. `OSError` if it cannot be read or
     *target* cannot be written: *target* may be incomplete then.
     """
-    library = _image(source)
+    library = read_image(source)
     arch = arch_of(library.header.machine)
     sites = arch.find_sites(library)
     if not sites:
         return 0
-    content = _Copy(library, _shim(shim, library, arch), sites, arch).content()
+    content = _Copy(library, read_shim(shim, library, arch), sites, arch).content()
     with open(target, "xb", buffering=0) as file:
         # At once: a file that is written in one piece lies in large pages in the kernel's cache,
         # and every program maps it.
@@ -52,50 +50,13 @@ def make_copy(source: str, shim: str, target: str) -> int:
     return len(sites)
 
 
-def _image(file: str) -> Image:
-    with open(file, "rb") as opened:
-        return Image(opened.read(LARGEST + 1))
-
-
-class _Shim(NamedTuple):
-    """The shim as it was linked: its *code* to address 0, its memory, all zeros, behind it.
-
-    *memory* and *end* are addresses, and so are the *entries*, one for each of `Arch.ENTRIES`.
-    """
-
-    image: Image
-    code: bytes
-    memory: int
-    end: int
-    entries: list[int]
-
-
-def _shim(file: str, library: Image, arch: Arch) -> _Shim:
-    """`ValueError` if it is not linked as setup.py does it, or for another CPU than *library*."""
-    image = _image(file)
-    if image.header.machine != library.header.machine:
-        raise ValueError(f"{file}: a shim for another CPU")
-    if len(image.loads) != 2 or image.loads[0].address or image.has_relocations:
-        raise ValueError(f"{file}: no shim")
-    code, memory = image.loads
-    entries = [image.address_of(name) for name in arch.ENTRIES]
-    inside = [entry for entry in entries if entry is not None and entry < code.file_size]
-    # What the linker notes for a loader stands in it; anything else would be lost.
-    noted = sum(each.file_size for each in image.segments if each.type == DYNAMIC)
-    start = memory.address - memory.address % arch.PAGE_SIZE
-    if len(inside) < len(entries) or memory.file_size > noted or start < code.memory_size:
-        raise ValueError(f"{file}: no shim")
-    end = memory.address + memory.memory_size
-    return _Shim(image, image.read(0, code.file_size), start, end, inside)
-
-
 class _Copy:
     """Where everything lies in a copy; offset and address of what is added are the same.
 
     These are: program headers, stubs, what the unwinder needs, and the shim, in this order.
     """
 
-    def __init__(self, library: Image, shim: _Shim, sites: list[CallSite], arch: Arch) -> None:
+    def __init__(self, library: Image, shim: Shim, sites: list[CallSite], arch: Arch) -> None:
         self._library = library
         self._shim = shim
         self._sites = sites

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pyparrot.cache.intact import SECOND
 from pyparrot.core import ffi
 from pyparrot.libc.copies import LibcCopies
+from pyparrot.libc.linkers import Linkers
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -39,6 +40,7 @@ class Shim:
         self.pointer = ffi.new("struct pp_substitution *")
         self.pointer.state = self.state.descriptor
         self.libraries = LibcCopies(store, LIBRARY, self.pointer)
+        self.linkers = Linkers(store, LIBRARY, self.pointer)
 
     def prepare(self, complain: Callable[[Exception], None]) -> None:
         """Make copies of this process's own C library, which nearly all programs have, too.

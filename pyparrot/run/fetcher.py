@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
     from pyparrot.core import PpCall, PpPlace
     from pyparrot.libc.copies import LibcCopies
+    from pyparrot.libc.linkers import Linkers
     from pyparrot.run.mounts import Mount
     from pyparrot.single_flight import SingleFlight
     from pyparrot.tree.base import Tree
@@ -38,7 +39,8 @@ class Fetcher:
 
     *mount* is called for names that are missing in a directory whose names are mounted on first
     use; *complain* gets one line about each failure, *detail* one about each thing that was got,
-    with its level (see ``-v``); *libraries* makes copies of C libraries with the shim.
+    with its level (see ``-v``); *libraries* makes copies of C libraries with the shim, *linkers*
+    images of the shim for dynamic linkers.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Fetcher:
         complain: Callable[[str], None],
         detail: Callable[[int, bytes], None],
         libraries: LibcCopies | None = None,
+        linkers: Linkers | None = None,
     ) -> None:
         self._table = table
         self._store = store
@@ -56,6 +59,7 @@ class Fetcher:
         self._complain = complain
         self._detail = detail
         self._libraries = libraries
+        self._linkers = linkers
         self.waited = 0.0
         """Seconds that calls have waited for something, all together."""
         self._needs = {
@@ -181,9 +185,16 @@ class Fetcher:
         It is made in a thread of its own, which closes the descriptor. A failure is reported; it
         costs nothing but speed.
         """
+        self._patch(self._libraries, descriptor)
+
+    def patch_linker(self, descriptor: int) -> None:
+        """Make an image of the shim for the dynamic linker that is open there, in the same way."""
+        self._patch(self._linkers, descriptor)
+
+    def _patch(self, files: LibcCopies | Linkers | None, descriptor: int) -> None:
         try:
-            if self._libraries is not None:
-                self._libraries.add_later(descriptor, lambda error: self._mention(str(error)))
+            if files is not None:
+                files.add_later(descriptor, lambda error: self._mention(str(error)))
                 return
         except RuntimeError as error:  # no thread to be had
             self._mention(str(error))

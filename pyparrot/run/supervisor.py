@@ -139,6 +139,7 @@ class Supervisor:
             self._report.complain,
             self._report.say,
             None if self._shim is None else self._shim.libraries,
+            None if self._shim is None else self._shim.linkers,
         )
         if self._shim is not None:
             self._shim.prepare(lambda error: self._report.say(1, f"shim: {error}"))

@@ -54,5 +54,30 @@ class Arch(Protocol):
     def stub(self, site: CallSite, address: int, entry: int) -> bytes:
         """The code at *address* that *site* jumps to: on to the shim's *entry* (an address)."""
 
+    LINKER_STUB_SIZE: int
+    """As `STUB_SIZE`, for `linker_stub`."""
+
+    SYSCALL_SIZE: int
+    """Bytes of a system call's instruction, with which a site begins."""
+
+    COOKIE: int
+    """Where in the `bootstrap` the session's cookie belongs."""
+
+    def detour(self, site: CallSite, bootstrap: int) -> bytes:
+        """What stands behind the instruction of *site* until the shim is there: a jump to the
+        address *bootstrap*."""
+
+    def bootstrap(self, site: CallSite, address: int, size: int, attach: int) -> bytes:
+        """The code at *address* in a dynamic linker to which `detour` leads.
+
+        It maps the shim's image, of *size* bytes of address space, whose path stands behind it,
+        calls the function at *attach* in the image, and goes on behind *site*. It is filled up to
+        ``PP_LINKER_BOOTSTRAP_MAX``; `ValueError` if it is longer.
+        """
+
+    def linker_stub(self, site: CallSite, address: int, base: int, entry: int) -> bytes:
+        """As `stub`, but in an image that lies anywhere. At *base* in it the linker's address is
+        kept, from which those of sites count."""
+
     def return_rule(self, distance: int) -> bytes:
         """Call frame instructions (DWARF): a stub returns *distance* bytes behind its beginning."""

@@ -56,6 +56,9 @@ class Services(Protocol):
     def patch_library(self, descriptor: int) -> None:
         """Make a copy with the shim of the C library that is open there; closes it. Never fails."""
 
+    def patch_linker(self, descriptor: int) -> None:
+        """Have dynamic linkers get the shim that are what is open there; closes it. Never fails."""
+
     def say_unfit(self, task: int, why: str) -> None:
         """Say that a process runs without the shim. Never fails."""
 

@@ -144,6 +144,8 @@ class NotifyEngine(Engine):
                 self._add_worker()
             if event.kind == lib.PP_EVENT_LIBRARY:
                 self._services.patch_library(event.library)
+            elif event.kind == lib.PP_EVENT_LINKER:
+                self._services.patch_linker(event.library)
             elif event.kind == lib.PP_EVENT_LOG:
                 self._services.say_unfit(event.task, ffi.string(event.text).decode())
             else:

@@ -9,13 +9,16 @@ from pyparrot.libc.arch.base import CallSite
 STUB_SIZE = 64
 """Bytes from one stub to the next; each begins at a multiple of it."""
 
+LINKER_STUB_SIZE = 32
+"""The same for the stubs of a dynamic linker."""
+
 _JUMP = struct.Struct("<Bi")
 _TRAP = b"\xcc"  # int3
 
 
 def jump(site: CallSite, stub: int) -> bytes:
     """What takes the place of *site*: a jump to the address *stub*."""
-    return _jump(site.address, stub).ljust(site.length, _TRAP)
+    return jump_from(site.address, stub).ljust(site.length, _TRAP)
 
 
 def stub(site: CallSite, address: int, entry: int) -> bytes:
@@ -26,9 +29,10 @@ def stub(site: CallSite, address: int, entry: int) -> bytes:
     """
     back = site.address + site.length
     code = b"\x4c\x8d\x1d" + struct.pack("<i", back - (address + 7))  # lea back(%rip),%r11
-    code += _jump(address + len(code), entry)
+    code += jump_from(address + len(code), entry)
     return code.ljust(STUB_SIZE, _TRAP)
 
 
-def _jump(source: int, target: int) -> bytes:
+def jump_from(source: int, target: int) -> bytes:
+    """A jump at *source* to *target*."""
     return _JUMP.pack(0xE9, target - (source + _JUMP.size))  # jmp

@@ -1,0 +1,107 @@
+"""The dynamic linkers that a session knows, and the images of the shim for them, in the cache."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyparrot.cache.names import CHECKSUM, HEXADECIMAL, Kind, ObjectName, checksum, register
+from pyparrot.core import ffi, lib
+from pyparrot.libc.image import LARGEST
+
+if TYPE_CHECKING:
+    from pyparrot.cache.store import ObjectStore
+    from pyparrot.core import PpSubstitution
+
+_IMAGE = register(
+    Kind("images for dynamic linkers", "I", (HEXADECIMAL, CHECKSUM), hash=HEXADECIMAL)
+)
+"""Its hash is made of the linker's content and size, the field says which shim is in the image.
+
+That need not tell linkers apart for certain: the image says what code it is for, and nothing else
+is patched.
+"""
+
+
+class Linkers:
+    """The dynamic linkers of a session, with the shim of the file *shim*.
+
+    What is ready is entered into *substitution*, where the engine finds it. Any thread may add.
+    """
+
+    def __init__(self, store: ObjectStore, shim: str, substitution: PpSubstitution) -> None:
+        self._store = store
+        self._shim = shim
+        self._substitution = substitution
+        self._lock = threading.Lock()
+        self._seen: set[str] = set()
+        self._kept: list[object] = []  # C refers to these
+
+    def add(self, descriptor: int) -> None:
+        """Have linkers patched that are the file that is open there.
+
+        It is tried once. `OSError` and `ValueError` if it can't be done.
+        """
+        with open(f"/proc/self/fd/{descriptor}", "rb") as file:
+            content = file.read(LARGEST + 1)
+        linker = f"{zlib.crc32(content):08x}{zlib.adler32(content):08x}{len(content):x}"
+        with self._lock:
+            if linker in self._seen:
+                return
+            self._seen.add(linker)
+        with open(self._shim, "rb") as file:
+            content = file.read()
+            shim = f"{zlib.crc32(content):08x}{len(content):x}"
+        # It does not count: or every run that does nothing else would have to open the ledger.
+        path = self._store.find_first(_IMAGE.beginning(linker, shim), counts=False)
+        path = path or self._make(descriptor, linker, shim)
+        if path is not None:
+            self._enter(path)
+
+    def add_later(self, descriptor: int, complain: Callable[[Exception], None]) -> None:
+        """The same in a thread of its own, which closes the descriptor.
+
+        *complain* is called there if it can't be done.
+        """
+
+        def work() -> None:
+            try:
+                self.add(descriptor)
+            except Exception as error:  # nothing depends on it but speed
+                complain(error)
+            finally:
+                os.close(descriptor)
+
+        threading.Thread(target=work, name="linker-image", daemon=True).start()
+
+    def _make(self, descriptor: int, *which: str) -> str | None:
+        from pyparrot.libc.linker import make_image
+
+        def make(output: str) -> ObjectName | None:
+            if not make_image(f"/proc/self/fd/{descriptor}", self._shim, output):
+                return None
+            with open(output, "rb") as file:
+                # After a crash no program may find half of it.
+                os.fsync(file.fileno())
+                return _IMAGE.name(*which, checksum(zlib.crc32(file.read())))
+
+        return self._store.make(make)
+
+    def _enter(self, path: str) -> None:
+        from pyparrot.libc.linker_image import open_image
+
+        with open(path, "rb") as file:
+            content = file.read()
+        image = open_image(content)
+        with self._lock:
+            number = self._substitution.linkers_count
+            if number >= lib.PP_LINKERS_MAX:
+                return
+            file_name = ffi.new("char[]", os.fsencode(path))
+            self._kept += [content, image, file_name]
+            self._substitution.linkers[number].image = image
+            self._substitution.linkers[number].file = file_name
+            self._substitution.linkers_count = number + 1  # last: the engine reads meanwhile
