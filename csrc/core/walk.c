@@ -41,24 +41,14 @@ void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found)
     found->hash = snapshot->root->header->root_hash;
 }
 
-/* Whether it is certain that a name is not in the directory whose path is the first `length` bytes.
- * Called in place of pp_find, whose frame has gone by then: stacks can be tiny. */
-static __attribute__((noinline)) int find_nothing(const struct pp_snapshot *snapshot,
-                                                  const struct pp_found *start, const char *path,
-                                                  size_t length, struct pp_found *directory)
-{
-    while (length > 0 && path[length - 1] == '/')
-        length--;
-    if (pp_find(snapshot, start, path, length, directory) != PP_FOUND ||
-        !is_directory(directory->record))
-        return -1;
-    return directory->record->flags & PP_NESTED && !pp_snapshot_find(snapshot, directory->hash)
-               ? -1
-               : PP_ERROR;
-}
+#define NOT_THERE (-2)
+#define MOST_ABSENT 8 /* directories of a path that are not there either: more take a walk */
 
-int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
-            size_t length, struct pp_found *found)
+/* As pp_find, but NOT_THERE if no index has the path. */
+static inline __attribute__((always_inline)) int find_present(const struct pp_snapshot *snapshot,
+                                                              const struct pp_found *start,
+                                                              const char *path, size_t length,
+                                                              struct pp_found *found)
 {
     const struct pp_index *index = start->index;
     uint64_t hash = start->hash, parent = 0;
@@ -89,9 +79,40 @@ int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, co
         return -1; /* a slash at the end means: a directory */
     const struct pp_record *record = pp_index_find(index, hash, parent, path + begin, size);
     if (!record)
-        return find_nothing(snapshot, start, path, begin, found);
+        return NOT_THERE;
     *found = (struct pp_found){index, record, hash};
     return PP_FOUND;
+}
+
+/* Whether there is nothing at a path that was not found: PP_ERROR then, and -1 if that takes a
+ * walk. So it is if the last of its directories that was found has all that is in it. Called in
+ * place of pp_find, whose frame has gone by then: stacks can be tiny. */
+static __attribute__((noinline)) int find_nothing(const struct pp_snapshot *snapshot,
+                                                  const struct pp_found *start, const char *path,
+                                                  size_t length, struct pp_found *directory)
+{
+    const struct pp_found from = *start; /* `directory` may be the same */
+    int outcome = NOT_THERE;
+
+    for (int i = 0; outcome == NOT_THERE && i < MOST_ABSENT; i++) {
+        while (length > 0 && path[length - 1] != '/')
+            length--;
+        while (length > 0 && path[length - 1] == '/')
+            length--;
+        outcome = find_present(snapshot, &from, path, length, directory);
+    }
+    if (outcome != PP_FOUND || !is_directory(directory->record))
+        return -1;
+    return directory->record->flags & PP_NESTED && !pp_snapshot_find(snapshot, directory->hash)
+               ? -1
+               : PP_ERROR;
+}
+
+int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
+            size_t length, struct pp_found *found)
+{
+    const int outcome = find_present(snapshot, start, path, length, found);
+    return outcome == NOT_THERE ? find_nothing(snapshot, start, path, length, found) : outcome;
 }
 
 /* Take a path for one without symlinks, as most are: a single look-up. -1 if it needs more. */

@@ -30,7 +30,7 @@ ABOVE = {
     "core": ("task", "engine", "libc", "shim", "python"),
     "task": ("engine", "libc", "shim", "python"),
     "engine": ("libc", "python"),
-    "libc": ("shim", "python"),
+    "libc": ("python",),
     "shim": ("task", "engine", "libc", "python"),
     "arch": ("core", "task", "engine", "libc", "shim", "python"),
     "python": ("task", "engine", "libc", "shim", "arch"),
