@@ -20,7 +20,7 @@ HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SEGMENT = struct.Struct("<IIQQQQQQ")
 """A program header (``Elf64_Phdr``)."""
 
-LOAD, DYNAMIC, INTERPRETER, PROGRAM_HEADERS, EH_FRAME = 1, 2, 3, 6, 0x6474E550  # PT_…
+LOAD, DYNAMIC, INTERPRETER, NOTE, PROGRAM_HEADERS, EH_FRAME = 1, 2, 3, 4, 6, 0x6474E550  # PT_…
 EXECUTE, WRITE, READ = 1, 2, 4  # PF_…
 SHARED_OBJECT = 3  # ET_DYN
 
@@ -28,6 +28,8 @@ MOST_SEGMENTS = 128
 """More program headers than any file has that is looked at."""
 
 _MAGIC = b"\x7fELF\x02\x01"  # 64 bits, little-endian
+_NOTE = struct.Struct("<III")
+_BUILD_ID = 3  # NT_GNU_BUILD_ID
 _LARGEST_OFFSET = (1 << 63) - 1
 
 Reader = Callable[[int, int], bytes]
@@ -96,3 +98,33 @@ def read_headers(read: Reader) -> tuple[Header, list[Segment]]:
     if len(table) < header.phnum * SEGMENT.size:
         raise ValueError("the file ends before its program headers")
     return header, [Segment._make(fields) for fields in SEGMENT.iter_unpack(table)]
+
+
+def build_id(head: bytes) -> str | None:
+    """The build id (hexadecimal) of the file that begins with *head*; None if none is found there.
+
+    Format: NT_GNU_BUILD_ID as GNU ld writes it.
+    """
+    try:
+        _, segments = read_headers(reader_of(head))
+    except ValueError:
+        return None
+    for segment in segments:
+        end = segment.offset + segment.file_size
+        if segment.type == NOTE and end <= len(head):
+            found = _build_id_in(head[segment.offset : end])
+            if found:
+                return found.hex()
+    return None
+
+
+def _build_id_in(notes: bytes) -> bytes:
+    position = 0
+    while position + _NOTE.size <= len(notes):
+        name_size, size, kind = _NOTE.unpack_from(notes, position)
+        name = position + _NOTE.size
+        content = name + name_size + -name_size % 4
+        if kind == _BUILD_ID and notes[name : name + name_size] == b"GNU\0":
+            return notes[content : content + size]
+        position = content + size + -size % 4
+    return b""
