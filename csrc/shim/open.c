@@ -30,11 +30,15 @@ static const struct pp_record **verified_place(const struct pp_record *record)
     return &verified[((uint64_t)record >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 56];
 }
 
+static int is_verified(const struct pp_location *location)
+{
+    return __atomic_load_n(verified_place(location->found.record), __ATOMIC_RELAXED) ==
+           location->found.record;
+}
+
 int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status)
 {
-    const struct pp_record **place = verified_place(location->found.record);
-
-    if (__atomic_load_n(place, __ATOMIC_RELAXED) == location->found.record)
+    if (is_verified(location))
         return 0;
     if (pp_get_status((int)descriptor, status) < 0)
         return 0;
@@ -46,8 +50,30 @@ int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, s
     }
     if (pp_type_of(location->found.record) == PP_TYPE_DIRECTORY || status->st_nlink <= 2)
         pp_identity_keep(status, location);
-    __atomic_store_n(place, location->found.record, __ATOMIC_RELAXED);
+    __atomic_store_n(verified_place(location->found.record), location->found.record,
+                     __ATOMIC_RELAXED);
     return 0;
+}
+
+/* Whether opening a view has failed for a reason of the program's own. Whatever else it is, the
+ * view may be damaged, which the supervisor mends. */
+static int is_own_error(int64_t error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EINTR;
+}
+
+/* Open a view. One that is not known to be a regular file or directory may be a FIFO by now, where
+ * an open would wait. */
+static int64_t open_file(int descriptor, const char *path, uint32_t flags,
+                         const struct pp_location *location)
+{
+    const uint32_t added = is_verified(location) ? 0 : ~flags & O_NONBLOCK;
+    const int64_t opened =
+        pp_gate(__NR_openat, (uint64_t)descriptor, (uint64_t)path, flags | added, 0, 0);
+
+    if (opened >= 0 && added)
+        pp_gate(__NR_fcntl, (uint64_t)opened, F_SETFL, flags, 0, 0);
+    return opened;
 }
 
 /* A relative path leads from one view to the next by itself: they are named as what they are of. */
@@ -64,10 +90,9 @@ static __attribute__((noinline)) enum pp_verdict open_view(int descriptor, uint6
 
     if (given[0] != '/' || write_view(scratch, &fast->location, given) >= 0) {
         const int64_t opened = fast->value =
-            pp_gate(__NR_openat, (uint64_t)descriptor,
-                    given[0] == '/' ? (uint64_t)scratch->path : path, flags, 0, 0);
+            open_file(descriptor, given[0] == '/' ? scratch->path : given, flags, &fast->location);
         if (opened >= 0 ? !pp_verify_view(opened, &fast->location, &scratch->status)
-                        : opened != -ENOENT && opened != -ELOOP && opened != -ENOTDIR)
+                        : is_own_error(opened))
             verdict = PP_ANSWERED;
     }
     pp_release(&pp_shim.wiped->scratches[which]);

@@ -12,7 +12,7 @@ A job looks at a repository in every way, again and again, and each time somethi
 What comes of each run is compared with the same job on the directory itself, and counted: right,
 clean (it failed, and a line says what and why), or a problem: wrong, hang (longer than 30 s),
 traceback, left (a process was left behind), unhealed (the next run without a fault is not right).
-A problem is shown with its seed, which tries the same once more:
+A problem is shown with its seed, which tries the same once more, and shows what the runs say:
 
     tools/faults KIND --seed SEED
 
@@ -87,6 +87,11 @@ def campaign(fault: Fault, arguments: argparse.Namespace) -> outcome.Tally:
     return tally
 
 
+def show_run(ended: outcome.Ended) -> None:
+    """Print how a run has ended, and all that it said, for one who looks at a single one."""
+    print(f"{ended.out}status {ended.status}, on standard error:\n{ended.err}")
+
+
 def show(tallies: dict[str, outcome.Tally]) -> None:
     """Print a table."""
     print(f"{'':10}{'seconds':>8}{'runs':>7}", *(f"{kind:>10}" for kind in reversed(outcome.KINDS)))
@@ -122,6 +127,7 @@ def main() -> int:
             if missing:
                 print(f"{name}: not tried: {missing}")
             elif arguments.seed is not None:
+                outcome.shown = show_run
                 what, found = fault.attempt(arguments.seed)
                 print(f"{name} --seed {arguments.seed}: {found.kind}: {what}: {found.why}")
                 return int(found.kind in outcome.PROBLEMS)

@@ -20,7 +20,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from support.runs import processes_with, started
 
@@ -34,7 +34,7 @@ _TRACEBACK = re.compile(
     r"|terminate called|\*\*\* .* \*\*\*: terminated|^  File \"",
     re.MULTILINE,
 )
-_CLEAN_LINE = re.compile(r"^pyparrot: [^:]+: \S.*", re.MULTILINE)
+_CLEAN_LINE = re.compile(r"^pyparrot: .+: \S", re.MULTILINE)
 _BY_NUMBER = re.compile(r"\[Errno \d+\]")
 _FAILURES = ("EIO", "ENOSPC", "EDQUOT", "EFBIG", "ENOMEM", "EMFILE", "ENFILE", "EAGAIN")
 """What a step may give because of a fault; ENOENT is one of them only where nothing was mounted."""
@@ -91,8 +91,14 @@ def end_all(mark: str) -> None:
                 os.kill(number, 9)
 
 
+shown: Callable[[Ended], object] | None = None
+"""Sees each run that is judged."""
+
+
 def judge(ended: Ended, native: str, native_status: int = 0) -> Outcome:
     """Compare how a run has ended with the *native* output and status."""
+    if shown:
+        shown(ended)
     found = _without_right_end(ended)
     if found:
         return found
