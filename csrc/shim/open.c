@@ -36,7 +36,7 @@ static int is_verified(const struct pp_location *location)
            location->found.record;
 }
 
-int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status)
+static int64_t verify(int64_t descriptor, const struct pp_location *location, struct stat *status)
 {
     if (is_verified(location))
         return 0;
@@ -62,18 +62,23 @@ static int is_own_error(int64_t error)
     return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EINTR;
 }
 
-/* Open a view. One that is not known to be a regular file or directory may be a FIFO by now, where
- * an open would wait. */
-static int64_t open_file(int descriptor, const char *path, uint32_t flags,
-                         const struct pp_location *location)
+enum pp_verdict pp_open_view(int descriptor, const char *path, uint32_t flags,
+                             const struct pp_location *location, struct stat *status,
+                             int64_t *value)
 {
+    /* What is not known to be a regular file or directory may be a FIFO by now, where an open would
+     * wait. */
     const uint32_t added = is_verified(location) ? 0 : ~flags & O_NONBLOCK;
-    const int64_t opened =
+    const int64_t opened = *value =
         pp_gate(__NR_openat, (uint64_t)descriptor, (uint64_t)path, flags | added, 0, 0);
 
-    if (opened >= 0 && added)
+    if (opened < 0)
+        return is_own_error(opened) ? PP_ANSWERED : PP_UNDECIDED;
+    if (verify(opened, location, status))
+        return PP_UNDECIDED;
+    if (added)
         pp_gate(__NR_fcntl, (uint64_t)opened, F_SETFL, flags, 0, 0);
-    return opened;
+    return PP_ANSWERED;
 }
 
 /* A relative path leads from one view to the next by itself: they are named as what they are of. */
@@ -88,13 +93,9 @@ static __attribute__((noinline)) enum pp_verdict open_view(int descriptor, uint6
     const char *given = (const char *)path;
     enum pp_verdict verdict = PP_UNDECIDED;
 
-    if (given[0] != '/' || write_view(scratch, &fast->location, given) >= 0) {
-        const int64_t opened = fast->value =
-            open_file(descriptor, given[0] == '/' ? scratch->path : given, flags, &fast->location);
-        if (opened >= 0 ? !pp_verify_view(opened, &fast->location, &scratch->status)
-                        : is_own_error(opened))
-            verdict = PP_ANSWERED;
-    }
+    if (given[0] != '/' || write_view(scratch, &fast->location, given) >= 0)
+        verdict = pp_open_view(descriptor, given[0] == '/' ? scratch->path : given, flags,
+                               &fast->location, &scratch->status, &fast->value);
     pp_release(&pp_shim.wiped->scratches[which]);
     return verdict;
 }

@@ -178,9 +178,12 @@ struct pp_fast_result {
 /* fast_path.c: what one or two look-ups can answer, on the program's stack. */
 enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result *fast);
 
-/* The view of `location` was opened: -1 if it is not what it was made as, and closed again. Fills
+/* open.c: open the view of a regular file or directory. Answered with a descriptor in `value`, or
+ * an error that is the program's own; undecided if the view is not what it was made as. Writes to
  * `status`. */
-int64_t pp_verify_view(int64_t descriptor, const struct pp_location *location, struct stat *status);
+enum pp_verdict pp_open_view(int descriptor, const char *path, uint32_t flags,
+                             const struct pp_location *location, struct stat *status,
+                             int64_t *value);
 
 /* slow_path.c: the whole decision core. `learn` is what the fast path did not know. If the result's
  * is anything else but PP_NOTHING_TO_LEARN, that is known now, and the fast path is to be taken

@@ -102,14 +102,11 @@ static enum pp_verdict open_view(struct pp_call_context *context)
 
     if (type != PP_TYPE_DIRECTORY && type != PP_TYPE_REGULAR)
         return PP_DEFERRED; /* it might wait */
-    context->value = pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)call->file,
-                             (uint64_t)call->open_flags, 0, 0);
-    if (context->value == -ENOENT)
-        return PP_DEFERRED;
     pp_touch(pp_shim.shared, &location.found, PP_TOUCH_OPENED);
-    return context->value >= 0 && pp_verify_view(context->value, &location, (void *)call->buffer)
-               ? PP_DEFERRED
-               : PP_ANSWERED;
+    return pp_open_view(AT_FDCWD, call->file, (uint32_t)call->open_flags, &location,
+                        (void *)call->buffer, &context->value) == PP_ANSWERED
+               ? PP_ANSWERED
+               : PP_DEFERRED;
 }
 
 /* Whether all that is to be changed of a call is its path, which then stands for what the call is

@@ -56,7 +56,7 @@ class Setting(NamedTuple):
         """A run of the job; *prefix* are words before pyparrot's."""
         world = self.world if url is None else self.world._replace(url=url)
         # The directory's name is in every process's command line: it tells what belongs to a run.
-        words = [*prefix, *world.prefix(cache=cache), *self.command(rounds)]
+        words = [*prefix, *world.prefix(cache=cache), *self.command(rounds), str(cache)]
         with tempfile.TemporaryDirectory() as cwd:
             os.chmod(cwd, 0o755)
             return outcome.run(

@@ -1,10 +1,10 @@
 """The job that faults are tried on: look at everything below a directory, in every way.
 
-    python3 job.py ROOT [ROUNDS]
+    python3 job.py ROOT [ROUNDS [MARK]]
 
 A line a step says what was done and what came of it, so that two outputs can be compared line by
 line: a digest, or the name of an errno. Standard library only, and nothing of the tests: it runs in
-the place of a user's program, also natively.
+the place of a user's program, also natively. MARK is for those who look for its process.
 """
 
 from __future__ import annotations
