@@ -38,7 +38,7 @@ def remove_stale(views: str) -> None:
     """
     top = os.path.join(views, REAL)
     try:
-        states = os.listdir(top)
+        states = [name for name in os.listdir(top) if "-" in name]
     except FileNotFoundError:
         return
     if len(states) % _SWEEP == 0:

@@ -242,7 +242,7 @@ def test_programs_answer_for_themselves(sw: World, shim: str, words: list[str], 
     if shim == "off":
         assert "shim: " not in run.err
     else:
-        assert numbers_of_the_shim(run.err)[0] >= least
+        assert numbers_of_the_shim(run.err)[0] >= least, run.err
 
 
 def test_a_libc_in_the_tree(sw: World, shim: str) -> None:
