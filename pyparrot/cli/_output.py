@@ -42,10 +42,13 @@ def write_json(value: object) -> None:
 
 
 def time_text(seconds: float) -> str:
-    """A time, for people."""
+    """A time, for people; as a number if it is in no year that there is a calendar for."""
     import time
 
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s"
 
 
 def write_facts(facts: Mapping[str, object]) -> None:

@@ -42,8 +42,8 @@ _TOO_MUCH = "it lists more than its size can hold"
 
 
 class Most(NamedTuple):
-    """How many *entries* may be listed, and how many bytes of *text* (names, targets, handles and
-    attributes) they may have together."""
+    """How many *entries* may be listed, and how many bytes of *text* (targets, attributes and names
+    that are too long) they may have together."""
 
     entries: int
     text: int
@@ -124,7 +124,7 @@ def _name_of_row(rows: bytes, texts: bytes, row: int) -> str:
 
 def _pack(entries: Iterable[tuple[Any, ...]], most_text: int) -> tuple[bytes, int, bytes]:
     """All entries as ``struct pp_row``, and their texts."""
-    room = most_text
+    room, longest = most_text, int(lib.PP_NAME_MAX)
     rows: list[bytes] = []
     texts: list[bytes] = []
     pack, add_row, add_text = _ROW.pack, rows.append, texts.append
@@ -151,9 +151,10 @@ def _pack(entries: Iterable[tuple[Any, ...]], most_text: int) -> tuple[bytes, in
             x,
         ) in entries:
             e, f, g, h = len(own), len(x), len(name), len(to)
-            room -= e + f + g + h
-            if room < 0:
-                raise BadIndexError(_TOO_MUCH)
+            if f or h or g > longest:  # few: what is short is bounded by the number of rows
+                room -= f + g + h
+                if room < 0:
+                    raise BadIndexError(_TOO_MUCH)
             add_row(
                 pack(a, b, c, d, size, mtime, ns, mode, uid, gid, n, group, e, f, bits, g, h, 0)
             )

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyparrot.cache.store import ObjectStore
+from pyparrot.cli._output import time_text
 from pyparrot.errors import PyparrotError
 from pyparrot.publish.keys import SigningKeys
 from pyparrot.publish.signed_files import sign_manifest, sign_whitelist
@@ -102,6 +103,13 @@ def test_whitelists(raw: bytes) -> None:
         trust_chain.check_certificate(signing.certificate, read, Blacklist(), "where")
     except PyparrotError as error:
         assert_one_line(error)
+
+
+@given(st.integers(0, 10**19 - 1))
+@settings(parent=_relaxed)
+def test_times_that_a_manifest_can_say(seconds: int) -> None:
+    text = GOOD._replace(published=seconds).encode()
+    assert time_text(Manifest.parse(text).published).isprintable()
 
 
 @given(changed(2))
