@@ -536,6 +536,10 @@ class ObjectStore:
                 for entry in entries:
                     yield taken(entry.stat(follow_symlinks=False).st_size)
 
+    def check_views(self, name: str) -> None:
+        """`PyparrotError` if the directory *name* of views is there and not ours alone."""
+        self._trust(self.file(stale_views.DIRECTORY, name))
+
     def remove_views(self, name: str) -> None:
         """Remove all views in the directory *name*, and copies of programs that lie beside it."""
         with contextlib.suppress(OSError):

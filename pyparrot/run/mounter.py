@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pyparrot.errors import PyparrotError, printable
+from pyparrot.run.mounts import view_name
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -91,7 +92,11 @@ class Mounter:
         return tree
 
     def mount(self, path: bytes, tree: Tree) -> None:
-        """Show *tree* at *path*, and the mount point in the directories above it."""
+        """Show *tree* at *path*, and the mount point in the directories above it.
+
+        `PyparrotError` if others could put something into its views.
+        """
+        self._store.check_views(view_name(path, tree))
         self._table.mount(path, tree, size=self._store.quota)
         self._report.say(1, f"mounted {tree.name} at {printable(path)}")
         with self._naming:

@@ -36,6 +36,8 @@ class Supervisor:
     """
 
     def __init__(self, options: Options, cookie: int, to_frontend: int) -> None:
+        # Of this process alone, not the command's: what we make for ourselves we have to read.
+        os.umask(os.umask(0o077) & 0o077)
         self._options = options
         self._cookie = cookie
         self._to_frontend = to_frontend
