@@ -32,6 +32,8 @@
 #ifndef PYPARROT_SHIM_H
 #define PYPARROT_SHIM_H
 
+#include <errno.h>
+
 #include <asm/stat.h>
 #include <asm/unistd.h>
 

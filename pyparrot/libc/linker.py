@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyparrot.core import ffi, lib
 from pyparrot.libc.arch import arch_of
 from pyparrot.libc.arch.base import Arch, CallSite
@@ -9,6 +11,9 @@ from pyparrot.libc.elf import EXECUTE, Segment, build_id
 from pyparrot.libc.image import Image
 from pyparrot.libc.linker_image import magic
 from pyparrot.libc.shim_file import Shim, read_image, read_shim
+
+if TYPE_CHECKING:
+    from pyparrot.core import Array
 
 _ATTACH = b"pp_linker_attach"
 _BASE_SIZE = 8
@@ -70,7 +75,7 @@ def _content(
     end = _up(kept + _BASE_SIZE, arch.PAGE_SIZE)
     bootstrap = code.address + code.file_size
     image = ffi.new("struct pp_linker_image *")
-    image.magic = magic()
+    ffi.memmove(image.magic, magic(), len(image.magic))
     image.memory, image.memory_size, image.base = memory, end - memory, kept
     image.bootstrap, image.room, image.cookie = bootstrap, room, arch.COOKIE
     image.sites_count = len(sites)
@@ -98,7 +103,7 @@ def _content(
     return content
 
 
-def _fill(target: object, content: bytes) -> None:
+def _fill(target: Array[int], content: bytes) -> None:
     ffi.memmove(target, content, len(content))
 
 

@@ -48,6 +48,8 @@ class Supervisor:
         tracer: socket.socket,
     ) -> None:
         self._tracer = tracer
+        # Of this process alone, not the command's: what we make for ourselves we have to read.
+        os.umask(os.umask(0o077) & 0o077)
         self._options = options
         self._memory = memory
         self._to_frontend = to_frontend
