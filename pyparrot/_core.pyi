@@ -299,6 +299,7 @@ class PpSharedState(Struct):
 
 class PpSharedUsage(Struct):
     order: int
+    pipes: int
     padding: Array[int]
     answered: int
     ran: int

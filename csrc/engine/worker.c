@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file_types.h"
 #include "core/view.h"
 #include "shim/touch.h"
 
@@ -150,10 +151,23 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
     return worker->event.kind == PP_EVENT_NONE ? give_view(worker) : worker->event.kind;
 }
 
+/* Say that a view may be open for writing from now on (shim/fast_path.c). */
+static void notice_pipe(const struct pp_worker *worker)
+{
+    const struct pp_place *place = worker->call.asking;
+    struct pp_shared_usage *shared = worker->engine->shared;
+
+    if (shared && place && place->where == PP_VIRTUAL &&
+        (place->walk.record->mode & PP_TYPE_MASK) == PP_TYPE_FIFO)
+        __atomic_store_n(&shared->pipes, 1, __ATOMIC_RELAXED);
+}
+
 static enum pp_event_kind carry_out(struct pp_worker *worker, enum pp_action action)
 {
     struct pp_call *call = &worker->call;
 
+    if (action == PP_OPEN || action == PP_CHANGE)
+        notice_pipe(worker);
     switch (action) {
     case PP_RETURN:
         pp_worker_return(worker, call->value);
