@@ -209,6 +209,7 @@ static void take_notice(struct pp_worker *worker)
     case PP_OP_CLONE: /* only those that make a mount namespace get here */
     case PP_OP_CHROOT:
     case PP_OP_PIVOT_ROOT:
+    case PP_OP_MOUNT: /* a namespace of its own shows only now: clone3's flags are not looked at */
     case PP_OP_SETNS:
         __atomic_store_n(&engine->roots_differ, 1, __ATOMIC_RELAXED);
         /* fall through */

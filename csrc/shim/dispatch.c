@@ -283,7 +283,12 @@ int64_t pp_dispatch(const struct pp_entry *entry)
     const int ends = spec->operation == PP_OP_EXEC;
     if (pp_shim.is_quiet || (ends ? !pp_has_begun() : !pp_begin()))
         return make(entry);
-    if (spec->operation == PP_OP_CHDIR || spec->operation == PP_OP_CHROOT)
+    if (spec->operation == PP_OP_CHROOT) { /* the supervisor has to hear of it */
+        const int64_t value = make(entry);
+        pp_cwd_forget();
+        return value;
+    }
+    if (spec->operation == PP_OP_CHDIR)
         return change_directory(entry);
     if (spec->operation == PP_OP_PARENT)
         return get_parent(entry);
