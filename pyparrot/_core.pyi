@@ -352,6 +352,7 @@ class PpSharedState(Struct):
 
 class PpSharedUsage(Struct):
     order: int
+    pipes: int
     padding: Array[int]
     answered: int
     ran: int

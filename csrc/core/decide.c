@@ -32,6 +32,7 @@ int pp_changes(const struct pp_spec *spec)
     switch (spec->operation) {
     case PP_OP_CREAT:
     case PP_OP_MODIFY:
+    case PP_OP_SET_FLAGS:
     case PP_OP_TRUNCATE:
     case PP_OP_MKDIR:
     case PP_OP_MKNOD:

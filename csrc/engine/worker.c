@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file_types.h"
 #include "core/view.h"
 #include "shim/touch.h"
 
@@ -161,10 +162,23 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
     return worker->event.kind == PP_EVENT_NONE ? give_view(worker) : worker->event.kind;
 }
 
+/* Say that a view may be open for writing from now on (shim/fast_path.c). */
+static void notice_pipe(const struct pp_worker *worker)
+{
+    const struct pp_place *place = worker->call.asking;
+    struct pp_shared_usage *shared = worker->engine->shared;
+
+    if (shared && place && place->where == PP_VIRTUAL &&
+        (place->walk.record->mode & PP_TYPE_MASK) == PP_TYPE_FIFO)
+        __atomic_store_n(&shared->pipes, 1, __ATOMIC_RELAXED);
+}
+
 static enum pp_event_kind carry_out(struct pp_worker *worker, enum pp_action action)
 {
     struct pp_call *call = &worker->call;
 
+    if (action == PP_OPEN || action == PP_CHANGE)
+        notice_pipe(worker);
     switch (action) {
     case PP_RETURN:
         pp_worker_return(worker, call->value);
@@ -206,6 +220,7 @@ static void take_notice(struct pp_worker *worker)
     case PP_OP_CLONE: /* only those that make a mount namespace get here */
     case PP_OP_CHROOT:
     case PP_OP_PIVOT_ROOT:
+    case PP_OP_MOUNT: /* a namespace of its own shows only now: clone3's flags are not looked at */
     case PP_OP_SETNS:
         __atomic_store_n(&engine->memory->roots_differ, 1, __ATOMIC_RELAXED);
         /* fall through */

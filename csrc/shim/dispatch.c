@@ -99,11 +99,12 @@ static int may_change(const struct pp_entry *entry)
     }
 }
 
-/* What a path gives if it must not lead through certain links: -ELOOP if it does. */
+/* What a path gives if it must not lead through certain links: -ELOOP if it does. A directory is
+ * asked for, since most paths name something else: then there is no descriptor to be closed. */
 static __attribute__((noinline)) int64_t try_path(uint64_t descriptor, uint64_t path,
                                                   uint64_t resolve)
 {
-    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
+    const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = resolve};
     const int64_t value = pp_gate(__NR_openat2, descriptor, path, (uint64_t)&how, sizeof how, 0);
 
     if (value >= 0)
@@ -118,6 +119,26 @@ static int is_magic(int start, uint64_t path)
     return value == -ELOOP || value == -ENOSYS || value == -EPERM || value == -EMFILE;
 }
 
+/* Whether a call is about a name in the very directory that it starts from: it makes, moves or
+ * removes it, and follows no link on its way there. */
+static int is_plain_name(const struct pp_spec *spec, const uint64_t *args)
+{
+    const char *path = (const char *)args[spec->path];
+
+    switch (spec->operation) {
+    case PP_OP_MKDIR:
+    case PP_OP_MKNOD:
+    case PP_OP_SYMLINK:
+    case PP_OP_UNLINK:
+    case PP_OP_RMDIR:
+        while (*path && *path != '/')
+            path++;
+        return !*path;
+    default:
+        return 0;
+    }
+}
+
 /* Whether a call's real paths may lead through /proc to a view, which must not be changed: by a
  * symlink of the program's own to a descriptor, or to its working directory. */
 static __attribute__((noinline)) int crosses_magic_link(const struct pp_entry *entry)
@@ -125,7 +146,7 @@ static __attribute__((noinline)) int crosses_magic_link(const struct pp_entry *e
     const struct pp_spec *spec = pp_spec_of((int)entry->number);
     const uint64_t *args = entry->args;
 
-    if (spec->path == PP_NONE || !pp_is_address(args[spec->path]))
+    if (spec->path == PP_NONE || !pp_is_address(args[spec->path]) || is_plain_name(spec, args))
         return 0;
     if (is_magic(pp_first_descriptor(spec, args), args[spec->path]))
         return 1;
@@ -245,7 +266,7 @@ static __attribute__((noinline)) int64_t change_directory(const struct pp_entry 
     return value;
 }
 
-/* Only what the monitor is the parent of has to be told another one. */
+/* Only what the monitor is the parent of has to be told another one (core/decide_parent.c). */
 static int64_t get_parent(const struct pp_entry *entry)
 {
     const int64_t value = pp_gate_entry(entry);
@@ -262,7 +283,12 @@ int64_t pp_dispatch_program(const struct pp_entry *entry)
     const int ends = spec->operation == PP_OP_EXEC;
     if (pp_shim.is_quiet || (ends ? !pp_has_begun() : !pp_begin()))
         return make(entry);
-    if (spec->operation == PP_OP_CHDIR || spec->operation == PP_OP_CHROOT)
+    if (spec->operation == PP_OP_CHROOT) { /* the supervisor has to hear of it */
+        const int64_t value = make(entry);
+        pp_cwd_forget();
+        return value;
+    }
+    if (spec->operation == PP_OP_CHDIR)
         return change_directory(entry);
     if (spec->operation == PP_OP_PARENT)
         return get_parent(entry);

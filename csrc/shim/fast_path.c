@@ -14,6 +14,16 @@
 #include "core/kernel_structs.h"
 #include "shim/locate.h"
 
+/* Whether a descriptor was opened for writing, as no view but that of a FIFO ever is. That costs
+ * less to find out than its status. */
+static int is_writable(int descriptor)
+{
+    if (!pp_shim.shared || __atomic_load_n(&pp_shim.shared->pipes, __ATOMIC_RELAXED))
+        return 0;
+    const int64_t flags = pp_gate(__NR_fcntl, (uint64_t)descriptor, F_GETFL, 0, 0, 0);
+    return flags >= 0 && !(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY;
+}
+
 /* What a descriptor is; 0 if that has to be found out first. */
 static __attribute__((noinline)) int describe(int descriptor, struct pp_location *location)
 {
@@ -249,6 +259,10 @@ static int find_start(const struct pp_spec *spec, const uint64_t *args, struct p
     if (spec->path == PP_NONE ? spec->descriptor == PP_NONE
                               : path && (!pp_is_address(path) || *(const char *)path == '/'))
         return 1;
+    if (spec->operation == PP_OP_MODIFY && descriptor >= 0 && !path && is_writable(descriptor)) {
+        fast->location.mount = NULL;
+        return 1;
+    }
     fast->learn = descriptor;
     if (descriptor == AT_FDCWD ? !pp_cwd_find(&fast->location)
                                : !describe(descriptor, &fast->location))

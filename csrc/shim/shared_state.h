@@ -54,7 +54,7 @@ struct pp_shared_state {
     uint32_t views, views_length;
     uint32_t used;    /* of the shared state, the header included */
     uint32_t words;   /* of the touch map that were given to catalogs */
-    uint32_t monitor; /* the process that inherits orphans; getppid is not to give its number */
+    uint32_t monitor; /* see struct pp_family */
     uint32_t padding;
     uint64_t shared_device, shared_inode; /* by which the file `shared` is known */
 };
@@ -82,7 +82,8 @@ static inline void pp_shared_state_moved(struct pp_shared_state *state)
 
 struct pp_shared_usage {
     uint32_t order; /* how many records were touched */
-    uint32_t padding[15];
+    uint32_t pipes; /* not 0: a virtual FIFO was opened, so a view may be open for writing */
+    uint32_t padding[14];
     uint64_t answered; /* calls that the shims have answered, */
     uint64_t ran;      /* let run as they were, */
     uint64_t left;     /* left to the supervisor */

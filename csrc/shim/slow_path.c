@@ -243,6 +243,9 @@ static __attribute__((noinline)) int64_t redirect(struct pp_call_context *contex
     __builtin_memcpy(path, change.data, change.size);
     __builtin_memcpy(entry.args, context->call.args, sizeof entry.args);
     entry.args[change.argument] = (uint64_t)path;
+    const struct pp_place *place = &context->call.places[0];
+    if (pp_shim.shared && place->where == PP_VIRTUAL && pp_type(place) == PP_TYPE_FIFO)
+        __atomic_store_n(&pp_shim.shared->pipes, 1, __ATOMIC_RELAXED);
     pp_release(context->busy);
     return pp_gate_entry(&entry);
 }

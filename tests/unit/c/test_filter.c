@@ -141,7 +141,8 @@ static uint32_t call(int number, uint64_t first, uint64_t sixth)
 static int is_noticed(int number)
 {
     return number == SYS_pivot_root || number == SYS_unshare || number == SYS_setns ||
-           number == SYS_seccomp;
+           number == SYS_seccomp || number == SYS_mount || number == SYS_umount2 ||
+           number == 429 /* move_mount */;
 }
 
 /* Calls of which the filter looks at the first argument. */
