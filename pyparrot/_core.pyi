@@ -375,6 +375,7 @@ class _Lib:
     PP_EVENT_LOG: Final[int]
     PP_EVENT_NEED: Final[int]
     PP_EVENT_NONE: Final[int]
+    PP_EVENT_SPARE: Final[int]
     PP_EXEC: Final[int]
     PP_FAILED: Final[int]
     PP_FOUND: Final[int]
@@ -485,6 +486,7 @@ class _Lib:
     pp_worker_call: Callable[[PpWorker], PpCall]
     pp_worker_counters: Callable[[PpWorker], PpCounters]
     pp_worker_refuse: Callable[[PpWorker, int], None]
+    pp_worker_rest: Callable[[PpWorker], None]
     pp_worker_serve: Callable[[PpWorker], PpEvent]
     syncfs: Callable[[int], int]
 

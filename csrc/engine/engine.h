@@ -108,6 +108,7 @@ enum pp_event_kind {
     PP_EVENT_NEED,    /* `need` has to be fetched before the worker's call can be decided */
     PP_EVENT_LIBRARY, /* a C library that was not inspected yet is open as `library` */
     PP_EVENT_LOG,     /* there is something to be said: `text` about `task` */
+    PP_EVENT_SPARE,   /* the worker has no call, and there are enough others that wait for one */
 };
 
 struct pp_event {
@@ -124,6 +125,9 @@ const struct pp_event *pp_worker_serve(struct pp_worker *worker);
 
 /* End the worker's call with an error (an errno), since what it needs can't be had. */
 void pp_worker_refuse(struct pp_worker *worker, int error);
+
+/* Give back the memory that a worker has used, which is not served for a while. */
+void pp_worker_rest(struct pp_worker *worker);
 
 struct pp_call *pp_worker_call(struct pp_worker *worker);
 const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);

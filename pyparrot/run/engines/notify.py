@@ -75,6 +75,7 @@ class NotifyEngine(Engine):
         self._shim = shim  # C has pointers into it
         self._lock = threading.Lock()
         self._workers: list[PpWorker] = []
+        self._spares: list[PpWorker] = []
         self._notify = ffi.new("struct pp_notify *")
         self._notify.listener = attachment.descriptor
         self._engine = self._notify.engine
@@ -97,14 +98,15 @@ class NotifyEngine(Engine):
     def counters(self) -> Counters:
         """What has happened so far, all threads together."""
         with self._lock:
-            all_counters = [lib.pp_worker_counters(worker) for worker in self._workers]
+            workers = [*self._workers, *self._spares]
+            all_counters = [lib.pp_worker_counters(worker) for worker in workers]
         return Counters(*(sum(getattr(c, name) for c in all_counters) for name in Counters._fields))
 
     def _add_worker(self) -> None:
         with self._lock:
             if len(self._workers) >= WORKERS_AT_MOST:
                 return
-            worker = lib.pp_notify_worker_new(self._notify)
+            worker = self._spares.pop() if self._spares else lib.pp_notify_worker_new(self._notify)
             if worker == ffi.NULL:
                 return
             self._workers.append(worker)
@@ -116,15 +118,26 @@ class NotifyEngine(Engine):
                 )
                 thread.start()
             except RuntimeError:
-                self._workers.pop()  # no more threads to be had: those that are there must do
+                # No more threads to be had: those that are there must do.
+                self._spares.append(self._workers.pop())
             finally:
                 threading.stack_size(before)
+
+    def _rest(self, worker: PpWorker) -> None:
+        """Keep a worker for when there is more to do again; its thread ends."""
+        lib.pp_worker_rest(worker)
+        with self._lock:
+            self._workers.remove(worker)
+            self._spares.append(worker)
 
     def _serve(self, worker: PpWorker) -> None:
         call = lib.pp_worker_call(worker)
         while True:
             event = lib.pp_worker_serve(worker)
             if event.kind == lib.PP_EVENT_END:
+                return
+            if event.kind == lib.PP_EVENT_SPARE:
+                self._rest(worker)
                 return
             if self._engine.idle == 0:
                 self._add_worker()
