@@ -119,6 +119,11 @@ class PpExec(Struct):
     size: int
     text: Array[bytes]
 
+class PpFileIdentity(Struct):
+    device: int
+    inode: int
+    changed: int
+
 class PpFound(Struct):
     index: PpIndex
     record: PpRecord
@@ -273,6 +278,7 @@ class PpSharedCatalog(Struct):
     touched: int
     file: int
     path: int
+    identity: PpFileIdentity
 
 class PpSharedState(Struct):
     magic: Array[bytes]
@@ -289,8 +295,7 @@ class PpSharedState(Struct):
     views_length: int
     used: int
     words: int
-    shared_device: int
-    shared_inode: int
+    shared_identity: PpFileIdentity
 
 class PpSharedUsage(Struct):
     order: int
@@ -519,6 +524,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_event *", "struct pp_event[]"], init: Any = ...) -> PpEvent: ...
     @overload
     def new(self, cdecl: Literal["struct pp_exec *", "struct pp_exec[]"], init: Any = ...) -> PpExec: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_file_identity *", "struct pp_file_identity[]"], init: Any = ...) -> PpFileIdentity: ...
     @overload
     def new(self, cdecl: Literal["struct pp_found *", "struct pp_found[]"], init: Any = ...) -> PpFound: ...
     @overload
