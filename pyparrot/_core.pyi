@@ -133,6 +133,11 @@ class PpFamily(Struct):
     command: int
     reaper: int
 
+class PpFileIdentity(Struct):
+    device: int
+    inode: int
+    changed: int
+
 class PpFound(Struct):
     index: PpIndex
     record: PpRecord
@@ -328,6 +333,7 @@ class PpSharedCatalog(Struct):
     touched: int
     file: int
     path: int
+    identity: PpFileIdentity
 
 class PpSharedState(Struct):
     magic: Array[bytes]
@@ -347,8 +353,7 @@ class PpSharedState(Struct):
     words: int
     monitor: int
     padding: int
-    shared_device: int
-    shared_inode: int
+    shared_identity: PpFileIdentity
 
 class PpSharedUsage(Struct):
     order: int
@@ -444,6 +449,7 @@ class _Lib:
     PP_EVENT_LOG: Final[int]
     PP_EVENT_NEED: Final[int]
     PP_EVENT_NONE: Final[int]
+    PP_EVENT_SPARE: Final[int]
     PP_EXEC: Final[int]
     PP_FAILED: Final[int]
     PP_FOUND: Final[int]
@@ -571,6 +577,7 @@ class _Lib:
     pp_walk_enter: Callable[[PpWalk], int]
     pp_worker_call: Callable[[PpWorker], PpCall]
     pp_worker_refuse: Callable[[PpWorker, int], None]
+    pp_worker_rest: Callable[[PpWorker], None]
     pp_worker_serve: Callable[[PpWorker], PpEvent]
     syncfs: Callable[[int], int]
 
@@ -605,6 +612,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_exec *", "struct pp_exec[]"], init: Any = ...) -> PpExec: ...
     @overload
     def new(self, cdecl: Literal["struct pp_family *", "struct pp_family[]"], init: Any = ...) -> PpFamily: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_file_identity *", "struct pp_file_identity[]"], init: Any = ...) -> PpFileIdentity: ...
     @overload
     def new(self, cdecl: Literal["struct pp_found *", "struct pp_found[]"], init: Any = ...) -> PpFound: ...
     @overload

@@ -22,8 +22,10 @@ the order of stores). What several C threads write they write atomically.
                                      a new struct is made, and the old one stays as it is
 ``pp_walk``, ``pp_found``            the thread that walks, for that walk
 ``pp_mounts``, ``pp_mount_slot``,    `MountMemory`, called by `MountTable` under its lock, in memory
-``pp_mount``,                        that shims map read-only (or in the supervisor's own, once that
-``pp_negative_entry``                is full). Published when all is filled in; they never change
+``pp_mount``, ``pp_negatives``,      that shims map read-only (or in the supervisor's own, once that
+``pp_negative_entry``                is full). A mount never changes once it is in a slot; slots and
+                                     entries are written one word at a time (``pp_mounts_enter``,
+                                     ``pp_negatives_add``)
 ``pp_snapshots``                     `MountTable`, under its lock: each pointer, to a `Snapshot`'s
                                      struct, at once; for more mounts a new struct is made
 ``pp_namespace``                     `MountTable`, under its lock: ``snapshots`` and ``mounts``, at
@@ -46,7 +48,8 @@ the order of stores). What several C threads write they write atomically.
 ``pp_linker``                        ``filters``); `LibcCopies`, under its lock: a copy, then
                                      ``copies_count``; `Linkers` in the same way. ``starts`` and
                                      ``linkers_told`` are C's, any worker
-``pp_shared_state``,                 the supervisor alone, in memory that shims map read-only.
+``pp_shared_state``,                 the supervisor, or the one that has taken over from it, in
+                                     memory that shims map read-only and nobody else can write.
 ``pp_shared_catalog``                `SharedState`, under its lock, appends and publishes; workers
                                      (C) count ``directories``. Both set ``flags``, atomically
 ``pp_shared_usage``                  all shims, in their processes, and the engine's workers;

@@ -107,6 +107,7 @@ enum pp_event_kind {
     PP_EVENT_LIBRARY, /* a C library that was not inspected yet is open as `library`, */
     PP_EVENT_LINKER,  /* or a dynamic linker */
     PP_EVENT_LOG,     /* there is something to be said: `text` about `task` */
+    PP_EVENT_SPARE,   /* the worker has no call, and there are enough others that wait for one */
 };
 
 struct pp_event {
@@ -127,6 +128,9 @@ void pp_worker_refuse(struct pp_worker *worker, int error);
 /* Wait until no worker is left that could receive a call, and none has received one for a while:
  * all wait for something, such as a file system that does not answer. One more is needed then. */
 void pp_engine_wait_for_shortage(struct pp_engine *engine);
+
+/* Give back the memory that a worker has used, which is not served for a while. */
+void pp_worker_rest(struct pp_worker *worker);
 
 struct pp_call *pp_worker_call(struct pp_worker *worker);
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,7 +18,8 @@
 #include "core/view.h"
 #include "shim/touch.h"
 
-#define MADE_MAX 100 /* views that are made for one call */
+#define MADE_MAX 100   /* views that are made for one call */
+#define IDLE_AT_MOST 8 /* workers that wait for a call */
 
 static int is_waiting(struct pp_remote_task *task)
 {
@@ -251,6 +253,23 @@ void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64
     take_notice(worker);
 }
 
+/* Whether the worker's thread may end: threads come when all others are busy. */
+static int is_spare(const struct pp_worker *worker)
+{
+    return __atomic_load_n(&worker->engine->idle, __ATOMIC_RELAXED) >= IDLE_AT_MOST;
+}
+
+void pp_worker_rest(struct pp_worker *worker)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t start = ((uintptr_t)&worker->call + page - 1) & ~(page - 1);
+    const uintptr_t end = (uintptr_t)(&worker->call + 1) & ~(page - 1);
+
+    madvise((void *)start, end - start, MADV_DONTNEED);
+    worker->call.space = worker->engine->space;
+    worker->call.task = &worker->task.task;
+}
+
 /* One step on the way of a call. */
 static enum pp_event_kind step(struct pp_worker *worker)
 {
@@ -259,6 +278,8 @@ static enum pp_event_kind step(struct pp_worker *worker)
 
     switch (worker->stage) {
     case PP_STAGE_NO_CALL:
+        if (is_spare(worker))
+            return PP_EVENT_SPARE;
         return engine->operations->receive(worker) ? PP_EVENT_END : PP_EVENT_NONE;
     case PP_STAGE_RECEIVED:
         worker->stage = PP_STAGE_DECIDE;

@@ -35,20 +35,26 @@ void *pp_arena_get(uint64_t size)
     return given;
 }
 
-/* What is at that path, which may lead to another file by now, or in this process. */
-static int64_t open_known(const char *file, uint64_t device, uint64_t inode)
+/* Open what is at a path, if it is that file: nothing happens to any other. */
+static int64_t open_known(const char *file, const struct pp_file_identity *identity, uint64_t flags)
 {
-    struct stat status;
-    const int64_t error =
-        pp_gate(__NR_newfstatat, (uint64_t)AT_FDCWD, (uint64_t)file, (uint64_t)&status, 0, 0);
-    if (error < 0 || status.st_dev != device || status.st_ino != inode)
-        return -ENOENT;
-    return pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)file, O_RDWR | O_CLOEXEC, 0, 0);
+    struct stat status = {0};
+
+    if (identity->inode) {
+        const int64_t error =
+            pp_gate(__NR_newfstatat, (uint64_t)AT_FDCWD, (uint64_t)file, (uint64_t)&status, 0, 0);
+        const int64_t changed =
+            (int64_t)status.st_ctime * 1000000000 + (int64_t)status.st_ctime_nsec;
+        if (error < 0 || status.st_dev != identity->device || status.st_ino != identity->inode ||
+            (identity->changed && changed != identity->changed))
+            return -ENOENT;
+    }
+    return pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)file, flags | O_CLOEXEC, 0, 0);
 }
 
-void *pp_map_shared(const char *file, uint64_t size, uint64_t device, uint64_t inode)
+void *pp_map_shared(const char *file, const struct pp_file_identity *identity, uint64_t size)
 {
-    const int64_t descriptor = open_known(file, device, inode);
+    const int64_t descriptor = open_known(file, identity, O_RDWR);
     if (descriptor < 0)
         return NULL;
     void *mapped = map(size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor);
@@ -56,10 +62,9 @@ void *pp_map_shared(const char *file, uint64_t size, uint64_t device, uint64_t i
     return mapped;
 }
 
-const void *pp_map_file(const char *file, uint64_t *size)
+const void *pp_map_file(const char *file, const struct pp_file_identity *identity, uint64_t *size)
 {
-    const int64_t descriptor = pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)file,
-                                       O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0, 0);
+    const int64_t descriptor = open_known(file, identity, O_RDONLY | O_NONBLOCK);
     if (descriptor < 0)
         return NULL;
     void *mapped = NULL;

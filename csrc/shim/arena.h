@@ -12,11 +12,14 @@
 /* `size` bytes, filled with zeros and aligned to 16; NULL if there are none. */
 HIDDEN void *pp_arena_get(uint64_t size);
 
-/* Map a file for reading, and store its size; NULL if that fails, or it is empty. */
-HIDDEN const void *pp_map_file(const char *file, uint64_t *size);
+/* Map a file for reading, and store its size; NULL if that fails, it is empty, or the path leads to
+ * another file. */
+HIDDEN const void *pp_map_file(const char *file, const struct pp_file_identity *identity,
+                               uint64_t *size);
 
-/* Map `size` bytes of the file with this device and inode, for reading and writing. NULL if that
- * fails, or the path leads to another file: in another PID namespace it may. */
-HIDDEN void *pp_map_shared(const char *file, uint64_t size, uint64_t device, uint64_t inode);
+/* Map `size` bytes of a file for reading and writing; NULL if that fails, or the path leads to
+ * another file. */
+HIDDEN void *pp_map_shared(const char *file, const struct pp_file_identity *identity,
+                           uint64_t size);
 
 #endif

@@ -29,6 +29,13 @@ enum {
     PP_SHARED_CWD_APART = 4, /* some thread may have a working directory of its own */
 };
 
+/* What tells a file from all others that its path may lead to later, or in another PID namespace.
+ */
+struct pp_file_identity {
+    uint64_t device, inode; /* inode 0: the path is enough */
+    int64_t changed;        /* nanoseconds of unix time (ctime); 0: that does not count */
+};
+
 /* A catalog that the supervisor has mapped. */
 struct pp_shared_catalog {
     uint32_t next;  /* the catalog that was published before it */
@@ -37,6 +44,7 @@ struct pp_shared_catalog {
     uint64_t touched; /* its first word in the touch map; 0 if it has none */
     uint32_t file;    /* its index file */
     uint32_t path;    /* of its root directory in the mount; not for shims */
+    struct pp_file_identity identity;
 };
 
 struct pp_shared_state {
@@ -56,7 +64,7 @@ struct pp_shared_state {
     uint32_t words;   /* of the touch map that were given to catalogs */
     uint32_t monitor; /* see struct pp_family */
     uint32_t padding;
-    uint64_t shared_device, shared_inode; /* by which the file `shared` is known */
+    struct pp_file_identity shared_identity;
 };
 
 /* Set some of its flags. Workers and Python do it side by side, and neither may lose a flag that

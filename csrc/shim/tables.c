@@ -36,8 +36,8 @@ void pp_tables_share(void)
 {
     const struct pp_shared_state *state = pp_shim.state;
     if (!pp_shim.shared && state->shared)
-        pp_shim.shared = pp_map_shared(at(state->shared), PP_SHARED_USAGE_SIZE,
-                                       state->shared_device, state->shared_inode);
+        pp_shim.shared =
+            pp_map_shared(at(state->shared), &state->shared_identity, PP_SHARED_USAGE_SIZE);
 }
 
 /* Snapshots, by the numbers of their mounts */
@@ -145,15 +145,46 @@ static const struct pp_shared_catalog *find_catalog(uint32_t mount, uint64_t has
     return NULL;
 }
 
+/* An index file that is mapped here. Revisions have most catalogs in common. */
+struct mapping {
+    const struct mapping *next;
+    const void *start;
+    uint64_t size;
+    uint32_t file; /* its path, in the shared state */
+    uint32_t padding;
+};
+
+static const struct mapping *mappings;
+
+static const struct mapping *map_catalog(const struct pp_shared_catalog *catalog)
+{
+    /* What has to be checked is not known by its path. */
+    for (const struct mapping *known = mappings; known && !catalog->identity.inode;
+         known = known->next)
+        if (known->file == catalog->file)
+            return known;
+    struct mapping *mapping = pp_arena_get(sizeof *mapping);
+    if (!mapping)
+        return NULL;
+    mapping->start = pp_map_file(at(catalog->file), &catalog->identity, &mapping->size);
+    if (!mapping->start)
+        return NULL;
+    if (!catalog->identity.inode) {
+        mapping->file = catalog->file;
+        mapping->next = mappings;
+        mappings = mapping;
+    }
+    return mapping;
+}
+
 static struct pp_index *map_index(uint32_t mount, uint64_t hash)
 {
     const struct pp_shared_catalog *catalog = find_catalog(mount, hash);
-    uint64_t size = 0;
     if (!catalog)
         return NULL;
     struct pp_index *index = pp_arena_get(sizeof *index);
-    const void *file = index ? pp_map_file(at(catalog->file), &size) : NULL;
-    if (!file || pp_index_open(index, file, size) || index->header->root_hash != hash)
+    const struct mapping *file = index ? map_catalog(catalog) : NULL;
+    if (!file || pp_index_open(index, file->start, file->size) || index->header->root_hash != hash)
         return NULL;
     pp_tables_share();
     const uint64_t words = index->records_size / PP_TOUCH_UNIT + 1;

@@ -66,6 +66,7 @@ class SharedState:
         self.pointer.words = _FIRST_WORD
         self.pointer.cookie = cookie
         self._told: set[tuple[int, int]] = set()
+        self._words: dict[tuple[bytes, str], int] = {}  # by mountpoint and file
         self._before: dict[tuple[int, int], ToldCatalog] = {}
         self._shared: SharedUsage | None = None
         self.touched: list[tuple[int, int, Index]] = []
@@ -86,7 +87,8 @@ class SharedState:
         """Let shims count, and say what they touch, in *shared*: by a descriptor of *process*."""
         self._shared = shared
         status = os.fstat(shared.descriptor)
-        self.pointer.shared_device, self.pointer.shared_inode = status.st_dev, status.st_ino
+        identity = self.pointer.shared_identity
+        identity.device, identity.inode = status.st_dev, status.st_ino
         self.pointer.shared = self.memory.append_text(os.fsencode(shared.file_of(process)))
 
     def resume(self) -> None:
@@ -143,7 +145,7 @@ class SharedState:
                     if before is not None and before.file == index.file:
                         self._touch(before.words, mount, index)
                     else:
-                        self._add_catalog(mount, index)
+                        self._add_catalog(mount, index, snapshot.mountpoint)
 
     def forget(self, mount: int) -> None:
         """No catalog of the mount with that number is asked for any more, or noted in `touched`."""
@@ -159,15 +161,21 @@ class SharedState:
             if self._shared is not None:  # what the engine opens counts, too
                 index.pointer.touched = self._shared.words(words)
 
-    def _words_for(self, index: Index) -> int:
+    def _words_for(self, index: Index, mountpoint: bytes) -> int:
+        """The words of an index. Revisions share those of the catalogs that they share."""
+        key = (mountpoint, index.file)
+        if index.kept is None and key in self._words:
+            return self._words[key]
         first: int = self.pointer.words
         if first + _words_of(index) > _WORDS:
             return 0
         self.pointer.words = first + _words_of(index)
+        if index.kept is None:
+            self._words[key] = first
         return first
 
-    def _add_catalog(self, mount: int, index: Index) -> None:
-        words = self._words_for(index)
+    def _add_catalog(self, mount: int, index: Index, mountpoint: bytes) -> None:
+        words = self._words_for(index, mountpoint)
         self._touch(words, mount, index)
         try:
             file = self.memory.append_text(os.fsencode(index.file))
@@ -179,6 +187,11 @@ class SharedState:
         catalog.next, catalog.mount = self.pointer.catalogs, mount
         catalog.root_hash, catalog.touched = index.root_hash, words
         catalog.file, catalog.path = file, path
+        if index.kept is not None:
+            status = os.fstat(index.kept)
+            identity = catalog.identity
+            identity.device, identity.inode = status.st_dev, status.st_ino
+            identity.changed = status.st_ctime_ns
         self.pointer.catalogs = offset
 
 

@@ -26,7 +26,7 @@ class UsageRecorder:
         self._state = state
         self._usage = usage
         self._touched = touched
-        self._used: list[tuple[int, bytes]] = []
+        self._used: dict[bytes, int] = {}  # the order of first use
 
     def forget(self, mount: Mount) -> None:
         """Record what was used of *mount*, which is to be forgotten."""
@@ -41,7 +41,7 @@ class UsageRecorder:
                 self._record(mount, [catalog])
         if self._touched is not None:
             with open(self._touched, "wb") as file:
-                file.writelines(path + b"\n" for _, path in sorted(self._used))
+                file.writelines(path + b"\n" for path in sorted(self._used, key=self._order))
 
     def _record(self, mount: Mount, catalogs: Iterable[tuple[int, int, Index]]) -> None:
         from pyparrot.sources.capabilities import CountsUse
@@ -53,7 +53,11 @@ class UsageRecorder:
                 if counting is not None and touch.is_opened and stat.S_ISREG(node.mode):
                     counting.use(node)
                 if self._touched is not None:
-                    self._used.append((touch.order, mount.path + index.path_of(touch.record)))
+                    path = mount.path + index.path_of(touch.record)
+                    self._used[path] = min(touch.order, self._used.get(path, touch.order))
+
+    def _order(self, path: bytes) -> tuple[int, bytes]:
+        return self._used[path], path
 
     def _catalogs(self, number: int | None = None) -> Iterator[tuple[int, int, Index]]:
         """Those with words in the touch map: the first word, the mount's number, the index.

@@ -168,7 +168,7 @@ class Index:
     """An index file, mapped. It stays mapped as long as anything refers to it.
 
     *file* is a name by which other processes can open it, as long as this one lives; *path* is
-    where its root directory is in the tree.
+    where its root directory is in the tree. *kept* is a descriptor of it, if it has no other name.
     """
 
     def __init__(self, file: str, path: bytes = b"", keep: bool = False) -> None:
@@ -178,16 +178,17 @@ class Index:
             size = os.fstat(opened.fileno()).st_size
             # Nothing can't be mapped.
             self._mapped = mmap.mmap(opened.fileno(), size, prot=mmap.PROT_READ) if size else b""
-            self._kept = os.dup(opened.fileno()) if keep else -1
-        self.file = f"/proc/{os.getpid()}/fd/{self._kept}" if keep else os.path.abspath(file)
+            self.kept = os.dup(opened.fileno()) if keep else None
+        self.file = f"/proc/{os.getpid()}/fd/{self.kept}" if keep else os.path.abspath(file)
         self._buffer = ffi.from_buffer(self._mapped)
         self.pointer = ffi.new("struct pp_index *")
         if lib.pp_index_open(self.pointer, self._buffer, len(self._mapped)) != 0:
             raise BadIndexError(f"{file}: not an index of this version, or damaged")
 
     def __del__(self) -> None:
-        if getattr(self, "_kept", -1) >= 0:
-            os.close(self._kept)
+        kept = getattr(self, "kept", None)
+        if kept is not None:
+            os.close(kept)
 
     @property
     def root_hash(self) -> int:

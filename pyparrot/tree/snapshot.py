@@ -69,6 +69,7 @@ class Snapshot:
         self._lock = threading.Lock()
         self._indexes = {root.root_hash: root}
         self._addresses = {int(ffi.cast("uintptr_t", root.pointer)): root}
+        self.mountpoint = mountpoint
         self._mountpoint = ffi.new("char[]", mountpoint)
         variables = os.environb if environment is None else environment
         self.variables = [k + b"=" + v for k, v in variables.items()]

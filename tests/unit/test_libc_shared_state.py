@@ -377,12 +377,15 @@ def test_catalogs_are_told_once(state: SharedState, writer: Writer, tmp_path: Pa
     start = first[0][2] + words[0]
     said = (1, nested.root_hash, start, os.fsencode(nested.file))
     assert reader.catalogs() == [said, *first]
-    # The same catalog in another mount is another one; what is reserved has none.
-    writer.show([shown(2, Snapshot(root, POINT, {})), shown(3)])
+    # The same catalog in another place is another one; what is reserved has none.
+    writer.show([shown(2, Snapshot(root, b"/other", {})), shown(3)])
     assert [each[:3] for each in reader.catalogs()[:1]] == [(2, ROOT_HASH, start + words[1])]
     assert len(reader.catalogs()) == 3
     assert [each for _, _, each in state.touched] == [root, nested, root]
     assert [word for word, _, _ in state.touched] == [each[2] for each in reader.catalogs()[::-1]]
+    # In another revision it is the same.
+    writer.show([shown(4, Snapshot(root, POINT, {}))])
+    assert [each[:3] for each in reader.catalogs()[:1]] == [(4, ROOT_HASH, first[0][2])]
 
 
 def test_catalogs_beyond_the_touch_map_are_told_without(

@@ -76,7 +76,7 @@ class NotifyEngine(Engine):
         self._shim = shim  # C has pointers into it
         self._lock = threading.Lock()
         self._workers: list[PpWorker] = []
-        self._spare: PpWorker | None = None
+        self._spares: list[PpWorker] = []
         self._notify = ffi.new("struct pp_notify *")
         self._notify.listener = attachment.descriptor
         self._engine = self._notify.engine
@@ -116,10 +116,9 @@ class NotifyEngine(Engine):
         with self._lock:
             if len(self._workers) >= WORKERS_AT_MOST:
                 return
-            worker = self._spare or lib.pp_notify_worker_new(self._notify)
+            worker = self._spares.pop() if self._spares else lib.pp_notify_worker_new(self._notify)
             if worker == ffi.NULL:
                 return
-            self._spare = None
             self._workers.append(worker)
             number = len(self._workers)
             before = threading.stack_size(_STACK_SIZE)
@@ -130,15 +129,25 @@ class NotifyEngine(Engine):
                 thread.start()
             except RuntimeError:
                 # No more threads to be had: those that are there must do.
-                self._spare = self._workers.pop()
+                self._spares.append(self._workers.pop())
             finally:
                 threading.stack_size(before)
+
+    def _rest(self, worker: PpWorker) -> None:
+        """Keep a worker for when there is more to do again; its thread ends."""
+        lib.pp_worker_rest(worker)
+        with self._lock:
+            self._workers.remove(worker)
+            self._spares.append(worker)
 
     def _serve(self, worker: PpWorker) -> None:
         call = lib.pp_worker_call(worker)
         while True:
             event = lib.pp_worker_serve(worker)
             if event.kind == lib.PP_EVENT_END:
+                return
+            if event.kind == lib.PP_EVENT_SPARE:
+                self._rest(worker)
                 return
             if self._engine.idle == 0:
                 self._add_worker()
