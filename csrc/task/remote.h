@@ -14,6 +14,12 @@
 
 #include "core/task.h"
 
+/* A directory whose offset was moved, or is just about to be. */
+struct pp_moved {
+    uint32_t descriptor; /* the task's, plus 1; 0: none was moved */
+    int64_t before, after;
+};
+
 struct pp_remote_task {
     struct pp_task task; /* first, with pp_remote_operations */
     pid_t number;
@@ -21,12 +27,16 @@ struct pp_remote_task {
      * be another task's. */
     int (*is_waiting)(struct pp_remote_task *task);
     const int *roots_differ; /* whether some task may have another root than this process */
+    struct pp_moved *moved;  /* what `seek` has moved is written down there first */
 };
 
 extern const struct pp_task_operations pp_remote_operations;
 
 /* Open a path as the task sees it: a descriptor, or -errno. */
 int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags, uint64_t resolve);
+
+/* Move back what was moved, so that the call can be decided anew. */
+void pp_remote_move_back(pid_t task, struct pp_moved *moved);
 
 /* A descriptor here on the open file of the task's descriptor; -errno if it can't be had. */
 int pp_remote_borrow(pid_t task, int descriptor);
