@@ -25,6 +25,8 @@
  *    tracer serves what was TAKEN or HELD once more if the task still waits for its answer, and
  *    drops it otherwise: when the tracer ends, the kernel kills the tasks that it holds, whose
  *    registers were being changed.
+ *  - What can't be done twice is written down in the worker's slot: before it is done if it can be
+ *    undone, else right behind it.
  *  - A worker clears its own notification only after WAITING is stored, so a call is in one of the
  *    two places at any time. A call that is in both is the tracer's.
  */
@@ -36,6 +38,7 @@
 
 #include "core/decide.h"
 #include "engine/engine.h"
+#include "task/remote.h"
 
 /* cffi: begin */
 
@@ -56,8 +59,10 @@ void pp_engine_memory_count(const struct pp_engine_memory *memory, struct pp_cou
 /* A worker's place. */
 struct pp_worker_slot {
     struct seccomp_notif notification; /* id 0: there is none */
+    /* What was done for it in the task, and must not be done twice. */
+    uint32_t given; /* the descriptor that it returns is there: its number plus 1; else 0 */
+    struct pp_moved moved;
     struct pp_counters counters;
-    int32_t given; /* the descriptor that the task has got for an answer, or negative */
 };
 
 enum pp_handover_state {

@@ -79,6 +79,16 @@ static void begin(struct pp_worker *worker)
                        notification->data.instruction_pointer);
 }
 
+/* The call has ended, or there is none. Its number goes first: the rest says what was done for it.
+ */
+static void forget(struct pp_worker_slot *slot)
+{
+    __atomic_store_n(&slot->notification.id, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    memset(&slot->notification, 0, sizeof slot->notification);
+    slot->given = slot->moved.descriptor = 0;
+}
+
 /* Whether the last task has gone. The kernel has ENOENT for that as well as for a task that was
  * killed before its call could be received. */
 static int has_ended(const struct pp_worker *worker)
@@ -95,9 +105,7 @@ static int receive(struct pp_worker *worker)
     pp_worker_is_idle(worker);
     int outcome;
     do {
-        __atomic_store_n(&notification->id, 0, __ATOMIC_RELEASE);
-        __atomic_store_n(&worker->slot->given, -1, __ATOMIC_RELEASE);
-        memset(notification, 0, sizeof *notification);
+        forget(worker->slot);
         outcome = ioctl(listener_of(worker), SECCOMP_IOCTL_NOTIF_RECV, notification);
     } while (outcome != 0 && (errno == EINTR || (errno == ENOENT && !has_ended(worker))));
     pp_worker_is_busy(worker);
@@ -158,7 +166,8 @@ static int put_file(struct pp_worker *worker, int descriptor, int flags)
 static int give_file(struct pp_worker *worker, int descriptor, int flags)
 {
     const int given = put_file(worker, descriptor, flags);
-    __atomic_store_n(&worker->slot->given, given, __ATOMIC_RELEASE);
+    if (given >= 0)
+        __atomic_store_n(&worker->slot->given, (uint32_t)given + 1, __ATOMIC_RELEASE);
     close(descriptor);
     if (given < 0)
         return given != -ENOENT ? given : 0;
@@ -279,10 +288,12 @@ static void take_up(struct pp_worker *worker)
 
     if (!is_under_way(notify, notification_of(worker)))
         return;
-    if (worker->slot->given >= 0)
-        respond(worker, worker->slot->given, 0, 0); /* all that was missing */
-    else
-        begin(worker);
+    if (worker->slot->given) {
+        return_value(worker, (int64_t)worker->slot->given - 1);
+        return;
+    }
+    pp_remote_move_back((pid_t)notification_of(worker)->pid, &worker->slot->moved);
+    begin(worker);
 }
 
 struct pp_worker *pp_notify_worker_new(struct pp_notify *notify)

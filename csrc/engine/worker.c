@@ -34,6 +34,7 @@ void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine, uint32_t
     worker->task.family = &engine->family;
     worker->task.roots_differ = &engine->memory->roots_differ;
     worker->slot = &engine->memory->workers[number];
+    worker->task.moved = &worker->slot->moved;
     worker->engine = engine;
     worker->view = -1;
     worker->call.space = engine->space;

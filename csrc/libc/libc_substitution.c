@@ -264,23 +264,30 @@ static enum pp_hook_result see_open(struct pp_substitution *substitution, struct
     return path[0] == '/' && is_libc(path) ? give_real_copy(substitution, worker) : PP_HOOK_PASSED;
 }
 
-/* Let a program that runs from its view know itself by its own name. */
-static void name_program(struct pp_worker *worker)
+static void write_name(struct pp_worker *worker)
 {
     struct pp_call *call = &worker->call;
-    const uint32_t process = (uint32_t)pp_task_number(worker);
-    uint32_t *place = &worker->engine->shared->programs[process % PP_PROGRAMS];
 
-    if (__atomic_load_n(place, __ATOMIC_RELAXED) != process)
-        return;
-    __atomic_store_n(place, 0, __ATOMIC_RELAXED);
-    const uint64_t address = pp_proc_execfn((pid_t)process);
+    const uint64_t address = pp_proc_execfn(pp_task_number(worker));
     if (!address ||
         call->task->operations->read_text(call->task, address, call->file, PP_PATH_MAX) < 0)
         return;
     const int64_t length = pp_shown(call->space, call->file, call->buffer, PP_PATH_MAX);
     if (length >= 0 && (size_t)length <= strlen(call->file))
         call->task->operations->write(call->task, address, call->buffer, (size_t)length + 1);
+}
+
+/* Let a program that runs from its view know itself by its own name. */
+static void name_program(struct pp_worker *worker)
+{
+    uint32_t process = (uint32_t)pp_task_number(worker);
+    uint32_t *place = &worker->engine->shared->programs[process % PP_PROGRAMS];
+
+    if (__atomic_load_n(place, __ATOMIC_RELAXED) != process)
+        return;
+    write_name(worker);
+    /* Only now: if this process is killed before, the next supervisor sees the call once more. */
+    __atomic_compare_exchange_n(place, &process, 0, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
 /* The linker's first call: access, or faccessat on a CPU without it. It is answered like any

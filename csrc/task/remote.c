@@ -265,11 +265,31 @@ static int64_t seek(struct pp_task *task, int descriptor, int64_t position)
     const int borrowed = pp_remote_borrow(task_of(task), descriptor);
     if (borrowed < 0)
         return borrowed;
-    const off_t moved =
-        position < 0 ? lseek(borrowed, 0, SEEK_CUR) : lseek(borrowed, position, SEEK_SET);
+    off_t offset = lseek(borrowed, 0, SEEK_CUR);
+    if (position >= 0 && offset >= 0) {
+        struct pp_moved *moved = remote(task)->moved;
+        moved->before = offset;
+        moved->after = position;
+        __atomic_store_n(&moved->descriptor, (uint32_t)descriptor + 1, __ATOMIC_RELEASE);
+        offset = lseek(borrowed, position, SEEK_SET);
+    }
     const int error = errno;
     close(borrowed);
-    return moved < 0 ? -error : moved;
+    return offset < 0 ? -error : offset;
+}
+
+void pp_remote_move_back(pid_t task, struct pp_moved *moved)
+{
+    if (!moved->descriptor)
+        return;
+    const int borrowed = pp_remote_borrow(task, (int)moved->descriptor - 1);
+    if (borrowed >= 0) {
+        /* If it stands elsewhere it was not moved, or another task has gone on. */
+        if (lseek(borrowed, 0, SEEK_CUR) == moved->after)
+            lseek(borrowed, moved->before, SEEK_SET);
+        close(borrowed);
+    }
+    __atomic_store_n(&moved->descriptor, 0, __ATOMIC_RELEASE);
 }
 
 static int64_t parent(struct pp_task *task)

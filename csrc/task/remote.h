@@ -15,6 +15,12 @@
 #include "core/task.h"
 #include "task/family.h"
 
+/* A directory whose offset was moved, or is just about to be. */
+struct pp_moved {
+    uint32_t descriptor; /* the task's, plus 1; 0: none was moved */
+    int64_t before, after;
+};
+
 struct pp_remote_task {
     struct pp_task task; /* first, with pp_remote_operations */
     pid_t number;
@@ -23,6 +29,7 @@ struct pp_remote_task {
     int (*is_waiting)(struct pp_remote_task *task);
     struct pp_family *family; /* NULL: there is nothing to be hidden */
     const int *roots_differ;  /* whether some task may have another root than this process */
+    struct pp_moved *moved;   /* what `seek` has moved is written down there first */
 };
 
 extern const struct pp_task_operations pp_remote_operations;
@@ -40,6 +47,9 @@ int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags
 /* Open a regular file for reading, as the task sees it: a descriptor, or -errno. What is none is
  * not opened: the open of a FIFO or of a device waits, and changes what they are. */
 int pp_remote_open_file(struct pp_remote_task *task, const char *path);
+
+/* Move back what was moved, so that the call can be decided anew. */
+void pp_remote_move_back(pid_t task, struct pp_moved *moved);
 
 /* A descriptor here on the open file of the task's descriptor; -errno if it can't be had. */
 int pp_remote_borrow(pid_t task, int descriptor);

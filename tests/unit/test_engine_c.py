@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -60,3 +61,18 @@ def test_the_way_of_a_call_and_the_pool_of_mappings(tmp_path: Path) -> None:
     ran = subprocess.run([program], check=False, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
     assert ran.stdout.endswith("done\n")
+
+
+def test_no_call_is_lost_when_supervisors_and_tracers_are_killed(tmp_path: Path) -> None:
+    program = tmp_path / "checks"
+    source = TOP / "csrc" / "engine" / "engine_memory.c"
+    checks = TOP / "tests" / "support" / "handover_checks.c"
+    options: list[str | Path] = [*FLAGS, "-pthread", f"-I{TOP / 'csrc'}", "-o", program]
+    subprocess.run([compiler(), *options, checks, source], check=True)
+    seed = random.randrange(1 << 31)
+    ran = subprocess.run(
+        [program, "1500", str(seed)], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), f"seed {seed}: {ran.stdout}{ran.stderr}"
+    assert " 0 mixed up, all free" in ran.stdout
+    assert " 0 begun again" not in ran.stdout  # or nothing was killed in the midst of a call
