@@ -62,8 +62,8 @@ void pp_find_root(const struct pp_snapshot *snapshot, struct pp_found *found);
 
 /* Look a path up from the directory `start` on, as long as it is real: without dots, symlinks on
  * the way, a slash at the end, or a catalog that is not mapped. It takes a single look-up, or
- * some more to know that a name is not there (PP_ERROR, which means ENOENT). -1 if only a walk can tell. A
- * symlink at the end is what is found. `found` may be `start`. */
+ * some more to know that a name is not there (PP_ERROR, which means ENOENT). -1 if only a walk can
+ * tell. A symlink at the end is what is found. `found` may be `start`. */
 int pp_find(const struct pp_snapshot *snapshot, const struct pp_found *start, const char *path,
             size_t length, struct pp_found *found);
 

@@ -231,8 +231,8 @@ static enum pp_hook_result see_failure(struct pp_substitution *substitution,
     return PP_HOOK_ENDED;
 }
 
-/* Whether a dynamic linker that has begun opens a library: by its own call, or by one of the shim in
- * it. */
+/* Whether a dynamic linker that has begun opens a library: by its own call, or by one of the shim
+ * in it. */
 static int opens_library(struct pp_substitution *substitution, const struct pp_worker *worker,
                          const struct pp_spec *spec)
 {

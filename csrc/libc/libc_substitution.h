@@ -9,8 +9,8 @@
  * a libc then gets the copy, once. Every other open, by the program itself too, gets the real file.
  *
  * It is a hook of an engine (engine.h), and sees calls before the decision core does. Python
- * writes struct pp_substitution: all fields but `starts`, `linkers_told` and `hook` before the hook is
- * registered, and `copies` and `linkers` afterwards as well: one is filled in, and then counted.
+ * writes struct pp_substitution: all fields but `starts`, `linkers_told` and `hook` before the hook
+ * is registered, and `copies` and `linkers` afterwards as well: one is filled in, and then counted.
  */
 #ifndef PYPARROT_LIBC_SUBSTITUTION_H
 #define PYPARROT_LIBC_SUBSTITUTION_H
@@ -43,7 +43,7 @@ struct pp_linker {
 struct pp_start {
     uint64_t task;
     uint64_t address; /* in the linker's code */
-    uint32_t calls; /* that the linker has made by which it looks for libraries */
+    uint32_t calls;   /* that the linker has made by which it looks for libraries */
     /* How far it is with a shim of its own (linker_patch.h), */
     uint32_t stage;
     uint32_t linker, site; /* which linker it is, which site has the detour, */

@@ -10,8 +10,8 @@
 #include "task/memory.h"
 #include "task/proc.h"
 
-/* A shim costs a linker as much as so many trapped calls. A search takes that many for each directory:
- * up to 22, the first time. */
+/* A shim costs a linker as much as so many trapped calls. A search takes that many for each
+ * directory: up to 22, the first time. */
 #define CALLS_WORTH_IT 16u
 #define UNKNOWN_MAX 16u
 

@@ -3,10 +3,10 @@
  * The shim in a dynamic linker (linker_image.h): how it gets there, and how it looks for libraries.
  *
  * Rules that hold here beside those of shim.h:
- *  - A program may have another shim in its libc, which shares no memory with this one. So nothing is
- *    known here of working directories, and relative paths are left to the supervisor.
- *  - Once any process of the session sets a filter of its own, this shim makes only the linker's own
- *    calls: that process may be this one.
+ *  - A program may have another shim in its libc, which shares no memory with this one. So nothing
+ * is known here of working directories, and relative paths are left to the supervisor.
+ *  - Once any process of the session sets a filter of its own, this shim makes only the linker's
+ * own calls: that process may be this one.
  *  - A libc is opened by the supervisor, which gives a copy with the shim in it.
  */
 #include "shim/linker_image.h"
@@ -73,8 +73,8 @@ static int attach(const struct pp_linker_image *image, uint64_t linker)
 }
 
 /* The bootstrap calls this when it has mapped the image, and goes on in any case. There is only one
- * thread, and it is in the bootstrap. Without jumps the shim is not used, and the supervisor has the
- * linker forget the bootstrap. */
+ * thread, and it is in the bootstrap. Without jumps the shim is not used, and the supervisor has
+ * the linker forget the bootstrap. */
 __attribute__((visibility("default"))) void pp_linker_attach(const struct pp_linker_image *image,
                                                              uint64_t linker)
 {
@@ -117,13 +117,13 @@ static int is_of_absent(const char *path)
     return !path[i] && i < absent.length && absent.path[i] == '/';
 }
 
-/* A real file that no symlink leads to is opened at once, or is not there: that takes one call, where
- * pp_dispatch_program would look for symlinks in another one. */
+/* A real file that no symlink leads to is opened at once, or is not there: that takes one call,
+ * where pp_dispatch_program would look for symlinks in another one. */
 static int64_t open_real(const struct pp_entry *entry, const char *path)
 {
     const struct open_how how = {.flags = LINKER_FLAGS, .resolve = RESOLVE_NO_SYMLINKS};
-    const int64_t value = pp_gate(__NR_openat2, (uint64_t)AT_FDCWD, (uint64_t)path, (uint64_t)&how,
-                                  sizeof how, 0);
+    const int64_t value =
+        pp_gate(__NR_openat2, (uint64_t)AT_FDCWD, (uint64_t)path, (uint64_t)&how, sizeof how, 0);
 
     if (value == -ENOENT)
         keep_absent(path);

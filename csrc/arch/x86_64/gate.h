@@ -24,7 +24,8 @@ static inline int64_t pp_system_call(int64_t number, uint64_t a, uint64_t b, uin
 /* The end of the addresses that a program can have. */
 #define PP_ADDRESS_END UINT64_C(0x7ffffffff000)
 
-/* Write a jump from one address to another, which takes `length` bytes: 0, or -1 if it is too far. */
+/* Write a jump from one address to another, which takes `length` bytes: 0, or -1 if it is too far.
+ */
 static inline int pp_make_jump(uint8_t *code, uint32_t length, uint64_t from, uint64_t to)
 {
     const int64_t distance = (int64_t)(to - (from + 5));

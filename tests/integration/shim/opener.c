@@ -23,8 +23,7 @@
 static void *open_library(void *name)
 {
     void *library = dlopen(name, RTLD_NOW);
-    const char *(*function)(void) =
-        library ? (const char *(*)(void))dlsym(library, "name") : NULL;
+    const char *(*function)(void) = library ? (const char *(*)(void))dlsym(library, "name") : NULL;
     printf("%s: %s\n", (char *)name, function ? function() : dlerror());
     fflush(stdout);
     return NULL;
