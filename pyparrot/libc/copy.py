@@ -8,6 +8,7 @@ relocated or written to when a program starts: the dynamic linker maps two segme
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 from pyparrot.libc.arch import arch_of
 from pyparrot.libc.arch.base import Arch, CallSite
 from pyparrot.libc.elf import (

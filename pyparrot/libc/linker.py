@@ -70,7 +70,7 @@ def _content(
     end = _up(kept + _BASE_SIZE, arch.PAGE_SIZE)
     bootstrap = code.address + code.file_size
     image = ffi.new("struct pp_linker_image *")
-    image.magic = magic()
+    ffi.memmove(image.magic, magic(), len(magic()))
     image.memory, image.memory_size, image.base = memory, end - memory, kept
     image.bootstrap, image.room, image.cookie = bootstrap, room, arch.COOKIE
     image.sites_count = len(sites)
@@ -87,19 +87,17 @@ def _content(
         entry.stub = stubs + number * arch.LINKER_STUB_SIZE
         entry.behind = site.address + arch.SYSCALL_SIZE
         original = linker.read(entry.behind, site.length - arch.SYSCALL_SIZE)
-        _fill(entry.original, original)
-        _fill(entry.detour, arch.detour(site, bootstrap))
-        _fill(entry.bootstrap, arch.bootstrap(site, bootstrap, end, base + attach))
+        ffi.memmove(entry.original, original, len(original))
+        detour = arch.detour(site, bootstrap)
+        ffi.memmove(entry.detour, detour, len(detour))
+        code_there = arch.bootstrap(site, bootstrap, end, base + attach)
+        ffi.memmove(entry.bootstrap, code_there, len(code_there))
         stub = arch.linker_stub(site, entry.stub, kept, base + shim.entries[site.entry])
         content[entry.stub : entry.stub + len(stub)] = stub
     head = bytes(ffi.buffer(image))
     content[: len(head)] = head
     content[base : base + len(shim.code)] = shim.code
     return content
-
-
-def _fill(target: object, content: bytes) -> None:
-    ffi.memmove(target, content, len(content))
 
 
 def _up(number: int, unit: int) -> int:

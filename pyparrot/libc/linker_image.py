@@ -17,7 +17,7 @@ def open_image(content: bytes) -> PpLinkerImage:
     """
     if len(content) < ffi.sizeof("struct pp_linker_image"):
         raise ValueError("no image of a dynamic linker")
-    image = ffi.cast("struct pp_linker_image *", ffi.from_buffer(content))
+    image: PpLinkerImage = ffi.cast("struct pp_linker_image *", ffi.from_buffer(content))
     if (
         bytes(ffi.buffer(image.magic)) != magic()
         or image.sites_count > lib.PP_LINKER_SITES_MAX

@@ -29,7 +29,10 @@ class Shim(NamedTuple):
 
 
 def read_shim(file: str, library: Image, arch: Arch) -> Shim:
-    """The shim of *file*; `ValueError` if it is not linked as setup.py does it, or for another CPU than *library*."""
+    """The shim of *file*.
+
+    `ValueError` if it is not linked as setup.py does it, or for another CPU than *library*.
+    """
     image = read_image(file)
     if image.header.machine != library.header.machine:
         raise ValueError(f"{file}: a shim for another CPU")

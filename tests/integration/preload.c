@@ -34,8 +34,7 @@ __attribute__((constructor)) static void begin(void)
     real_open = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
     real_stat = (int (*)(const char *, struct stat *))dlsym(RTLD_NEXT, "stat");
     real_fstat = (int (*)(int, struct stat *))dlsym(RTLD_NEXT, "fstat");
-    real_clock_gettime =
-        (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    real_clock_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     pthread_mutex_unlock(&lock);
     const pid_t child = fork();
     if (child == 0)

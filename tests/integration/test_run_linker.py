@@ -114,7 +114,9 @@ CASES = {
     "hwcaps": "LD_LIBRARY_PATH=@@/lib/h @@/bin/plain",
     "runpath": "@@/bin/runpath; LD_LIBRARY_PATH=@@/lib/a @@/bin/runpath",
     "rpath": "@@/bin/rpath; LD_LIBRARY_PATH=@@/lib/b @@/bin/rpath",
-    "missing": "@@/bin/plain; LD_LIBRARY_PATH=$many @@/bin/plain; LD_LIBRARY_PATH=@@/lib/a @@/bin/plain",
+    "missing": """
+        @@/bin/plain; LD_LIBRARY_PATH=$many @@/bin/plain
+        LD_LIBRARY_PATH=@@/lib/a @@/bin/plain""",
     "no library": """
         mkdir real; echo text >real/libone.so; mkfifo real/libtwo.so; mkdir real/libthree.so
         LD_LIBRARY_PATH=$PWD/real:@@/lib/b @@/bin/plain
@@ -143,7 +145,7 @@ CASES = {
     "little memory": "ulimit -v 300000; LD_LIBRARY_PATH=$many:@@/lib/b @@/bin/plain",
     "few descriptors": """
         for n in 3 4 5 6; do
-            (ulimit -n $n; LD_LIBRARY_PATH=$many:@@/lib/b; export LD_LIBRARY_PATH; exec @@/bin/plain)
+            (ulimit -n $n; LD_LIBRARY_PATH=$many:@@/lib/b exec @@/bin/plain)
             echo $?
         done""",
     "as said": """

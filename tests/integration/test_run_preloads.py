@@ -1,7 +1,7 @@
-"""Libraries that the user preloads are the command's: it gets them, and all works as without a run.
+"""Libraries that the user preloads are the command's: it gets them, and all works as natively.
 
-They may take over any function of the C library, tell other times of files, begin processes in their
-constructors, or wait for locks.
+They may take over any function of the C library, tell other times of files, begin processes in
+their constructors, or wait for locks.
 """
 
 from __future__ import annotations

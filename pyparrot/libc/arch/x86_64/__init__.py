@@ -9,8 +9,8 @@ PAGE_SIZE = 4096
 ENTRIES = tuple(b"pp_enter_%d" % number for number in range(len(COMPARISONS)))
 
 __all__ = [
-    "ENTRIES",
     "COOKIE",
+    "ENTRIES",
     "FRAME_RULES",
     "LINKER_STUB_SIZE",
     "PAGE_SIZE",
