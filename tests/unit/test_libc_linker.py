@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from support.libraries import CALLS, SHIM, assembled
 
+from pyparrot.cache.store import ObjectStore
 from pyparrot.core import ffi, lib
 from pyparrot.libc.arch.x86_64 import COOKIE, LINKER_STUB_SIZE
 from pyparrot.libc.elf import EXECUTE
 from pyparrot.libc.image import Image
 from pyparrot.libc.linker import make_image
 from pyparrot.libc.linker_image import open_image
+from pyparrot.libc.linkers import Linkers
 
 PAGE = 4096
 PADDED = CALLS + "\n.text\n.balign 4096, 0x90\n.globl end\nend: .skip {0}, 0x90\n"
@@ -122,3 +124,57 @@ def test_an_existing_file_is_left(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         make_image(str(linker()), str(SHIM), str(tmp_path / "image"))
     assert os.path.getsize(tmp_path / "image") == 4
+
+
+class Session:
+    """The linkers of a session, and what its engine is told of them."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.substitution = ffi.new("struct pp_substitution *")
+        self.linkers = Linkers(store, str(SHIM), self.substitution)
+
+    def add(self, file: Path) -> list[Path]:
+        """The images that the engine knows then."""
+        with open(file, "rb") as opened:
+            self.linkers.add(opened.fileno())
+        known = range(self.substitution.linkers_count)
+        files = [ffi.string(self.substitution.linkers[number].file) for number in known]
+        return [Path(os.fsdecode(file)) for file in files]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    return assembled(tmp_path, PADDED.format(64), "-Wl,--build-id=sha1")
+
+
+def test_an_image_is_made_once(tmp_path: Path, library: Path) -> None:
+    with ObjectStore(str(tmp_path / "cache")) as store:
+        first = Session(store)
+        (image,) = first.add(library)
+        before = image.stat()
+        assert first.add(library) == [image]
+        assert Session(store).add(library) == [image]
+        assert image.stat() == before
+
+
+@pytest.mark.parametrize("damage", ["bit", "short", "empty"])
+def test_a_damaged_image_is_made_anew(tmp_path: Path, library: Path, damage: str) -> None:
+    with ObjectStore(str(tmp_path / "cache")) as store:
+        (image,) = Session(store).add(library)
+        whole = image.read_bytes()
+        bad = bytearray(whole)
+        bad[len(bad) // 2] ^= 1
+        image.chmod(0o600)
+        image.write_bytes({"bit": bytes(bad), "short": whole[:5000], "empty": b""}[damage])
+        assert Session(store).add(library) == [image]
+        assert image.read_bytes() == whole
+
+
+def test_there_is_an_end_to_linkers(tmp_path: Path) -> None:
+    with ObjectStore(str(tmp_path / "cache")) as store:
+        session = Session(store)
+        for number in range(lib.PP_LINKERS_MAX + 2):
+            (tmp_path / f"{number}").mkdir()
+            text = PADDED.format(64 + number)
+            known = session.add(assembled(tmp_path / f"{number}", text, "-Wl,--build-id=sha1"))
+        assert len(known) == lib.PP_LINKERS_MAX
