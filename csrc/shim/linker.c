@@ -48,8 +48,9 @@ static int write_jumps(const struct pp_linker_image *image, uint64_t linker)
     for (uint32_t i = 0; i < image->sites_count && !error; i++) {
         const struct pp_linker_site *site = &image->sites[i];
         const uint64_t address = linker + site->address;
-        uint8_t code[sizeof site->original + 2];
-        error = pp_make_jump(code, site->length, address, (uint64_t)image + site->stub) ||
+        uint8_t code[sizeof site->original];
+        error = site->length > sizeof code ||
+                pp_make_jump(code, site->length, address, (uint64_t)image + site->stub) ||
                 pp_gate(__NR_pwrite64, (uint64_t)memory, (uint64_t)code, site->length, address,
                         0) != site->length;
     }

@@ -27,10 +27,10 @@
 
 /* cffi: begin */
 
-#define PP_LINKER_MAGIC "pyparrot's link1"
+#define PP_LINKER_MAGIC "pyparrot's link2"
 #define PP_LINKER_PAGE 4096u
 #define PP_LINKER_SITES_MAX 16u
-#define PP_LINKER_BOOTSTRAP_MAX 232u
+#define PP_LINKER_BOOTSTRAP_MAX 168u
 
 /* Modes of opens, as PP_SHARED_STATE_MODE: by which the shim in a linker says that it can't be
  * used, and by which it leaves the open of a libc to the supervisor. */

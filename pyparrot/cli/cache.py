@@ -66,6 +66,7 @@ def _configured(arguments: argparse.Namespace) -> tuple[Configuration, str]:
 def _know_all_kinds() -> None:
     """Import all modules that put objects into a cache: they register what kinds there are."""
     import pyparrot.libc.copies
+    import pyparrot.libc.linkers
     import pyparrot.sources.cvmfs.recheck
     import pyparrot.sources.directory  # noqa: F401
 

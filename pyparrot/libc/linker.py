@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pyparrot.core import ffi, lib
 from pyparrot.libc.arch import arch_of
 from pyparrot.libc.arch.base import Arch, CallSite
@@ -11,9 +9,6 @@ from pyparrot.libc.elf import EXECUTE, Segment, build_id
 from pyparrot.libc.image import Image
 from pyparrot.libc.linker_image import magic
 from pyparrot.libc.shim_file import Shim, read_image, read_shim
-
-if TYPE_CHECKING:
-    from pyparrot.core import Array
 
 _ATTACH = b"pp_linker_attach"
 _BASE_SIZE = 8
@@ -75,7 +70,7 @@ def _content(
     end = _up(kept + _BASE_SIZE, arch.PAGE_SIZE)
     bootstrap = code.address + code.file_size
     image = ffi.new("struct pp_linker_image *")
-    ffi.memmove(image.magic, magic(), len(image.magic))
+    ffi.memmove(image.magic, magic(), len(magic()))
     image.memory, image.memory_size, image.base = memory, end - memory, kept
     image.bootstrap, image.room, image.cookie = bootstrap, room, arch.COOKIE
     image.sites_count = len(sites)
@@ -92,19 +87,17 @@ def _content(
         entry.stub = stubs + number * arch.LINKER_STUB_SIZE
         entry.behind = site.address + arch.SYSCALL_SIZE
         original = linker.read(entry.behind, site.length - arch.SYSCALL_SIZE)
-        _fill(entry.original, original)
-        _fill(entry.detour, arch.detour(site, bootstrap))
-        _fill(entry.bootstrap, arch.bootstrap(site, bootstrap, end, base + attach))
+        ffi.memmove(entry.original, original, len(original))
+        detour = arch.detour(site, bootstrap)
+        ffi.memmove(entry.detour, detour, len(detour))
+        code_there = arch.bootstrap(site, bootstrap, end, base + attach)
+        ffi.memmove(entry.bootstrap, code_there, len(code_there))
         stub = arch.linker_stub(site, entry.stub, kept, base + shim.entries[site.entry])
         content[entry.stub : entry.stub + len(stub)] = stub
     head = bytes(ffi.buffer(image))
     content[: len(head)] = head
     content[base : base + len(shim.code)] = shim.code
     return content
-
-
-def _fill(target: Array[int], content: bytes) -> None:
-    ffi.memmove(target, content, len(content))
 
 
 def _up(number: int, unit: int) -> int:

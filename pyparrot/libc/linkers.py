@@ -57,9 +57,10 @@ class Linkers:
             shim = f"{zlib.crc32(content):08x}{len(content):x}"
         # It does not count: or every run that does nothing else would have to open the ledger.
         path = self._store.find_first(_IMAGE.beginning(linker, shim), counts=False)
-        path = path or self._make(descriptor, linker, shim)
-        if path is not None:
-            self._enter(path)
+        if path is None or not self._enter(path):
+            path = self._make(descriptor, linker, shim)
+            if path is not None:
+                self._enter(path)
 
     def add_later(self, descriptor: int, complain: Callable[[Exception], None]) -> None:
         """The same in a thread of its own, which closes the descriptor.
@@ -90,18 +91,23 @@ class Linkers:
 
         return self._store.make(make)
 
-    def _enter(self, path: str) -> None:
+    def _enter(self, path: str) -> bool:
+        """Tell the engine; False, and the file is gone, if it is damaged."""
         from pyparrot.libc.linker_image import open_image
 
         with open(path, "rb") as file:
             content = file.read()
+        if not path.endswith(f".{checksum(zlib.crc32(content))}"):
+            os.unlink(path)
+            return False
         image = open_image(content)
         with self._lock:
             number = self._substitution.linkers_count
             if number >= lib.PP_LINKERS_MAX:
-                return
+                return True
             file_name = ffi.new("char[]", os.fsencode(path))
             self._kept += [content, image, file_name]
             self._substitution.linkers[number].image = image
             self._substitution.linkers[number].file = file_name
             self._substitution.linkers_count = number + 1  # last: the engine reads meanwhile
+        return True

@@ -63,6 +63,9 @@ def make_tree(tree: Path, scale: float) -> None:
     (tree / "large").write_bytes(os.urandom(int(256 * scale) * MEGABYTE or MEGABYTE))
     shutil.copy("/bin/true", tree / "true")
     make_files(tree / "many", 1000, 1000, 10, chance)
+    for number in range(LIBRARY_DIRECTORIES):
+        (tree / f"libraries/d{number}").mkdir(parents=True)
+        (tree / f"libraries/d{number}/libbench{number}.so").write_bytes(b"")
     make_files(tree / "wide", int(20_000 * scale), 200, 20, chance)
     make_files(tree / "files", int(5_000 * scale), 100, 2000, chance)
     make_files(tree / "work", int(9_000 * scale), 100, 500, chance)
@@ -102,6 +105,18 @@ COMMANDS = {
     "ls -lR over 20,000 names": "sh -c 'ls -lR {tree}/wide >/dev/null'",
     "gcc -O1, real paths": "gcc -O1 -c -o /dev/null {source}",
 }
+EXECS = {
+    "exec with LD_LIBRARY_PATH of 20 directories": "20 {tree}/libraries /bin/true",
+    "exec with LD_LIBRARY_PATH of 150 directories": "150 {tree}/libraries /bin/true",
+    "exec with LD_LIBRARY_PATH of 20 real directories": "20 {real}/libraries /bin/true",
+    "exec with LD_LIBRARY_PATH of 150 real directories": "150 {real}/libraries /bin/true",
+    "exec of bash with LD_LIBRARY_PATH of 20 directories": "20 {tree}/libraries /bin/bash -c :",
+    "exec from the tree with LD_LIBRARY_PATH of 20 directories": "20 {tree}/libraries {tree}/true",
+}
+"""How many directories, where they are, and what is started; ``{real}`` is the local tree."""
+
+LIBRARY_DIRECTORIES = 150
+
 IMPORTS = (
     "import argparse, asyncio, base64, bz2, calendar, codecs, collections, concurrent.futures,"
     " configparser, contextlib, copy, csv, ctypes, datetime, decimal, difflib, dis, email, enum,"
@@ -123,6 +138,13 @@ def measure_command(helper: str, peer: Peer, command: str, source: str) -> float
     words = shlex.split(command.format(tree=peer.tree, imports=IMPORTS, source=source))
     done = run([*peer.prefix, helper, "--time", peer.tree, *words], peer.environment)
     return float(done.stderr.strip().splitlines()[-1])
+
+
+def measure_exec(helper: str, peer: Peer, command: str, real: str) -> float:
+    """Seconds that a program takes from its start to its end, with a long library path."""
+    words = shlex.split(command.format(tree=peer.tree, real=real))
+    done = run([*peer.prefix, helper, "--exec", *words], peer.environment)
+    return float(done.stdout)
 
 
 def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -240,6 +262,7 @@ def measure(
     figures: dict[str, dict[str, list[float]]] = {}
     source = str(Path(__file__).with_name("calls.c"))
     commands = {n: c for n, c in COMMANDS.items() if arguments.only in n}
+    execs = {n: c for n, c in EXECS.items() if arguments.only in n}
     if not Path(peers[0].tree, "python").is_dir():
         commands.pop("python, 40 imports", None)
 
@@ -257,6 +280,9 @@ def measure(
         for row, command in commands.items():
             with failing(peer):
                 note(row, peer, measure_command(helper, peer, command, source))
+        for row, command in execs.items():
+            with failing(peer):
+                note(row, peer, measure_exec(helper, peer, command, peers[0].tree))
 
     for peer in peers:  # warm everything up
         once(peer)
@@ -284,11 +310,11 @@ def forget_large(directory: Path) -> None:
 
 def table(figures: dict[str, dict[str, list[float]]], names: list[str]) -> list[dict[str, object]]:
     """Print medians and ratios to native, and give them as rows."""
-    print(f"{'':32}{'native':>12}" + "".join(f"{name:>12}" for name in names[1:]))
+    print(f"{'':58}{'native':>12}" + "".join(f"{name:>12}" for name in names[1:]))
     rows = []
     for row, by_peer in figures.items():
         native = statistics.median(by_peer["native"])
-        line = f"{row:32}{shown(native):>12}"
+        line = f"{row:58}{shown(native):>12}"
         entry: dict[str, object] = {"what": row, "unit": "s", "native": native}
         for name in names[1:]:
             if name not in by_peer:

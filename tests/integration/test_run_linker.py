@@ -41,6 +41,18 @@ MAIN_C = """
 """
 
 
+AUDIT_C = """
+    #include <link.h>
+    #include <stdio.h>
+    unsigned la_version(unsigned version) { return version; }
+    char *la_objsearch(const char *name, uintptr_t *cookie, unsigned flag)
+    {
+        dprintf(1, "%s %u\\n", name, flag);
+        return (char *)name;
+    }
+"""
+
+
 def library(tree: Path, directory: str, name: str) -> None:
     """A library that says where it lies."""
     source = NAME_C.format(f"{name} of {directory}", name)
@@ -69,6 +81,7 @@ def fill(tree: Path) -> None:
     compile_c(tree / "bin" / "rpath", MAIN_C, *linked, *rpath)
     compile_c(tree / "bin" / "opener", OPENER.read_text(), "-ldl", "-pthread")
     compile_c(tree / "bin" / "fixed", "int main(void) { return 7; }", "-static-pie")
+    compile_c(tree / "audit.so", AUDIT_C, "-shared", "-fPIC")
     shutil.copy("/bin/true", tree / "bin" / "true")
 
 
@@ -114,7 +127,9 @@ CASES = {
     "hwcaps": "LD_LIBRARY_PATH=@@/lib/h @@/bin/plain",
     "runpath": "@@/bin/runpath; LD_LIBRARY_PATH=@@/lib/a @@/bin/runpath",
     "rpath": "@@/bin/rpath; LD_LIBRARY_PATH=@@/lib/b @@/bin/rpath",
-    "missing": "@@/bin/plain; LD_LIBRARY_PATH=$many @@/bin/plain; LD_LIBRARY_PATH=@@/lib/a @@/bin/plain",
+    "missing": """
+        @@/bin/plain; LD_LIBRARY_PATH=$many @@/bin/plain
+        LD_LIBRARY_PATH=@@/lib/a @@/bin/plain""",
     "no library": """
         mkdir real; echo text >real/libone.so; mkfifo real/libtwo.so; mkdir real/libthree.so
         LD_LIBRARY_PATH=$PWD/real:@@/lib/b @@/bin/plain
@@ -134,6 +149,7 @@ CASES = {
         LD_LIBRARY_PATH=$many:@@/lib/b @@/bin/opener open:libone.so filter open:libn7.so \\
             open:libabsent.so open:@@/files/libthree.so""",
     "preloaded": "LD_PRELOAD=libone.so LD_LIBRARY_PATH=$many:@@/lib/a:@@/lib/b @@/bin/plain",
+    "audited": "LD_AUDIT=@@/audit.so LD_LIBRARY_PATH=$many:@@/lib/a:@@/lib/b @@/bin/plain",
     "static": "LD_LIBRARY_PATH=$many @@/bin/fixed; echo $?",
     "by the linker": """
         for how in --list '' --verify; do
@@ -143,7 +159,7 @@ CASES = {
     "little memory": "ulimit -v 300000; LD_LIBRARY_PATH=$many:@@/lib/b @@/bin/plain",
     "few descriptors": """
         for n in 3 4 5 6; do
-            (ulimit -n $n; LD_LIBRARY_PATH=$many:@@/lib/b; export LD_LIBRARY_PATH; exec @@/bin/plain)
+            (ulimit -n $n; LD_LIBRARY_PATH=$many:@@/lib/b exec @@/bin/plain)
             echo $?
         done""",
     "as said": """

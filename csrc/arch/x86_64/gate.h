@@ -29,12 +29,12 @@ static inline int64_t pp_system_call(int64_t number, uint64_t a, uint64_t b, uin
 static inline int pp_make_jump(uint8_t *code, uint32_t length, uint64_t from, uint64_t to)
 {
     const int64_t distance = (int64_t)(to - (from + 5));
-    const int32_t displacement = (int32_t)distance;
 
-    if (displacement != distance || length < 5)
+    if (distance != (int32_t)distance || length < 5)
         return -1;
     code[0] = 0xe9; /* jmp */
-    __builtin_memcpy(code + 1, &displacement, sizeof displacement);
+    for (uint32_t i = 0; i < 4; i++)
+        code[1 + i] = (uint8_t)((uint64_t)distance >> 8 * i);
     for (uint32_t i = 5; i < length; i++)
         code[i] = 0xcc; /* int3: nothing gets there */
     return 0;
