@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The program "pyparrot": it starts Python, so that nothing which the user has set up for the command
- * disturbs that, and so that Python knows all that it changes by itself.
+ * The program "pyparrot": it starts Python, so that nothing which the user has set up for the
+ * command disturbs that, and so that Python knows all that it changes by itself.
  *
- * It is the user's own process, before it becomes Python. Rules: no C library (none of LD_PRELOAD is
- * loaded here, and the start costs no time), nothing opened that stays open, nothing of the process
- * changed, no memory but one mapping for the new arguments. What it does:
+ * It is the user's own process, before it becomes Python. Rules: no C library (none of LD_PRELOAD
+ * is loaded here, and the start costs no time), nothing opened that stays open, nothing of the
+ * process changed, no memory but one mapping for the new arguments. What it does:
  *
- * - Variables that concern Python and the dynamic linker get PP_ASIDE before their names. Python gives
- *   them back to the command (pyparrot/given.py); it can do so byte for byte, since each variable
- *   keeps its place.
- * - A first variable, PP_LAUNCHED, says which of the signals were ignored: Python ignores SIGPIPE and
- *   SIGXFSZ when it starts, and what was before can't be known then.
+ * - Variables that concern Python and the dynamic linker get PP_ASIDE before their names. Python
+ * gives them back to the command (pyparrot/given.py); it can do so byte for byte, since each
+ * variable keeps its place.
+ * - A first variable, PP_LAUNCHED, says which of the signals were ignored: Python ignores SIGPIPE
+ * and SIGXFSZ when it starts, and what was before can't be known then.
  *
  * Which Python it is: that beside this file if both are in a virtual environment, else that which
  * has built it.
@@ -39,8 +39,9 @@
 #define PP_ASIDE "PYPARROT_ASIDE_"
 #define PP_LAUNCHED "PYPARROT_LAUNCHED="
 
-/* What Python runs. It must not look for modules in the working directory, as it does for -c. If it does
- * not find pyparrot without the variables that were put aside (pip install --target), it gets them. */
+/* What Python runs. It must not look for modules in the working directory, as it does for -c. If it
+ * does not find pyparrot without the variables that were put aside (pip install --target), it gets
+ * them. */
 #define PP_CODE                                                                                    \
     "import sys\n"                                                                                 \
     "sys.path[:] = filter(None, sys.path)\n"                                                       \

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Callable, TypeVar
 
 from pyparrot.cache.names import ObjectName
+from pyparrot.cache.use_notes import UseNotes
 
 if TYPE_CHECKING:
     from pyparrot.cache.ledger import Ledger, Record
@@ -41,6 +42,7 @@ class Usage:
         self._added: dict[ObjectName, int] = {}
         self._added_bytes = 0
         self._used: set[ObjectName] = set()
+        self._notes = UseNotes(directory)
         self._ledger: Ledger | None = None
 
     def close(self) -> None:
@@ -85,7 +87,8 @@ class Usage:
         with self._lock:
             added, self._added, self._added_bytes = self._added, {}, 0
             used, self._used = self._used, set()
-        if used:
+        # To open the ledger for this alone would make the end of many runs slow.
+        if used and (added or self._ledger is not None or not self._notes.add(used)):
             self._tell(lambda ledger: ledger.use(used))
         if not added:
             return None
@@ -124,11 +127,15 @@ class Usage:
     @property
     def ledger(self) -> Ledger:
         """The ledger, opened when it is first needed: warm use never needs it."""
-        from pyparrot.cache.ledger import Ledger
+        from pyparrot.cache.ledger import FAILURES, Ledger
 
         with self._lock:
             if self._ledger is None:
                 self._ledger = Ledger(self._directory)
+                noted = self._notes.take()
+                if noted:
+                    with contextlib.suppress(*FAILURES):
+                        self._ledger.use(noted)
             return self._ledger
 
     def _tell(self, ask: Callable[[Ledger], _Result]) -> _Result | None:

@@ -1,15 +1,20 @@
 """A run: a command that sees repositories, from its start to its exit status.
 
-Four processes take part. The *frontend* is what the user started: it proxies signals and the exit
-status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
+Four processes take part. The *frontend* is what the user started: it passes signals on, and the
+exit status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
 serves, since hosts may allow no other process to look at them. The *monitor* is the command's
 parent and inherits its orphans: the supervisor holds tasks by ptrace for moments, and a parent that
 waits for them would take the notices that are meant for it. The *command* is the fourth.
 
     frontend ── supervisor ── monitor ── command ── …
 
-The frontend ends with the command. Supervisor and monitor stay until the last process has ended
-that the command has left behind.
+The frontend ends with the command, when all is written that the run leaves behind. Supervisor and
+monitor stay until the last process has ended that the command has left behind; if there is one, the
+frontend does not wait for them.
+
+Frontend and supervisor are in the process group that the frontend was started in, as the command
+is; the monitor is in one of its own. So the supervisor gets what is sent to the group, and tells
+the frontend, which passes on what was sent to it alone.
 """
 
 from __future__ import annotations
@@ -18,9 +23,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from pyparrot.run import fds, given
 from pyparrot.run.options import Options
 
 ENVIRONMENT_MARK = "PYPARROT_RUN"
@@ -34,16 +41,19 @@ def run(command: Sequence[str], options: Options) -> int:
     """
     from pyparrot.run import frontend
 
+    was_given = given.take()
     if is_inside() and options == Options():
-        join(command)
+        _join(command, was_given)
     messages, to_frontend = os.pipe()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     child = os.fork()
     if child == 0:
         os.close(messages)
-        _become(lambda: _supervise(command, options, to_frontend, mask), to_frontend)
+        _become(lambda: _supervise(command, options, to_frontend, was_given), to_frontend)
     os.close(to_frontend)
-    return frontend.wait(messages, options.stats)
+    fds.redirect_to_null(0, 1)
+    fds.close_inherited({messages})
+    given.spare_from_oom_killer()
+    return frontend.wait(messages, child, options.stats)
 
 
 def is_inside() -> bool:
@@ -54,11 +64,11 @@ def is_inside() -> bool:
         return any(line.split() == ["Seccomp:", "2"] for line in status)
 
 
-def join(command: Sequence[str]) -> NoReturn:
+def _join(command: Sequence[str], was_given: given.Given) -> NoReturn:
     """Run the command inside of the run that there is: it sees the same repositories."""
     from pyparrot.run import child
 
-    child.execute(command, dict(os.environ))
+    child.become(command, was_given.environment, was_given)
 
 
 def _become(role: Callable[[], None], to_frontend: int) -> NoReturn:
@@ -79,21 +89,35 @@ def _become(role: Callable[[], None], to_frontend: int) -> NoReturn:
 
 
 def _supervise(
-    command: Sequence[str], options: Options, to_frontend: int, mask: Collection[int]
+    command: Sequence[str], options: Options, to_frontend: int, was_given: given.Given
 ) -> None:
-    from pyparrot.run import fds, monitor
+    from pyparrot.run import monitor
 
-    # Signals from the terminal are for the command: what is sent to the group must not end us.
-    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    _drop_signals()
     ours, theirs = socket.socketpair()
     cookie = int.from_bytes(os.urandom(8), "little") | 1
+    variables = was_given.variables({**options.environment, ENVIRONMENT_MARK: str(os.getpid())})
     child = os.fork()
     if child == 0:
         ours.close()
-        environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getppid())}
-        monitor.monitor(command, environment, theirs, to_frontend, mask, cookie, options.engine)
+        monitor.monitor(command, variables, was_given, theirs, to_frontend, cookie, options.engine)
     theirs.close()
+    _witness_signals(to_frontend)
+    given.spare_from_oom_killer()
     fds.close_inherited({ours.fileno(), to_frontend})
     from pyparrot.run.supervisor import Supervisor
 
     Supervisor(options, cookie, to_frontend).serve(ours)
+
+
+def _drop_signals() -> None:
+    """Forget which signals have come: the command has not got them, so they are to be passed on."""
+    while signal.sigtimedwait(signal.valid_signals(), 0) is not None:
+        pass
+
+
+def _witness_signals(to_frontend: int) -> None:
+    """Tell the frontend, for ever, what this process gets: the command gets that, too."""
+    from pyparrot.core import lib
+
+    threading.Thread(target=lib.pp_witness_signals, args=(to_frontend,), daemon=True).start()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
-import signal
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -17,13 +15,14 @@ from pyparrot.cache.intact import MARK
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
 from pyparrot.run import engines, fds
-from pyparrot.run.engines.base import Engine, Session, Unavailable
+from pyparrot.run.engines.base import Engine, Services, Session, Unavailable
 from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpCall
     from pyparrot.libc.substitution import Shim
     from pyparrot.run.options import Options
 
@@ -44,6 +43,7 @@ class Supervisor:
         directory = choose_directory(options.cache, self._parameter("CVMFS_CACHE_DIR"))
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
+        self._identity = _identity(directory)
         self._shim = self._make_shim() if options.shim else None
         state = None if self._shim is None else self._shim.state
         self._table = MountTable(views.directory(self._store), state)
@@ -82,15 +82,26 @@ class Supervisor:
             self._follow()
         from_command.send(b"G")
         from_command.close()
+        options = self._options
+        if options.mounts or options.stats or options.touched is not None or self._store.has_added:
+            self._work.announce()
         threading.Thread(target=_import_for_mounts, daemon=True).start()
         self._wait_for_end(self._attachment.descriptor)
         if self._options.stats:
             opened, waited = self._mounter.opened, self._fetcher.waited
             self._report.statistics(engine.counters(), self._shim, opened, waited)
-        if self._shim is not None:
+        self._finish()
+        _tell(self._to_frontend, b"D\n")
+
+    def _finish(self) -> None:
+        """Write what the run leaves behind; the frontend waits for it."""
+        if not self._cache_is_there():
+            return
+        touched = self._options.touched
+        if self._shim is not None and (self._shim.state.touched or touched is not None):
             from pyparrot.run.usage import record_usage
 
-            record_usage(self._shim, self._table, self._options.touched)
+            record_usage(self._shim, self._table, touched)
         self._mounter.close()
         self._store.close()
 
@@ -118,19 +129,14 @@ class Supervisor:
             task = self._attachment.task
             self._shim.prepare(task, lambda error: self._report.say(1, f"shim: {error}"))
         session = Session(self._table.namespace, self._cookie, MARK // 1_000_000_000)
-        engine = kind(self._attachment, session, self._fetcher, self._shim)
+        self._work = _AnnouncedWork(self._fetcher, self._to_frontend)
+        engine = kind(self._attachment, session, self._work, self._shim)
         engine.start()
         return engine
 
     def _detach(self) -> None:
         """Keep nothing of the user's session but standard error from here on."""
-        os.setsid()
         fds.redirect_to_null(0, 1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
     def _wait_for_end(self, listener: int) -> None:
         poll = select.poll()
@@ -144,8 +150,55 @@ class Supervisor:
                 # A program that reads the command's output must not wait for its daemons.
                 poll.unregister(self._to_frontend)
                 fds.redirect_to_null(2)
-            with contextlib.suppress(OSError):
-                self._store.flush()
+            if self._cache_is_there():
+                with contextlib.suppress(OSError):
+                    self._store.flush()
+
+    def _cache_is_there(self) -> bool:
+        """Whether the cache has not been removed meanwhile; to write would make it again."""
+        return _identity(self._store.directory) == self._identity
+
+
+class _AnnouncedWork(Services):
+    """The services of *fetcher*; the frontend hears of the first, since something is to be written.
+
+    A run that needs none of them leaves nothing behind, and nobody waits for its end.
+    """
+
+    def __init__(self, fetcher: Fetcher, to_frontend: int) -> None:
+        self._fetcher = fetcher
+        self._to_frontend = to_frontend
+        self._announced = False
+        self.say_unfit = fetcher.say_unfit
+
+    def announce(self) -> None:
+        """Tell the frontend to wait for the end of this process's work."""
+        if not self._announced:
+            self._announced = True
+            _tell(self._to_frontend, b"T\n")
+
+    def fetch(self, call: PpCall, need: int) -> None:
+        """As `Fetcher.fetch`."""
+        self.announce()
+        self._fetcher.fetch(call, need)
+
+    def patch_library(self, descriptor: int) -> None:
+        """As `Fetcher.patch_library`."""
+        self.announce()
+        self._fetcher.patch_library(descriptor)
+
+
+def _identity(directory: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _tell(to_frontend: int, message: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it has ended
+        os.write(to_frontend, message)
 
 
 def _import_for_mounts() -> None:
