@@ -20,6 +20,7 @@ import resource
 import select
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from pyparrot.errors import EXIT_FAILURE
@@ -116,6 +117,6 @@ def _end_like(status: int) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with contextlib.suppress(OSError):
         signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    signal.pthread_kill(threading.get_ident(), number)  # another thread takes what all can get
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     return 128 + number
