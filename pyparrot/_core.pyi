@@ -182,8 +182,7 @@ class PpMount(Struct):
 
 class PpMountSlot(Struct):
     hash: int
-    mount: int
-    covered: int
+    entry: int
 
 class PpMounted(Struct):
     hash: int
@@ -205,6 +204,9 @@ class PpNamespace(Struct):
 class PpNegativeEntry(Struct):
     hash: int
     until: int
+
+class PpNegatives(Struct):
+    entries: Array[PpNegativeEntry]
 
 class PpNotify(Struct):
     engine: PpEngine
@@ -270,7 +272,7 @@ class PpSharedCatalog(Struct):
     root_hash: int
     touched: int
     file: int
-    padding: int
+    path: int
 
 class PpSharedState(Struct):
     magic: Array[bytes]
@@ -286,7 +288,9 @@ class PpSharedState(Struct):
     views: int
     views_length: int
     used: int
-    padding: int
+    words: int
+    shared_device: int
+    shared_inode: int
 
 class PpSharedUsage(Struct):
     order: int
@@ -390,6 +394,8 @@ class _Lib:
     PP_NEEDS_VIEW: Final[int]
     PP_NEEDS_XATTR: Final[int]
     PP_NEED_CATALOG: Final[int]
+    PP_NEGATIVE_SETS: Final[int]
+    PP_NEGATIVE_WAYS: Final[int]
     PP_NESTED: Final[int]
     PP_NOFOLLOW: Final[int]
     PP_OPEN: Final[int]
@@ -446,9 +452,13 @@ class _Lib:
     pp_mount_by_offset: Callable[[PpMounts, int], PpMount]
     pp_mount_snapshot: Callable[[PpNamespace, PpMount], PpSnapshot]
     pp_mount_view: Callable[[PpMount], Pointer[bytes]]
+    pp_mounts_covered: Callable[[PpMounts, int], int]
+    pp_mounts_enter: Callable[[PpMounts, int, int, int], int]
     pp_mounts_is_negative: Callable[[PpMounts, int, int], int]
     pp_mounts_match: Callable[[PpMounts, _Text, _Integers], PpMount]
+    pp_mounts_mount: Callable[[PpMounts, int], int]
     pp_mounts_open: Callable[[_Address, int, int], PpMounts]
+    pp_negatives_add: Callable[[PpNegatives, int, int], None]
     pp_next_attribute: Callable[[PpAttributes, PpAttribute], int]
     pp_notify_prepare: Callable[[PpNotify], None]
     pp_notify_probe: Callable[[int, _Texts], int]
@@ -459,6 +469,7 @@ class _Lib:
     pp_record_target: Callable[[PpRecord], Pointer[bytes]]
     pp_record_units: Callable[[PpRecord], int]
     pp_resolve: Callable[[PpPlace, PpNamespace, PpTask, int, _Text, int], None]
+    pp_shared_state_moved: Callable[[PpSharedState], None]
     pp_shared_state_set: Callable[[PpSharedState, int], None]
     pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]
     pp_snapshot_copy: Callable[[PpSnapshot, PpSnapshot, PpMounted, int], int]
@@ -530,6 +541,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_namespace *", "struct pp_namespace[]"], init: Any = ...) -> PpNamespace: ...
     @overload
     def new(self, cdecl: Literal["struct pp_negative_entry *", "struct pp_negative_entry[]"], init: Any = ...) -> PpNegativeEntry: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_negatives *", "struct pp_negatives[]"], init: Any = ...) -> PpNegatives: ...
     @overload
     def new(self, cdecl: Literal["struct pp_notify *", "struct pp_notify[]"], init: Any = ...) -> PpNotify: ...
     @overload

@@ -61,29 +61,50 @@ const struct pp_mounts *pp_mounts_open(const void *memory, uint64_t size, uint32
         mounts->mask & (mounts->mask + 1))
         return NULL;
     const uint64_t slots = mounts->mask + UINT64_C(1);
-    if (!is_within(size, offset,
-                   sizeof *mounts + slots * sizeof(struct pp_mount_slot) +
-                       mounts->negatives * sizeof(struct pp_negative_entry)))
+    if (!is_within(size, offset, sizeof *mounts + slots * sizeof(struct pp_mount_slot)) ||
+        (mounts->negatives && !is_within(size, mounts->negatives, sizeof(struct pp_negatives))))
         return NULL;
     for (uint64_t i = 0; i < slots; i++) {
-        const struct pp_mount_slot *slot = &mounts->slots[i];
-        if (!slot->hash != !slot->mount)
-            return NULL;
-        used += slot->hash != 0;
-        if (slot->hash &&
-            (!is_mount(memory, size, slot->mount) || !is_list(memory, size, slot->covered)))
+        const uint32_t mount = pp_mounts_mount(mounts, i);
+        used += mounts->slots[i].hash != 0;
+        if (mount && (!is_mount(memory, size, mount) ||
+                      !is_list(memory, size, pp_mounts_covered(mounts, i))))
             return NULL;
     }
     return used < slots ? mounts : NULL;
 }
 
+/* Where a hash is in the table, or would be. */
+static uint64_t slot_of(const struct pp_mounts *mounts, uint64_t hash)
+{
+    uint64_t slot = hash & mounts->mask;
+
+    for (;; slot = (slot + 1) & mounts->mask) {
+        const uint64_t there = __atomic_load_n(&mounts->slots[slot].hash, __ATOMIC_ACQUIRE);
+        if (!there || there == hash)
+            return slot;
+    }
+}
+
 /* The offset of the mount whose mount point has this hash; 0 if there is none. */
 static uint32_t find(const struct pp_mounts *mounts, uint64_t hash)
 {
-    for (uint64_t slot = hash & mounts->mask; mounts->slots[slot].hash;
-         slot = (slot + 1) & mounts->mask)
-        if (mounts->slots[slot].hash == hash)
-            return mounts->slots[slot].mount;
+    const uint64_t slot = slot_of(mounts, hash);
+    return mounts->slots[slot].hash ? pp_mounts_mount(mounts, slot) : 0;
+}
+
+int pp_mounts_enter(struct pp_mounts *mounts, uint64_t hash, uint32_t mount, uint32_t covered)
+{
+    const uint64_t slot = slot_of(mounts, hash);
+    uint64_t used = 0;
+
+    if (!mounts->slots[slot].hash)
+        for (uint64_t i = 0; i <= mounts->mask; i++)
+            used += mounts->slots[i].hash != 0;
+    if (2 * used > mounts->mask)
+        return -1;
+    __atomic_store_n(&mounts->slots[slot].entry, mount | (uint64_t)covered << 32, __ATOMIC_RELEASE);
+    __atomic_store_n(&mounts->slots[slot].hash, hash, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -109,19 +130,46 @@ const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const cha
     return pp_mount_by_offset(mounts, match);
 }
 
+/* Names that are known to be no mount points. In a place, `until` is 0 while its hash is replaced,
+ * so that no time is taken for another hash's. */
+
+static size_t set_of(uint64_t hash)
+{
+    return (size_t)(hash % PP_NEGATIVE_SETS) * PP_NEGATIVE_WAYS;
+}
+
 int pp_mounts_is_negative(const struct pp_mounts *mounts, uint64_t hash, int64_t now)
 {
-    const struct pp_negative_entry *entries = (const void *)(mounts->slots + mounts->mask + 1);
-    uint32_t low = 0, high = mounts->negatives;
-
-    while (low < high) {
-        const uint32_t middle = low + (high - low) / 2;
-        if (entries[middle].hash < hash)
-            low = middle + 1;
-        else
-            high = middle;
+    if (!mounts->negatives)
+        return 0;
+    const struct pp_negatives *negatives =
+        (const void *)((const char *)mounts - mounts->offset + mounts->negatives);
+    for (size_t way = 0; way < PP_NEGATIVE_WAYS; way++) {
+        const struct pp_negative_entry *entry = &negatives->entries[set_of(hash) + way];
+        if (__atomic_load_n(&entry->hash, __ATOMIC_ACQUIRE) != hash)
+            continue;
+        const int64_t until = __atomic_load_n(&entry->until, __ATOMIC_ACQUIRE);
+        return now < until && __atomic_load_n(&entry->hash, __ATOMIC_RELAXED) == hash;
     }
-    return low < mounts->negatives && entries[low].hash == hash && now < entries[low].until;
+    return 0;
+}
+
+void pp_negatives_add(struct pp_negatives *negatives, uint64_t hash, int64_t until)
+{
+    struct pp_negative_entry *place = &negatives->entries[set_of(hash)];
+
+    for (size_t way = 0; way < PP_NEGATIVE_WAYS; way++) {
+        struct pp_negative_entry *entry = &negatives->entries[set_of(hash) + way];
+        if (entry->hash == hash || entry->until < place->until)
+            place = entry;
+        if (entry->hash == hash)
+            break;
+    }
+    if (place->hash != hash) {
+        __atomic_store_n(&place->until, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&place->hash, hash, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(&place->until, until, __ATOMIC_RELEASE);
 }
 
 const struct pp_mount *pp_view_named(const struct pp_namespace *space, const char *path,

@@ -9,8 +9,10 @@
  * Rules that hold here are those of index.h; beyond them:
  *  - There are no pointers in the table, in the mounts and in what they refer to: there are offsets
  *    from the beginning of the memory in which they lie, 0 for none.
- *  - Nothing of it ever changes. A new table takes the place of the last, by one word that is
- *    stored last; the old one stays where it is, since a thread may be reading it.
+ *  - A mount never changes. What is entered into a table is in it by one word that is stored last:
+ *    a slot's hash; what was in a slot already is replaced by another by one word. So a thread that
+ *    reads meanwhile finds the one or the other. A larger table takes the place of one that is
+ * full, in the same way; that stays where it is.
  *  - Paths are matched by the hash of their components, so "//a/./b" is "/a/b". ".." ends a match:
  *    what it means depends on symlinks, and that is for the resolution to find out.
  */
@@ -52,9 +54,10 @@ static inline const char *pp_mount_view(const struct pp_mount *mount)
 
 /* A place in the table, by the pp_path_hash of the mount point from PP_HASH_ROOT on. */
 struct pp_mount_slot {
-    uint64_t hash;    /* 0 where it is free */
-    uint32_t mount;   /* offset of the struct pp_mount */
-    uint32_t covered; /* offset of pp_snapshot's `covered`, for as long as this table holds */
+    uint64_t hash; /* 0 where it is free; it never changes afterwards */
+    /* Two offsets. In the low half that of the struct pp_mount; 0 if it is there no more. In the
+     * high half that of pp_snapshot's `covered`, for as long as this entry holds. */
+    uint64_t entry;
 };
 
 /* Nothing can be mounted at the path with this hash until then (seconds of CLOCK_MONOTONIC). */
@@ -63,12 +66,20 @@ struct pp_negative_entry {
     int64_t until;
 };
 
+/* So many are remembered: each hash has a set of places, and there takes that of the oldest. */
+#define PP_NEGATIVE_SETS 512u
+#define PP_NEGATIVE_WAYS 8u
+
+struct pp_negatives {
+    struct pp_negative_entry entries[PP_NEGATIVE_SETS * PP_NEGATIVE_WAYS];
+};
+
 struct pp_mounts {
-    uint32_t offset;              /* of this table itself */
-    uint32_t mask;                /* there are mask + 1 slots, a power of two, never all taken */
-    uint32_t depth;               /* components that the longest mount point has */
-    uint32_t negatives;           /* how many struct pp_negative_entry follow the slots, */
-    struct pp_mount_slot slots[]; /* by ascending hash */
+    uint32_t offset;    /* of this table itself */
+    uint32_t mask;      /* there are mask + 1 slots, a power of two, never all taken */
+    uint32_t depth;     /* components that the longest mount point has, or more */
+    uint32_t negatives; /* offset of struct pp_negatives; 0 if there are none */
+    struct pp_mount_slot slots[];
 };
 
 /* A process's own snapshots, by the numbers of the mounts that show them. NULL where there is none:
@@ -94,10 +105,22 @@ static inline const struct pp_mount *pp_mount_by_offset(const struct pp_mounts *
     return offset ? (const void *)((const char *)mounts - mounts->offset + offset) : NULL;
 }
 
-/* The mount in a slot of the table; NULL if the slot is free. */
+/* The offset of the mount in a slot of the table; 0 if there is none. */
+static inline uint32_t pp_mounts_mount(const struct pp_mounts *mounts, uint64_t slot)
+{
+    return (uint32_t)__atomic_load_n(&mounts->slots[slot].entry, __ATOMIC_RELAXED);
+}
+
+/* The offset of the list of what is mounted in that; 0 if there is none. */
+static inline uint32_t pp_mounts_covered(const struct pp_mounts *mounts, uint64_t slot)
+{
+    return (uint32_t)(__atomic_load_n(&mounts->slots[slot].entry, __ATOMIC_RELAXED) >> 32);
+}
+
+/* The mount in a slot of the table; NULL if there is none. */
 static inline const struct pp_mount *pp_mount_at(const struct pp_mounts *mounts, uint64_t slot)
 {
-    return pp_mount_by_offset(mounts, mounts->slots[slot].mount);
+    return pp_mount_by_offset(mounts, pp_mounts_mount(mounts, slot));
 }
 
 /* The snapshot that this process shows in a mount; NULL if it has none. */
@@ -121,6 +144,14 @@ const struct pp_mount *pp_mounts_match(const struct pp_mounts *mounts, const cha
 /* Whether it is known, at the time `now`, that nothing can be mounted at the path with this hash.
  */
 int pp_mounts_is_negative(const struct pp_mounts *mounts, uint64_t hash, int64_t now);
+
+/* Say that nothing can be mounted there until then. One thread at a time writes; any number of
+ * them, in other processes, too, may be reading. */
+void pp_negatives_add(struct pp_negatives *negatives, uint64_t hash, int64_t until);
+
+/* Enter a mount into a table, at the hash of a path or a view, or replace what is there; 0, or -1
+ * if the table is half full. One thread at a time writes, as above. */
+int pp_mounts_enter(struct pp_mounts *mounts, uint64_t hash, uint32_t mount, uint32_t covered);
 
 /* The mount to whose view an absolute real path leads; `*end` is where the path in it begins. */
 const struct pp_mount *pp_view_match(const struct pp_namespace *space, const char *path,

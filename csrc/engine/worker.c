@@ -195,7 +195,7 @@ static void take_notice(struct pp_worker *worker)
         /* fall through */
     case PP_OP_CHDIR:
         if (state)
-            __atomic_add_fetch(&state->directories, 1, __ATOMIC_RELEASE);
+            pp_shared_state_moved(state);
         break;
     case PP_OP_PRCTL:
     case PP_OP_SECCOMP:

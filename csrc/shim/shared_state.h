@@ -4,8 +4,9 @@
  *
  * It is a file of the session's own, which a shim asks for by PP_SHARED_STATE_PATH, and maps. Rules
  * that hold here:
- *  - The supervisor alone writes. What lies behind the header is appended and never changes: what
- *    is new is written first and then named by one word, which is stored last.
+ *  - The supervisor alone writes, or one that has taken over from it: the file is sealed, so that
+ *    nobody can open it for writing. What lies behind the header is appended and never changes:
+ * what is new is written first and then named by one word, which is stored last.
  *  - There are no pointers, but offsets from the shared state's beginning, 0 for none.
  *  - When the room is used up nothing new is published. A shim that lacks something leaves the
  *    call to the supervisor.
@@ -35,7 +36,7 @@ struct pp_shared_catalog {
     uint64_t root_hash;
     uint64_t touched; /* its first word in the touch map; 0 if it has none */
     uint32_t file;    /* its index file */
-    uint32_t padding;
+    uint32_t path;    /* of its root directory in the mount; not for shims */
 };
 
 struct pp_shared_state {
@@ -50,8 +51,9 @@ struct pp_shared_state {
     uint32_t catalogs; /* the newest */
     uint32_t shared;   /* the file of struct pp_shared_usage; 0 if there is none */
     uint32_t views, views_length;
-    uint32_t used; /* of the shared state, the header included */
-    uint32_t padding;
+    uint32_t used;                        /* of the shared state, the header included */
+    uint32_t words;                       /* of the touch map that were given to catalogs */
+    uint64_t shared_device, shared_inode; /* by which the file `shared` is known */
 };
 
 /* Set some of its flags. Workers and Python do it side by side, and neither may lose a flag that
@@ -59,6 +61,12 @@ struct pp_shared_state {
 static inline void pp_shared_state_set(struct pp_shared_state *state, uint32_t flags)
 {
     __atomic_or_fetch(&state->flags, flags, __ATOMIC_RELEASE);
+}
+
+/* Some working directory has changed where no shim noticed. */
+static inline void pp_shared_state_moved(struct pp_shared_state *state)
+{
+    __atomic_add_fetch(&state->directories, 1, __ATOMIC_RELEASE);
 }
 
 /* What all shims write: counters, and behind them the touch map. A word for each record

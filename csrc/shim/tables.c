@@ -34,9 +34,10 @@ static void end(void)
 
 void pp_tables_share(void)
 {
-    uint64_t size = PP_SHARED_USAGE_SIZE;
-    if (!pp_shim.shared && pp_shim.state->shared)
-        pp_shim.shared = pp_map_file(at(pp_shim.state->shared), 1, &size);
+    const struct pp_shared_state *state = pp_shim.state;
+    if (!pp_shim.shared && state->shared)
+        pp_shim.shared = pp_map_shared(at(state->shared), PP_SHARED_USAGE_SIZE,
+                                       state->shared_device, state->shared_inode);
 }
 
 /* Snapshots, by the numbers of their mounts */
@@ -98,7 +99,7 @@ static int take(const struct pp_mounts *table)
         return -1;
     for (uint64_t slot = 0; slot <= table->mask; slot++) {
         const struct pp_mount *mount = pp_mount_at(table, slot);
-        if (mount && set_covered(mount, at(table->slots[slot].covered)))
+        if (mount && set_covered(mount, at(pp_mounts_covered(table, slot))))
             return -1;
     }
     __atomic_store_n(&pp_shim.space.mounts, table, __ATOMIC_RELEASE);
@@ -150,7 +151,7 @@ static struct pp_index *map_index(uint32_t mount, uint64_t hash)
     if (!catalog)
         return NULL;
     struct pp_index *index = pp_arena_get(sizeof *index);
-    const void *file = index ? pp_map_file(at(catalog->file), 0, &size) : NULL;
+    const void *file = index ? pp_map_file(at(catalog->file), &size) : NULL;
     if (!file || pp_index_open(index, file, size) || index->header->root_hash != hash)
         return NULL;
     pp_tables_share();
@@ -202,7 +203,7 @@ static int mount_root(const struct pp_mount *mount)
         .mountpoint = mount->path,
         .mountpoint_length = mount->path_length,
         .environment = environment,
-        .covered = at(table->slots[slot].covered),
+        .covered = at(pp_mounts_covered(table, slot)),
     };
     set_snapshot(mount, snapshot);
     return 0;

@@ -63,6 +63,13 @@ class AppendOnlyMemory:
         """The offset of a text, with a NUL behind it; equal texts are appended once."""
         return self.append_once(text + b"\0")
 
+    def text(self, offset: int) -> bytes:
+        """The text at *offset*, which ends before a NUL; nothing at offset 0."""
+        if not offset:
+            return b""
+        text: bytes = ffi.string(self._start + offset, self.size - offset)
+        return text
+
     def at(self, kind: str, offset: int) -> Any:
         """A pointer of that *kind* to what is at *offset*."""
         return ffi.cast(kind, self._start + offset)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from collections.abc import Iterator
@@ -28,16 +29,30 @@ class Touch(NamedTuple):
     record: PpRecord
 
 
+# Of <linux/fcntl.h>.
+_ADD_SEALS = 1033
+_SEALS = 0x1 | 0x2 | 0x4  # SEAL, SHRINK, GROW
+
+
 class SharedUsage:
-    """Memory that all shims of a session write to. They open it by the path `file`."""
+    """Memory that all shims of a session write to: the file that is open as *descriptor*.
+
+    Its size never changes, so that nobody who reads or writes there comes upon its end.
+    """
 
     def __init__(self) -> None:
-        descriptor = os.memfd_create("pyparrot-shared-usage")
-        os.ftruncate(descriptor, lib.PP_SHARED_USAGE_SIZE)
-        self._memory = mmap.mmap(descriptor, lib.PP_SHARED_USAGE_SIZE)
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        self.descriptor = os.memfd_create("pyparrot-shared-usage", flags)
+        os.ftruncate(self.descriptor, lib.PP_SHARED_USAGE_SIZE)
+        os.fchmod(self.descriptor, 0o600)
+        fcntl.fcntl(self.descriptor, _ADD_SEALS, _SEALS)
+        self._memory = mmap.mmap(self.descriptor, lib.PP_SHARED_USAGE_SIZE)
         self._buffer = ffi.from_buffer(self._memory, require_writable=True)
         self.pointer: PpSharedUsage = ffi.cast("struct pp_shared_usage *", self._buffer)
-        self.file = f"/proc/{os.getpid()}/fd/{descriptor}"
+
+    def file_of(self, process: int) -> str:
+        """The path by which it can be opened as long as *process* lives, which has inherited it."""
+        return f"/proc/{process}/fd/{self.descriptor}"
 
     def words(self, start: int) -> Pointer[int]:
         """The words of the touch map from the one with number *start* on (``uint32_t *``)."""

@@ -11,38 +11,40 @@ from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi
 from pyparrot.libc.copies import LibcCopies
-from pyparrot.libc.shared_state import SharedState
-from pyparrot.libc.shared_usage import SharedUsage
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
+    from pyparrot.libc.shared_state import SharedState
+    from pyparrot.libc.shared_usage import SharedUsage
 
 LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpyparrot.so")
 
 
 class Shim:
-    """The shim of a session: its shared state, and the C libraries that hold it.
+    """The shim of a session: its shared *state* and usage, and the C libraries that hold it.
 
-    *pointer* is the ``struct pp_substitution *`` for the engine. `OSError` if this host forbids it.
+    The directory *views* is told to shims. *pointer* is the ``struct pp_substitution *`` for the
+    engine. `OSError` if this host forbids it.
     """
 
-    def __init__(self, store: ObjectStore, cookie: int, mark: int, views: str) -> None:
+    def __init__(
+        self, store: ObjectStore, state: SharedState, shared: SharedUsage, views: str
+    ) -> None:
         if os.statvfs(store.directory).f_flag & os.ST_NOEXEC:
             raise OSError(f"{store.directory}: mounted without exec")
-        self.state = SharedState(cookie, mark, views)
-        self.shared = SharedUsage()
-        self.state.share(self.shared)
+        state.set_views(views)
+        self.state = state
+        self.shared = shared
         self.pointer = ffi.new("struct pp_substitution *")
         self.pointer.state = self.state.descriptor
         self.libraries = LibcCopies(store, LIBRARY, self.pointer)
 
-    def prepare(self, task: int, complain: Callable[[Exception], None]) -> None:
+    def prepare(self, complain: Callable[[Exception], None]) -> None:
         """Make copies of this process's own C library, which nearly all programs have, too.
 
-        *task* is a process with the run's filter, before it runs a program; *complain* gets what
-        goes wrong.
+        *complain* gets what goes wrong.
         """
-        self.pointer.filters = _filters(task)
+        self.pointer.filters = _filters() + 1
         for path in _own_libraries():
             try:
                 descriptor = os.open(path, os.O_RDONLY)
@@ -54,12 +56,13 @@ class Shim:
                 complain(error)
 
 
-def _filters(task: int) -> int:
-    with open(f"/proc/{task}/status", encoding="ascii", errors="replace") as status:
+def _filters() -> int:
+    """How many filters this process has; the command has the run's one more."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         for line in status:
             if line.startswith("Seccomp_filters:"):
                 return int(line.split()[1])
-    return 1
+    return 0
 
 
 def _own_libraries() -> set[str]:

@@ -93,8 +93,11 @@ class Fetcher:
 
         def mount() -> None:
             there = self._table.get(path)
-            if (there is None or there.tree is None) and not self._mount(path):
-                self._table.add_negative(path, REFUSED_SECONDS)
+            if (there is not None and there.tree is not None) or self._mount(path):
+                return
+            if found.tree is None:
+                raise OSError(errno.EIO, "it can't be mounted again", os.fsdecode(path))
+            self._table.add_negative(path, REFUSED_SECONDS)
 
         self._mounting.run(path, mount)
 

@@ -15,28 +15,20 @@ from pyparrot.errors import PyparrotError
 from pyparrot.sources.capabilities import Renewable
 
 if TYPE_CHECKING:
+    from pyparrot.run.mounter import Mounter
     from pyparrot.run.mounts import Mount, MountTable
-    from pyparrot.tree.base import Tree
 
 _LEAST_SECONDS = 1.0
-
-Opener = Callable[[Renewable], "Tree"]
-"""Opens the newest revision of a tree."""
 
 
 class Follower:
     """Looks for new revisions of what *table* mounts, each as often as its TTL says."""
 
     def __init__(
-        self,
-        table: MountTable,
-        reopen: Opener,
-        mount: Callable[[bytes, Tree], None],
-        complain: Callable[[str], None],
+        self, table: MountTable, mounter: Mounter, complain: Callable[[str], None]
     ) -> None:
         self._table = table
-        self._reopen = reopen
-        self._mount = mount
+        self._mounter = mounter
         self._complain = complain
         self._due: dict[bytes, float] = {}
 
@@ -61,11 +53,12 @@ class Follower:
     def _update(self, mount: Mount) -> None:
         assert isinstance(mount.tree, Renewable)
         try:
-            newest = self._reopen(mount.tree)
+            newest = self._mounter.open_newest(mount.tree)
         except (PyparrotError, OSError) as error:
             self._complain(str(error))
             return
         if newest.identity == mount.tree.identity:
-            newest.close()
+            self._mounter.close_tree(newest)
         else:
-            self._mount(mount.path, newest)
+            self._mounter.mount(mount.path, newest)
+            self._mounter.tidy()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyparrot.errors import printable
@@ -12,7 +12,10 @@ from pyparrot.errors import printable
 if TYPE_CHECKING:
     from pyparrot.libc.substitution import Shim
     from pyparrot.run.engines.base import Counters
-    from pyparrot.tree.base import Tree
+
+
+_REMEMBERED = 1000
+"""So many lines are not said again."""
 
 
 class Reporter:
@@ -23,7 +26,8 @@ class Reporter:
 
     def __init__(self, verbosity: int, log: str | None) -> None:
         self._started = time.monotonic()
-        self._said: set[str] = set()
+        self._saying = threading.Lock()
+        self._said: dict[str, None] = {}  # the last ones, in order
         self._descriptor = 2
         self._level = verbosity
         if log is not None:
@@ -38,22 +42,24 @@ class Reporter:
 
     def complain(self, text: str) -> None:
         """Say what has failed, once: thousands of calls may fail for the same reason."""
-        if text not in self._said:
-            self._said.add(text)
-            self.say(0, text)
+        with self._saying:
+            if text in self._said:
+                return
+            self._said[text] = None
+            if len(self._said) > _REMEMBERED:
+                del self._said[next(iter(self._said))]
+        self.say(0, text)
 
     def statistics(
-        self, calls: Counters, shim: Shim | None, opened: Sequence[Tree], waited: float
+        self, calls: Counters, shim: Shim | None, fetched: tuple[int, int], waited: float
     ) -> None:
-        """The line of ``--stats``: what trees that were *opened* have fetched, among other things.
+        """The line of ``--stats``.
 
-        *waited* is how many seconds calls have waited for what was fetched.
+        *fetched* is how many requests were made, and how many bytes arrived, *waited* how many
+        seconds calls have waited for that.
         """
-        from pyparrot.sources.capabilities import Transported
-
         seconds = time.monotonic() - self._started
-        fetched = [tree.transferred() for tree in opened if isinstance(tree, Transported)]
-        requests, size = sum(each[0] for each in fetched), sum(each[1] for each in fetched)
+        requests, size = fetched
         line = (
             f"{seconds:.2f} s; system calls: {calls.calls} trapped = {calls.ran} let run"
             f" + {calls.answered} answered + {calls.opened} opened + {calls.changed} changed;"

@@ -20,11 +20,13 @@ from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
+from pyparrot.run.usage import UsageRecorder
 
 if TYPE_CHECKING:
     from pyparrot.core import PpCall
     from pyparrot.libc.substitution import Shim
     from pyparrot.run.options import Options
+    from pyparrot.run.session_memory import SessionMemory
 
 _FLUSH_SECONDS = 30.0
 
@@ -32,22 +34,28 @@ _FLUSH_SECONDS = 30.0
 class Supervisor:
     """Serves one run.
 
-    Calls with *cookie* pass the filter; *to_frontend* is the pipe that the frontend reads.
+    *memory* is what outlives it: if another supervisor has used it before, this one takes over.
+    *to_frontend* is the pipe that the frontend reads.
     """
 
-    def __init__(self, options: Options, cookie: int, to_frontend: int) -> None:
+    def __init__(self, options: Options, memory: SessionMemory, to_frontend: int) -> None:
         self._options = options
-        self._cookie = cookie
+        self._memory = memory
         self._to_frontend = to_frontend
         self._report = Reporter(options.verbosity, options.log)
         directory = choose_directory(options.cache, self._parameter("CVMFS_CACHE_DIR"))
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
         self._identity = _identity(directory)
-        self._shim = self._make_shim() if options.shim else None
+        self._shim = self._make_shim()
         state = None if self._shim is None else self._shim.state
-        self._table = MountTable(views.directory(self._store), state)
+        self._table = MountTable(views.directory(self._store), state, memory.journal)
         self._mounter = Mounter(options, self._store, self._table, self._report)
+        self._usage = None
+        if self._shim is not None:
+            self._usage = UsageRecorder(self._shim.state, self._shim.shared, options.touched)
+            self._table.forgetting.append(self._usage.forget)
+        self._table.forgetting.append(self._mounter.forget)
         if os.statvfs(directory).f_flag & os.ST_NOEXEC:
             self._report.complain(
                 f"warning: {directory}: mounted without exec: no program can run from a repository"
@@ -57,10 +65,11 @@ class Supervisor:
     def _make_shim(self) -> Shim | None:
         from pyparrot.libc.substitution import Shim
 
+        state, usage = self._memory.state, self._memory.usage
+        if state is None or usage is None:
+            return None
         try:
-            shim = Shim(
-                self._store, self._cookie, MARK // 1_000_000_000, views.directory(self._store)
-            )
+            shim = Shim(self._store, state, usage, views.directory(self._store))
         except OSError as error:
             self._report.say(1, f"programs run without the shim: {error}")
             return None
@@ -75,7 +84,10 @@ class Supervisor:
 
     def serve(self, from_command: socket.socket) -> None:
         """Serve from the command's start until the last process has ended."""
-        self._mounter.start()
+        before = self._memory.journal.read()
+        if before and self._shim is not None:
+            self._shim.state.resume()
+        self._mounter.start(before)
         engine = self._start_engine(from_command)
         self._detach()
         if self._options.follow:
@@ -88,8 +100,8 @@ class Supervisor:
         threading.Thread(target=_import_for_mounts, daemon=True).start()
         self._wait_for_end(self._attachment.descriptor)
         if self._options.stats:
-            opened, waited = self._mounter.opened, self._fetcher.waited
-            self._report.statistics(engine.counters(), self._shim, opened, waited)
+            fetched, waited = self._mounter.fetched(), self._fetcher.waited
+            self._report.statistics(engine.counters(), self._shim, fetched, waited)
         self._finish()
         _tell(self._to_frontend, b"D\n")
 
@@ -97,11 +109,8 @@ class Supervisor:
         """Write what the run leaves behind; the frontend waits for it."""
         if not self._cache_is_there():
             return
-        touched = self._options.touched
-        if self._shim is not None and (self._shim.state.touched or touched is not None):
-            from pyparrot.run.usage import record_usage
-
-            record_usage(self._shim, self._table, touched)
+        if self._usage is not None:
+            self._usage.finish(self._table)
         self._mounter.close()
         self._store.close()
 
@@ -109,7 +118,7 @@ class Supervisor:
         from pyparrot.run.follow import Follower
 
         mounter = self._mounter
-        Follower(self._table, mounter.open_newest, mounter.mount, self._report.complain).start()
+        Follower(self._table, mounter, self._report.complain).start()
 
     def _start_engine(self, from_command: socket.socket) -> Engine:
         kind = engines.load(self._options.engine)
@@ -126,9 +135,8 @@ class Supervisor:
             None if self._shim is None else self._shim.libraries,
         )
         if self._shim is not None:
-            task = self._attachment.task
-            self._shim.prepare(task, lambda error: self._report.say(1, f"shim: {error}"))
-        session = Session(self._table.namespace, self._cookie, MARK // 1_000_000_000)
+            self._shim.prepare(lambda error: self._report.say(1, f"shim: {error}"))
+        session = Session(self._table.namespace, self._memory.cookie, MARK // 1_000_000_000)
         self._work = _AnnouncedWork(self._fetcher, self._to_frontend)
         engine = kind(self._attachment, session, self._work, self._shim)
         engine.start()
@@ -150,6 +158,7 @@ class Supervisor:
                 # A program that reads the command's output must not wait for its daemons.
                 poll.unregister(self._to_frontend)
                 fds.redirect_to_null(2)
+            self._mounter.tidy()
             if self._cache_is_there():
                 with contextlib.suppress(OSError):
                     self._store.flush()

@@ -27,6 +27,14 @@ class Renewable(Protocol):
         """The newest revision, opened beside this one; `PyparrotError` or `OSError`."""
 
 
+@runtime_checkable
+class Pinned(Protocol):
+    """A tree whose very revision can be opened again, by a `Context` with its *pin*."""
+
+    def pin(self) -> str:
+        """What says which revision it is."""
+
+
 class Tag(Protocol):
     """A named revision."""
 

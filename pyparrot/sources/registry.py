@@ -23,7 +23,9 @@ class Context(NamedTuple):
     *mountpoint* is where it is seen. *parameters* beat what is configured, *wanted* is the
     revision, *environment* what variant symlinks refer to (None: the process's own). Unless
     *quota_given*, a source sets the quota of *store* as its configuration says. *refresh* asks for
-    the newest revision even if what is known may still be taken for it.
+    the newest revision even if what is known may still be taken for it. With *pin* the tree is the
+    one that has said so (`pyparrot.sources.capabilities.Pinned`), and goes on to newer revisions
+    as *wanted* says.
     """
 
     store: ObjectStore
@@ -33,6 +35,7 @@ class Context(NamedTuple):
     environment: Mapping[bytes, bytes] | None = None
     quota_given: bool = True
     refresh: bool = False
+    pin: str | None = None
 
 
 class UnknownSourceError(PyparrotError):

@@ -93,19 +93,24 @@ class Snapshot:
         """The ``struct pp_snapshot *`` of now: another one once the snapshot has grown."""
         return self._pointer
 
-    def cover(self, paths: Iterable[bytes]) -> None:
+    def cover(self, paths: Iterable[bytes]) -> bool:
         """From now on walks leave the tree where they come to one of *paths*.
 
-        Something else is mounted there. Each starts with a slash and is real.
+        Something else is mounted there. Each starts with a slash and is real. Gives whether that is
+        anything new.
         """
         with self._lock:
             root = self._pointer.root.header.root_hash
-            self.covered = [lib.pp_path_hash(root, path, len(path)) for path in paths]
+            hashes = [lib.pp_path_hash(root, path, len(path)) for path in paths]
+            if hashes == self.covered:
+                return False
+            self.covered = hashes
             covered = ffi.new("uint64_t[]", [*self.covered, 0])
             changed = ffi.new("struct pp_snapshot *", self._pointer[0])
             changed.covered = covered
             self._kept += (covered, self._pointer)
             self._pointer = changed
+            return True
 
     def indexes(self) -> list[Index]:
         """The indexes at hand, the root's first."""

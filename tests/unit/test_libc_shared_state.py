@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import pytest
 from pyparrot.core import ffi, lib
 from pyparrot.libc.shared_state import SharedState
 from pyparrot.libc.shared_usage import SharedUsage
-from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory
+from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
 from pyparrot.sources.cvmfs import catalog_rows as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry
@@ -77,33 +77,29 @@ class Reader:
         table = self._at("struct pp_mounts *", self.state.table)
         memory = ffi.from_buffer(self._memory)
         assert lib.pp_mounts_open(memory, lib.PP_SHARED_STATE_SIZE, self.state.table) == table
-        offset = table.offset + ffi.sizeof("struct pp_mounts")
-        mounts, negatives = [], {}
-        for _ in range(table.mask + 1):
-            slot = self._at("struct pp_mount_slot *", offset)
-            if slot.hash:
-                mounts.append(self._mount(slot))
-            offset += ffi.sizeof("struct pp_mount_slot")
-        for _ in range(table.negatives):
-            negative = self._at("struct pp_negative_entry *", offset)
-            negatives[negative.hash] = negative.until
-            offset += ffi.sizeof("struct pp_negative_entry")
-        return table.depth, sorted(mounts, key=lambda mount: mount.number), negatives
+        mounts = []
+        for place in range(table.mask + 1):
+            mount, covered = lib.pp_mounts_mount(table, place), lib.pp_mounts_covered(table, place)
+            if mount:
+                mounts.append(self._mount(table.slots[place].hash, mount, covered))
+        negatives = self._at("struct pp_negatives *", table.negatives)
+        refused = {entry.hash: entry.until for entry in negatives.entries if entry.hash}
+        return table.depth, sorted(mounts, key=lambda mount: mount.number), refused
 
-    def _mount(self, slot: Any) -> Mounted:
-        mount = self._at("struct pp_mount *", slot.mount)
+    def _mount(self, key: int, offset: int, covering: int) -> Mounted:
+        mount = self._at("struct pp_mount *", offset)
         environment, covered = [], []
         position = mount.environment
         while position and self._memory[position]:
             environment.append(self.text(position))
             position += len(environment[-1]) + 1
-        position = slot.covered
+        position = covering
         while position and self._at("uint64_t *", position)[0]:
             covered.append(self._at("uint64_t *", position)[0])
             position += 8
-        path = slot.mount + ffi.offsetof("struct pp_mount", "path")
+        path = offset + ffi.offsetof("struct pp_mount", "path")
         return Mounted(
-            slot.hash,
+            key,
             mount.device,
             mount.blocks,
             mount.number,
@@ -128,7 +124,8 @@ class Reader:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[SharedState]:
-    state = SharedState(COOKIE, MARK, str(tmp_path))
+    state = SharedState(COOKIE, MARK)
+    state.set_views(str(tmp_path))
     yield state
     os.close(state.descriptor)
 
@@ -171,13 +168,14 @@ class Writer:
         self._state = state
         self._memory = MountMemory(state)
 
-    def show(
-        self, mounts: Sequence[Shown], negatives: Mapping[int, int], depth: int, shadows: bool
-    ) -> Any:
-        table = self._memory.write([each.entry for each in mounts], negatives, depth, shadows)
+    def show(self, mounts: Sequence[Shown], shadows: bool = False) -> Any:
+        table = self._memory.write([each.entry for each in mounts], shadows)
         for mount in mounts:
             tell(self._state, mount)
         return table
+
+    def refuse(self, path: bytes, until: int) -> None:
+        self._memory.add_negative(path, until)
 
 
 @pytest.fixture
@@ -204,10 +202,10 @@ def test_what_new_shared_state_says(state: SharedState, writer: Writer, tmp_path
 def test_what_is_counted_and_where(state: SharedState) -> None:
     state.count()
     shared = SharedUsage()
-    state.share(shared)
+    state.share(shared, 7)
     reader = Reader(state)
     assert reader.state.flags == lib.PP_SHARED_COUNTS
-    assert reader.text(reader.state.shared) == shared.file.encode()
+    assert reader.text(reader.state.shared) == shared.file_of(7).encode()
 
 
 def test_flags_that_the_engine_sets_stay(state: SharedState) -> None:
@@ -220,9 +218,9 @@ def test_flags_that_the_engine_sets_stay(state: SharedState) -> None:
 
 def test_what_was_touched_is_told(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     shared = SharedUsage()
-    state.share(shared)
+    state.share(shared, 7)
     snapshot = Snapshot(index(tmp_path), POINT, VARIABLES)
-    writer.show([shown(1, snapshot)], {}, 2, False)
+    writer.show([shown(1, snapshot)])
     ((start, _, told),) = state.touched
     record = lib.pp_index_root(told.pointer)
     assert list(shared.touches(start, told)) == []
@@ -237,8 +235,10 @@ def test_a_table_can_be_read_back(state: SharedState, writer: Writer, tmp_path: 
     covered = Snapshot(snapshot.root, POINT + b"/in", {})
     covered.cover([b"/a", b"/b/c"])
     mounts = [shown(1, snapshot), shown(2, covered, POINT + b"/in"), shown(3, None, b"/r")]
-    negatives = {2**64 - 1: 2**40, 5: -1}
-    writer.show(mounts, negatives, 3, shadows=False)
+    writer.show(mounts)
+    negatives = {path_hash(b"/cvmfs/%d" % number): 2**40 + number for number in range(100)}
+    for number in range(100):
+        writer.refuse(b"/cvmfs/%d" % number, 2**40 + number)
     reader = Reader(state)
     assert (reader.state.generation, reader.state.flags) == (1, 0)
     depth, read, refused = reader.table()
@@ -257,40 +257,109 @@ def path_hash_of(path: bytes) -> int:
     return value
 
 
-def test_the_next_table_takes_the_place_of_the_last(
+def test_what_is_entered_does_not_touch_what_is_there(
     state: SharedState, writer: Writer, tmp_path: Path
 ) -> None:
     first, second = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES)), shown(2, None, b"/other")
-    writer.show([first], {}, 2, shadows=False)
+    writer.show([first])
     reader = Reader(state)
-    before, place = reader.content(), reader.state.table
-    writer.show([second, first], {}, 2, shadows=True)
+    place, used = reader.state.table, reader.used
+    writer.show([second, first], shadows=True)
     assert reader.state.generation == 2
     assert [mount.number for mount in reader.table()[1]] == [1, 2]
     assert reader.state.flags == lib.PP_SHARED_SHADOWS
-    # A shim that still reads the table that was there finds it as it was.
-    assert reader.content().startswith(before)
-    assert reader.state.table > place
+    # The mount, and no other table.
+    assert reader.state.table == place
+    assert reader.used - used < 100
     # It stays so: the shims' own tables may be older.
-    writer.show([], {}, 0, shadows=False)
+    writer.show([first])
     assert reader.state.flags == lib.PP_SHARED_SHADOWS
-    assert reader.table() == (0, [], {})
+    assert [mount.number for mount in reader.table()[1]] == [1]
+    writer.show([])
+    assert reader.table()[1] == []
+    writer.show([second])
+    assert [mount.number for mount in reader.table()[1]] == [2]
+    assert reader.state.table == place
+
+
+def test_a_larger_table_takes_the_place_of_one_that_is_full(
+    state: SharedState, writer: Writer
+) -> None:
+    reader = Reader(state)
+    all_shown = [shown(number, None, b"/m%d" % number) for number in range(1, 400)]
+    places = set()
+    for count in range(1, 400):
+        writer.show(all_shown[:count])
+        places.add(reader.state.table)
+        before = reader.state.table
+        assert [mount.number for mount in reader.table()[1]] == list(range(1, count + 1))
+    assert len(places) < 10
+    # Those that come and go take no room either but for themselves.
+    used = reader.used
+    for count in range(400, 1400):
+        writer.show([*all_shown[:10], shown(count, None, b"/m")])
+    each = ffi.sizeof("struct pp_mount") + 16
+    tables = 2 * ffi.sizeof("struct pp_mount_slot") * 1000
+    assert reader.used - used < 1000 * each + tables
+    assert before
+    assert reader.table()[1][-1].number == 1399
 
 
 def test_texts_are_told_once(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     mount = shown(1, Snapshot(index(tmp_path), POINT, {b"LONG": b"x" * 5000}))
-    writer.show([mount], {}, 2, shadows=False)
+    writer.show([mount])
     used = Reader(state).used
-    writer.show([mount], {}, 2, shadows=False)
-    table = ffi.sizeof("struct pp_mounts") + 8 * ffi.sizeof("struct pp_mount_slot")
-    assert Reader(state).used == used + table
+    writer.show([mount])
+    assert Reader(state).used == used
+    assert mount.snapshot is not None
+    another = shown(2, Snapshot(mount.snapshot.root, POINT, {b"LONG": b"x" * 5000}))
+    writer.show([mount, another])
+    assert Reader(state).used < used + 1000
+
+
+def test_a_list_of_what_is_covered_grows_in_its_place(
+    state: SharedState, writer: Writer, tmp_path: Path
+) -> None:
+    snapshot = Snapshot(index(tmp_path), POINT, {})
+    reader = Reader(state)
+    before = 0
+    for count in range(1, 300):
+        snapshot.cover([b"/%d" % number for number in range(count)])
+        writer.show([shown(1, snapshot)])
+        assert reader.table()[1][0].covered == snapshot.covered
+        before = before or reader.used
+    assert reader.used - before < 300 * 8 * 4
+
+
+def test_names_are_forgotten_the_oldest_first(state: SharedState, writer: Writer) -> None:
+    """So many may be absent: their table stays as large as it is."""
+    table = writer.show([shown(1)])
+    reader = Reader(state)
+    used = reader.used
+    most = lib.PP_NEGATIVE_SETS * lib.PP_NEGATIVE_WAYS
+    for number in range(5 * most):
+        writer.refuse(b"/cvmfs/%d" % number, 100 + number)
+    assert reader.used == used
+    kept = [
+        number
+        for number in range(5 * most)
+        if lib.pp_mounts_is_negative(table, path_hash(b"/cvmfs/%d" % number), 99)
+    ]
+    assert len(kept) <= most
+    assert sum(1 for number in kept if number >= 4 * most) > most * 0.7
+    assert sum(1 for number in kept if number < 3 * most) < most * 0.1
+    # One that is refused again is not there twice, and lasts longer.
+    last = b"/cvmfs/%d" % (5 * most - 1)
+    writer.refuse(last, 2**40)
+    assert lib.pp_mounts_is_negative(table, path_hash(last), 2**40 - 1)
+    assert not lib.pp_mounts_is_negative(table, path_hash(last), 2**40)
 
 
 def test_catalogs_are_told_once(state: SharedState, writer: Writer, tmp_path: Path) -> None:
     root, nested = index(tmp_path), index(tmp_path, b"/n")
     snapshot = Snapshot(root, POINT, {})
     mount = shown(1, snapshot)
-    writer.show([mount], {}, 2, shadows=False)
+    writer.show([mount])
     reader = Reader(state)
     words = [each.pointer.records_size // lib.PP_TOUCH_UNIT + 1 for each in (root, nested)]
     first = reader.catalogs()
@@ -304,12 +373,12 @@ def test_catalogs_are_told_once(state: SharedState, writer: Writer, tmp_path: Pa
 
     snapshot.mount(nested)
     tell(state, mount)
-    writer.show([mount], {}, 2, shadows=False)
+    writer.show([mount])
     start = first[0][2] + words[0]
     said = (1, nested.root_hash, start, os.fsencode(nested.file))
     assert reader.catalogs() == [said, *first]
     # The same catalog in another mount is another one; what is reserved has none.
-    writer.show([shown(2, Snapshot(root, POINT, {})), shown(3)], {}, 2, shadows=False)
+    writer.show([shown(2, Snapshot(root, POINT, {})), shown(3)])
     assert [each[:3] for each in reader.catalogs()[:1]] == [(2, ROOT_HASH, start + words[1])]
     assert len(reader.catalogs()) == 3
     assert [each for _, _, each in state.touched] == [root, nested, root]
@@ -335,14 +404,14 @@ def test_what_does_not_fit_leaves_no_table(
 ) -> None:
     """Half of what is known would be wrong answers; with no table shims give none."""
     plain = shown(1, Snapshot(index(tmp_path), POINT, VARIABLES))
-    writer.show([plain], {}, 2, shadows=False)
+    writer.show([plain])
     reader = Reader(state)
     content = reader.content()
     large = lib.PP_SHARED_STATE_SIZE
     snapshot = Snapshot(plain.snapshot.root, POINT, {}) if plain.snapshot else None
     assert snapshot is not None
-    negatives: dict[int, int] = {}
     path = POINT
+    mounts = []
     if what == "environment":
         snapshot.variables.append(b"LARGE=" + b"x" * large)
     elif what == "path":
@@ -350,38 +419,35 @@ def test_what_does_not_fit_leaves_no_table(
     elif what == "covered":
         snapshot.covered = list(range(1, large // 8 + 1))
     else:
-        negatives = dict.fromkeys(range(1, large // 16 + 1), 1)
-    table = writer.show([shown(2, snapshot, path)], negatives, 2, shadows=False)
+        mounts = [shown(number) for number in range(10, 10 + large // 64)]
+    last = shown(2, snapshot, path)
+    table = writer.show([*mounts, last])
     assert reader.state.table == 0
     # The supervisor itself goes on with a table of its own.
-    (mount,) = [m for m in map(lib.pp_mount_at, [table] * 8, range(8)) if m]
+    there = [lib.pp_mount_at(table, slot) for slot in range(table.mask + 1)]
+    (mount,) = [m for m in there if m and m.number == 2]
     assert bytes(ffi.buffer(mount.path, mount.path_length)) == path
-    assert table.negatives == len(negatives)
     # Nobody takes what was for what is: no table has a generation that another one had, or 0.
     assert reader.state.generation == 2
     assert reader.content().startswith(content)
-    writer.show([plain], {}, 2, shadows=False)
+    writer.show([plain])
     assert (reader.state.table, reader.state.generation) == (0, 3)
 
 
 def test_a_shared_state_is_filled_to_its_end(
     state: SharedState, writer: Writer, tmp_path: Path
 ) -> None:
-    """Table by table, catalog by catalog: what is there stays, and nothing is behind the end."""
+    """Mount by mount, catalog by catalog: what is there stays, and nothing is behind the end."""
     root = index(tmp_path)
     reader = Reader(state)
-    content = b""
     for number in range(1, 20_000):
         snapshot = Snapshot(root, POINT, {b"N": b"%d" % number})
-        writer.show([shown(number, snapshot)], {}, 2, shadows=False)
-        if not number % 500:
-            assert reader.content().startswith(content)
-            content = reader.content()
+        writer.show([shown(number, snapshot)])
         if not reader.state.table:
             break
-        assert reader.table()[1][0].environment == [b"N=%d" % number]
+        (told,) = reader.table()[1]
+        assert told.environment == [b"N=%d" % number]
     assert reader.state.table == 0
-    assert reader.content().startswith(content)
     assert lib.PP_SHARED_STATE_SIZE - 4096 < reader.used <= lib.PP_SHARED_STATE_SIZE
     # What was told of catalogs is still true, and each of them can be found.
     newest = reader.catalogs()[0][0]

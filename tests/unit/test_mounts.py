@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +21,10 @@ from pyparrot.cache.store import ObjectStore
 from pyparrot.core import ffi, lib
 from pyparrot.libc.append_only import AppendOnlyMemory
 from pyparrot.libc.shared_state import SharedState
-from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory
+from pyparrot.run.journal import Journal
+from pyparrot.run.mount_memory import MountEntry, MountFields, MountMemory, path_hash
 from pyparrot.run.mounts import MountTable, view_name
+from pyparrot.run.open_views import names_in_use
 from pyparrot.sources.names import Names
 
 
@@ -159,9 +164,10 @@ def test_each_mount_has_its_snapshot(store: ObjectStore) -> None:
     assert kept == old.tree.snapshot.pointer
 
 
-def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: Path) -> None:
+def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore) -> None:
     """Shims leave everything to the supervisor then, which still knows all mounts."""
-    state = SharedState(1, 2, str(tmp_path))
+    state = SharedState(1, 2)
+    state.memory.reserve(lib.PP_SHARED_STATE_SIZE - 200_000)  # it would take thousands of mounts
     table = MountTable("/views", state)
     table.mount(b"/cvmfs", repository(store, b"/cvmfs"), automount=True)
     assert state.pointer.table
@@ -175,17 +181,22 @@ def test_it_goes_on_when_the_shared_state_is_full(store: ObjectStore, tmp_path: 
     table.add_negative(b"/cvmfs/none", 60)
     for path in mounted:
         assert match(table, path + b"/x") == (path, b"/x")
-    assert table.namespace.mounts.negatives == 1
+    hash_of_none = path_hash(b"/cvmfs/none")
+    assert lib.pp_mounts_is_negative(table.namespace.mounts, hash_of_none, int(time.monotonic()))
     os.close(state.descriptor)
+
+
+SIZE = 4096 + ffi.sizeof("struct pp_negatives")
 
 
 def written_by_somebody_else() -> tuple[bytearray, int]:
     """A table at its offset in memory, as a shim maps it."""
-    memory = AppendOnlyMemory(ffi.new("char[]", 4096), 4096, ffi.new("uint32_t *", 64))
-    state = SimpleNamespace(memory=memory, publish=lambda table, shadows: None)
+    memory = AppendOnlyMemory(ffi.new("char[]", SIZE), SIZE, ffi.new("uint32_t *", 64))
+    fresh = SimpleNamespace(generation=0)
+    state = SimpleNamespace(memory=memory, pointer=fresh, publish=lambda table, shadows: None)
     fields = MountFields(1, b"/a", b"view", variables=[b"NAME=value"])
-    table = MountMemory(cast("SharedState", state)).write([MountEntry(7, fields, [5])], {9: 9}, 1)
-    return bytearray(ffi.buffer(memory.at("char *", 0), 4096)), table.offset
+    table = MountMemory(cast("SharedState", state)).write([MountEntry(7, fields, [5])])
+    return bytearray(ffi.buffer(memory.at("char *", 0), SIZE)), table.offset
 
 
 def is_sound(memory: bytearray, offset: int) -> bool:
@@ -197,22 +208,22 @@ def is_sound(memory: bytearray, offset: int) -> bool:
 def test_a_table_that_leads_out_of_its_memory_is_refused() -> None:
     memory, offset = written_by_somebody_else()
     assert is_sound(memory, offset)
-    for wrong in (0, 4, offset + 8, 4096 - 8, 4096, 2**32 - 8):
+    for wrong in (0, 4, offset + 8, SIZE - 8, SIZE, 2**32 - 8):
         assert not is_sound(memory, wrong)
     slot = offset + ffi.sizeof("struct pp_mounts") + 7 * ffi.sizeof("struct pp_mount_slot")
     (mount,) = struct.unpack_from("<I", memory, slot + 8)
     wrong_words = {
         offset: (0, offset + 8),  # its own offset
-        offset + 4: (6, 255, 2**32 - 1),  # mask
-        offset + 12: (4096, 2**32 - 1),  # negatives
-        slot + 8: (0, mount + 4, 4096, 2**32 - 8),  # the mount
-        slot + 12: (4, 4096, 4096 - 8, 2**32 - 8),  # what is covered; no 0 follows in one of them
-        mount + 16: (4096, 2**32 - 1),  # number
-        mount + 24: (1, 3, 4096, 2**32 - 1),  # lengths
-        mount + 28: (3, 4096, 2**32 - 1),
-        mount + 32: (4096, 2**32 - 1),  # environment
+        offset + 4: (6, 4095, 2**32 - 1),  # mask
+        offset + 12: (4, SIZE - 8, 2**32 - 8),  # negatives
+        slot + 8: (mount + 4, SIZE, 2**32 - 8),  # the mount
+        slot + 12: (4, SIZE, SIZE - 8, 2**32 - 8),  # what is covered; no 0 follows in one of them
+        mount + 16: (SIZE, 2**32 - 1),  # number
+        mount + 24: (1, 3, SIZE, 2**32 - 1),  # lengths
+        mount + 28: (3, SIZE, 2**32 - 1),
+        mount + 32: (SIZE, 2**32 - 1),  # environment
     }
-    struct.pack_into("<Q", memory, 4096 - 8, 1)
+    struct.pack_into("<Q", memory, SIZE - 8, 1)
     assert is_sound(memory, offset)
     for place, values in wrong_words.items():
         for value in values:
@@ -226,7 +237,7 @@ def test_a_table_that_leads_out_of_its_memory_is_refused() -> None:
     assert not is_sound(full, offset)
 
 
-@given(st.lists(st.tuples(st.integers(0, 511), st.integers(0, 2**64 - 1)), max_size=4))
+@given(st.lists(st.tuples(st.integers(0, SIZE // 8 - 1), st.integers(0, 2**64 - 1)), max_size=4))
 def test_damage_is_refused_or_harmless(damage: list[tuple[int, int]]) -> None:
     memory, offset = written_by_somebody_else()
     for word, value in damage:
@@ -239,11 +250,86 @@ def test_damage_is_refused_or_harmless(damage: list[tuple[int, int]]) -> None:
             mount = lib.pp_mount_at(table, slot)
             if mount:
                 start = int(ffi.cast("uintptr_t", mount)) - int(ffi.cast("uintptr_t", copy))
-                assert 0 < start < 4096
-                assert start + mount.path_length + mount.view_length < 4096
+                assert 0 < start < SIZE
+                assert start + mount.path_length + mount.view_length < SIZE
 
 
 def test_a_views_name_is_the_same_in_every_session(store: ObjectStore, tmp_path: Path) -> None:
     with ObjectStore(str(tmp_path / "c")) as other:
         here, there = repository(store, b"/p"), repository(other, b"/p")
         assert view_name(b"/p", here) == view_name(b"/p", there) != view_name(b"/q", here)
+
+
+class Revision(Names):
+    """One of many revisions of a tree."""
+
+    def __init__(self, store: ObjectStore, number: int) -> None:
+        super().__init__(store, b"/cvmfs/a.b", [b"%d" % number])
+        self.identity = b"%d" % number
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_revisions_that_nobody_uses_are_forgotten(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory, files and table are after 600 revisions what they were after 200."""
+    monkeypatch.setattr("pyparrot.run.mounts.ENDED_SECONDS", 0.0)
+    gc.collect()  # what other tests have left
+    state, journal = SharedState(1, 2), Journal()
+    table = MountTable(str(tmp_path), state, journal)
+    table.forgetting.append(lambda mount: state.forget(mount.number))
+    path = b"/cvmfs/a.b"
+    used = table.mount(path, Revision(store, 1))
+    seen = []
+    for number in range(2, 602):
+        newest = table.mount(path, Revision(store, number))
+        table.tidy(lambda: {used.view})
+        if number % 200 == 1:
+            gc.collect()
+            mounted = sum(is_taken(table, slot) for slot in range(1000))
+            seen.append((open_files(), mounted, len(journal.read()), len(state.touched)))
+    assert seen[0] == seen[1] == seen[2]
+    for known in (used, newest):
+        view = os.fsencode(tmp_path) + b"/" + os.fsencode(known.view)
+        assert shown(table, view + b"/x") == path + b"/x"
+        assert table.numbered(known.number) is known
+    assert table.numbered(used.number + 1) is None
+    # Each has left its mount's record, and what shims know of its catalog.
+    assert state.pointer.used < lib.PP_SHARED_STATE_SIZE / 4
+    os.close(state.descriptor)
+
+
+def is_taken(table: MountTable, slot: int) -> bool:
+    mounts = table.namespace.mounts
+    return bool(slot <= mounts.mask and lib.pp_mount_at(mounts, slot) != ffi.NULL)
+
+
+def test_a_mount_that_was_replaced_is_kept_for_a_while(store: ObjectStore, tmp_path: Path) -> None:
+    """A call that was under way may still lead to it."""
+    table = MountTable(str(tmp_path))
+    path = b"/cvmfs/a.b"
+    first = table.mount(path, Revision(store, 1))
+    for number in range(2, 40):
+        table.mount(path, Revision(store, number))
+        table.tidy(set)
+    assert table.numbered(first.number) is first
+    assert table.namespace.snapshots.of[first.number] != ffi.NULL
+    assert shown(table, os.fsencode(tmp_path / first.view)) is None
+
+
+def test_views_in_use_are_found(tmp_path: Path) -> None:
+    for name in ("open", "directory", "unused", "program.x"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "open" / "file").touch()
+    shutil.copy("/bin/sleep", tmp_path / "program.x" / "sleep")
+    with (tmp_path / "open" / "file").open() as file:
+        words = [str(tmp_path / "program.x" / "sleep"), "60"]
+        with subprocess.Popen(words, cwd=tmp_path / "directory", stdin=file) as process:
+            try:
+                found = names_in_use(str(tmp_path))
+            finally:
+                process.kill()
+    assert found == {"open", "directory", "program.x"}

@@ -35,4 +35,5 @@ def open_fqrn(fqrn: str, context: Context) -> RemoteRepository:
         context.environment,
         refresh=context.refresh,
         mountpoint=context.mountpoint,
+        pin=context.pin,
     )

@@ -42,7 +42,8 @@ class RemoteRepository(Tree):
     catalog is at hand.
 
     It is seen at *mountpoint*, as absolute symlinks in it have it (``/cvmfs/FQRN``).
-    *refresh* asks the servers even if the TTL of the known manifest has not passed. *warnings*
+    *refresh* asks the servers even if the TTL of the known manifest has not passed. With *pin* it
+    is at the revision of the tree whose `pin` that was, and no server is asked for it. *warnings*
     tell what was not as it should be, such as a server that can't be reached.
 
     Of `pyparrot.sources.capabilities` it has all.
@@ -58,6 +59,7 @@ class RemoteRepository(Tree):
         environment: Mapping[bytes, bytes] | None = None,
         refresh: bool = False,
         mountpoint: bytes | None = None,
+        pin: str | None = None,
     ) -> None:
         self.name = configuration.fqrn
         self.configuration = configuration
@@ -75,9 +77,14 @@ class RemoteRepository(Tree):
             configuration, store, self.objects, fetcher, refresh, self.warnings
         )
         try:
-            self.root = self._revisions.find(self._wanted)
+            if pin is None:
+                self.root = self._revisions.find(self._wanted)
+            else:
+                self.root = ContentHash.parse(pin)
+                self._revisions.resume()
             root = self._index(self.root, ROOT_HASH, b"")
-            fetcher.check_revision(root.revision)
+            if pin is None:
+                fetcher.check_revision(root.revision)
         except BaseException:
             self.close()
             raise
@@ -157,6 +164,10 @@ class RemoteRepository(Tree):
     def tags(self) -> list[Tag]:
         """The repository's tags, oldest first."""
         return self._revisions.tags()
+
+    def pin(self) -> str:
+        """As `pyparrot.sources.capabilities.Pinned`."""
+        return str(self.root)
 
     def ttl(self) -> float | None:
         """As `pyparrot.sources.capabilities.Renewable`."""

@@ -74,6 +74,11 @@ class Revisions:
             return self.manifest.catalog
         return _choose(self._name, self.tags(), wanted).catalog
 
+    def resume(self) -> None:
+        """Go on without asking: what the cache knows is what was found before."""
+        known = trust_cache.read(self._store, self._name)
+        self.manifest = None if known is None else known.manifest
+
     def tags(self) -> list[Tag]:
         """The repository's tags, oldest first."""
         if self.manifest is None:
@@ -88,8 +93,7 @@ class Revisions:
 
     def ttl(self) -> float:
         """After how many seconds there may be a newer revision than the newest that is known."""
-        assert self.manifest is not None
-        return self._ttl_of(self.manifest)
+        return DEFAULT_TTL if self.manifest is None else self._ttl_of(self.manifest)
 
     def _current_manifest(self) -> Manifest:
         """The newest manifest: the known one while its TTL has not passed, else the servers'."""

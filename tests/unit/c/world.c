@@ -125,7 +125,7 @@ static void make_mount_table(void)
     table->offset = TABLE_AT;
     table->mask = 3;
     table->depth = 2;
-    table->slots[hash & 3] = (struct pp_mount_slot){.hash = hash, .mount = MOUNT_AT};
+    table->slots[hash & 3] = (struct pp_mount_slot){.hash = hash, .entry = MOUNT_AT};
     snapshots.all.count = MOUNT_NUMBER + 1;
     snapshots.all.of[MOUNT_NUMBER] = &snapshot;
     namespace.snapshots = &snapshots.all;
