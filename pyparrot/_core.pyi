@@ -94,13 +94,14 @@ class PpEngine(Struct):
     space: PpNamespace
     cookie: int
     mark: int
-    mappings: PpMappingPool
+    memory: PpEngineMemory
     hook: PpHook
     state: PpSharedState
     shared: PpSharedUsage
-    roots_differ: int
-    tasks_differ: int
     idle: int
+
+class PpEngineMemory(Struct):
+    pass
 
 class PpEngineOperations(Struct):
     pass
@@ -167,9 +168,6 @@ class PpListing(Struct):
     revision: int
     ttl: int
 
-class PpMappingPool(Struct):
-    pass
-
 class PpMount(Struct):
     device: int
     blocks: int
@@ -211,6 +209,7 @@ class PpNegatives(Struct):
 class PpNotify(Struct):
     engine: PpEngine
     listener: int
+    workers: int
 
 class PpPlace(Struct):
     where: int
@@ -423,6 +422,7 @@ class _Lib:
     PP_VARIANT: Final[int]
     PP_VIRTUAL: Final[int]
     PP_WANT_PATH: Final[int]
+    PP_WORKERS_MAX: Final[int]
     pp_become_subreaper: Callable[[], int]
     pp_builder_fill: Callable[[PpBuilder, _Address], int]
     pp_builder_free: Callable[[PpBuilder], None]
@@ -431,6 +431,8 @@ class _Lib:
     pp_builder_size: Callable[[PpBuilder], int]
     pp_chunk_cut: Callable[[_Bytes, int, int, int, int], int]
     pp_concerns_shim: Callable[[int], int]
+    pp_engine_memory_count: Callable[[PpEngineMemory, PpCounters], None]
+    pp_engine_memory_new: Callable[[], PpEngineMemory]
     pp_execute: Callable[[_Text, _Texts, _Texts], int]
     pp_expand: Callable[[_Text, int, _Texts, _Text, int], int]
     pp_filter_install: Callable[[int, int], int]
@@ -446,8 +448,6 @@ class _Lib:
     pp_index_root: Callable[[PpIndex], PpRecord]
     pp_index_touched: Callable[[PpIndex, _Integers, int, _Integers], PpRecord]
     pp_is_trapped: Callable[[int], int]
-    pp_mapping_pool_free: Callable[[PpMappingPool], None]
-    pp_mapping_pool_new: Callable[[], PpMappingPool]
     pp_mount_at: Callable[[PpMounts, int], PpMount]
     pp_mount_by_offset: Callable[[PpMounts, int], PpMount]
     pp_mount_snapshot: Callable[[PpNamespace, PpMount], PpSnapshot]
@@ -462,6 +462,7 @@ class _Lib:
     pp_next_attribute: Callable[[PpAttributes, PpAttribute], int]
     pp_notify_prepare: Callable[[PpNotify], None]
     pp_notify_probe: Callable[[int, _Texts], int]
+    pp_notify_under_way: Callable[[PpNotify], int]
     pp_notify_worker_new: Callable[[PpNotify], PpWorker]
     pp_numbers_end: Callable[[], int]
     pp_path_hash: Callable[[int, _Text, int], int]
@@ -478,6 +479,7 @@ class _Lib:
     pp_snapshot_mount: Callable[[PpSnapshot, PpIndex], int]
     pp_substitution_register: Callable[[PpSubstitution, PpEngine], None]
     pp_touch_word: Callable[[PpIndex, PpRecord], int]
+    pp_tracer_start: Callable[[PpEngineMemory, int, int, _Integers], int]
     pp_view_match: Callable[[PpNamespace, _Text, _Integers], PpMount]
     pp_view_named: Callable[[PpNamespace, _Text, _Integers], PpMount]
     pp_view_of: Callable[[PpNamespace, PpMount, _Text, int, _Text, int], int]
@@ -485,7 +487,6 @@ class _Lib:
     pp_walk_enter: Callable[[PpWalk], int]
     pp_witness_signals: Callable[[int], None]
     pp_worker_call: Callable[[PpWorker], PpCall]
-    pp_worker_counters: Callable[[PpWorker], PpCounters]
     pp_worker_refuse: Callable[[PpWorker, int], None]
     pp_worker_serve: Callable[[PpWorker], PpEvent]
     syncfs: Callable[[int], int]

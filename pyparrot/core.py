@@ -29,17 +29,19 @@ the order of stores). What several C threads write they write atomically.
 ``pp_namespace``                     `MountTable`, under its lock: ``snapshots`` and ``mounts``, at
                                      once each; the rest at first. A shim has one of its own
 ``pp_engine``, ``pp_notify``         the engine's constructor, before it starts; then C alone:
-                                     ``idle``, ``roots_differ`` and ``tasks_differ``, any worker
+                                     ``idle``, any worker
+``pp_engine_memory``                 workers and the tracer's threads (C), atomically, as
+                                     ``csrc/engine/engine_memory.h`` says; it outlives them all
 ``pp_engine_operations``             no process: they are constants of an engine in C
 ``pp_hook``                          C, before the engine starts (`pp_substitution_register`)
-``pp_worker``, ``pp_counters``       C, in the worker's own thread. Python reads counters meanwhile:
-                                     each number is right, together they may be of two moments
+``pp_worker``, ``pp_counters``       C, in the worker's own thread. Counters: engine memory.
+                                     Python adds them up meanwhile: each number is right, together
+                                     they may be of two moments
 ``pp_event``                         C, in the worker's own thread: valid until the worker is asked
                                      for the next
 ``pp_call``, ``pp_place``            C, in the worker's own thread, while ``pp_worker_serve`` runs.
                                      When that returns with a need, `Fetcher` in the same thread,
                                      until it is called again; no other thread ever
-``pp_mapping_pool``                  C, any worker, under a lock of its own
 ``pp_substitution``, ``pp_copy``     `Shim` before the command starts (``state``, ``tells``,
                                      ``filters``); `LibcCopies`, under its lock: a copy, then
                                      ``copies_count``. ``starts`` is C's, any worker

@@ -25,7 +25,7 @@
 #include "shim/shared_state.h"
 
 struct pp_worker;
-struct pp_mapping_pool;
+struct pp_engine_memory;
 
 struct pp_engine_operations {
     /* Wait for the next call: its number and arguments, the task and the address of its
@@ -34,10 +34,6 @@ struct pp_engine_operations {
 
     /* Whether the task still waits in its call. */
     int (*is_waiting)(struct pp_worker *worker);
-
-    /* Give the task a descriptor, closed by exec, of a file that is open here, while it waits: its
-     * number there, or -errno. */
-    int (*add_file)(struct pp_worker *worker, int descriptor);
 
     /* The ends of a call. Exactly one of them is called for each. */
 
@@ -52,8 +48,8 @@ struct pp_engine_operations {
      * as possible: the task shares the open file with it, and the locks on that. */
     int (*give_file)(struct pp_worker *worker, int descriptor, int flags);
 
-    /* It is made with `changes` of the call, or as the exec of `file` in the way that `exec` says.
-     * 0, or -errno: then it has not ended. */
+    /* It is made with `changes` of the call, or as the exec of `file` in the way that `exec` says:
+     * soon, if not at once. 0, or -errno: then it has not ended. */
     int (*run_changed)(struct pp_worker *worker);
     int (*run_program)(struct pp_worker *worker);
 };
@@ -80,16 +76,13 @@ struct pp_engine {
     const struct pp_engine_operations *operations;
     const struct pp_namespace *space;
     uint64_t cookie;
-    int64_t mark;                     /* see view.h */
-    struct pp_mapping_pool *mappings; /* for call rewriting */
-    struct pp_hook *hook;             /* NULL if there is none */
-    struct pp_shared_state *state;    /* what shims read, */
-    struct pp_shared_usage *shared;   /* and what they write; both NULL if there are none */
+    int64_t mark;                    /* see view.h */
+    struct pp_engine_memory *memory; /* what outlives this process; see engine_memory.h */
+    struct pp_hook *hook;            /* NULL if there is none */
+    struct pp_shared_state *state;   /* what shims read, */
+    struct pp_shared_usage *shared;  /* and what they write; both NULL if there are none */
 
-    /* Written by workers, atomically. */
-    int roots_differ; /* some task may have another root or mount namespace than this process */
-    int tasks_differ; /* some task may have a filter of its own, or a tracer */
-    int idle;         /* workers that wait for a call */
+    int idle; /* workers that wait for a call: written by them, atomically */
 };
 
 struct pp_counters {
@@ -126,7 +119,6 @@ const struct pp_event *pp_worker_serve(struct pp_worker *worker);
 void pp_worker_refuse(struct pp_worker *worker, int error);
 
 struct pp_call *pp_worker_call(struct pp_worker *worker);
-const struct pp_counters *pp_worker_counters(const struct pp_worker *worker);
 
 /* Make the calling process the parent of its descendants' orphans: 0 or -errno. */
 int pp_become_subreaper(void);

@@ -26,14 +26,10 @@ struct pp_mapping {
     uint64_t mark[2];
 };
 
-/* cffi: begin */
-
 struct pp_mapping_pool;
 
 struct pp_mapping_pool *pp_mapping_pool_new(void);
 void pp_mapping_pool_free(struct pp_mapping_pool *pool);
-
-/* cffi: end */
 
 /* A mapping, not smaller than `size`, of the process `owner`, on whose memory the task runs; NULL
  * if there is none that is free. */

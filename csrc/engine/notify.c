@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "engine/rewrite_call.h"
-#include "engine/traced_task.h"
 #include "engine/tracee.h"
 #include "engine/worker.h"
 #include "task/proc.h"
@@ -27,11 +26,6 @@
 #define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
 #endif
 
-struct pp_notify_worker {
-    struct pp_worker worker; /* first */
-    struct seccomp_notif notification;
-};
-
 static int listener_of(const struct pp_worker *worker)
 {
     return ((const struct pp_notify *)worker->engine)->listener;
@@ -39,7 +33,7 @@ static int listener_of(const struct pp_worker *worker)
 
 static struct seccomp_notif *notification_of(struct pp_worker *worker)
 {
-    return &((struct pp_notify_worker *)worker)->notification;
+    return &worker->slot->notification;
 }
 
 /* Probing */
@@ -79,6 +73,25 @@ int pp_notify_probe(int task, const char **what)
 
 /* Receiving */
 
+/* The worker's notification is a new call. */
+static void begin(struct pp_worker *worker)
+{
+    const struct seccomp_notif *notification = notification_of(worker);
+
+    memcpy(worker->call.args, notification->data.args, sizeof worker->call.args);
+    pp_worker_received(worker, (pid_t)notification->pid, notification->data.nr,
+                       notification->data.instruction_pointer);
+}
+
+/* Whether the last task has gone. The kernel has ENOENT for that as well as for a task that was
+ * killed before its call could be received. */
+static int has_ended(const struct pp_worker *worker)
+{
+    struct pollfd listener = {.fd = listener_of(worker)};
+
+    return poll(&listener, 1, 0) == 1 && listener.revents & (POLLHUP | POLLERR);
+}
+
 static int receive(struct pp_worker *worker)
 {
     struct pp_engine *engine = worker->engine;
@@ -87,15 +100,14 @@ static int receive(struct pp_worker *worker)
     __atomic_add_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
     int outcome;
     do {
+        __atomic_store_n(&notification->id, 0, __ATOMIC_RELEASE);
         memset(notification, 0, sizeof *notification);
         outcome = ioctl(listener_of(worker), SECCOMP_IOCTL_NOTIF_RECV, notification);
-    } while (outcome != 0 && (errno == EINTR || errno == ENOENT));
+    } while (outcome != 0 && (errno == EINTR || (errno == ENOENT && !has_ended(worker))));
     __atomic_sub_fetch(&engine->idle, 1, __ATOMIC_RELAXED);
     if (outcome)
         return -1;
-    memcpy(worker->call.args, notification->data.args, sizeof worker->call.args);
-    pp_worker_received(worker, (pid_t)notification->pid, notification->data.nr,
-                       notification->data.instruction_pointer);
+    begin(worker);
     return 0;
 }
 
@@ -178,32 +190,68 @@ static int give_file(struct pp_worker *worker, int descriptor, int flags)
     return given < 0 && given != -ENOENT ? given : 0;
 }
 
-static int add_file(struct pp_worker *worker, int descriptor)
+/* Other arguments: that is the tracer's to do. */
+
+static void copy_text(char *to, const char *text, size_t capacity)
 {
-    return put_file(worker, descriptor, O_CLOEXEC, 0);
+    const size_t length = strnlen(text, capacity - 1);
+    memcpy(to, text, length);
+    to[length] = 0;
 }
 
-/* Other arguments */
+static void fill_program(struct pp_handover *handover, const struct pp_call *call)
+{
+    handover->is_exec = 1;
+    handover->words = call->exec.words;
+    handover->size = call->exec.words ? call->exec.size : 0;
+    copy_text(handover->file, call->file, sizeof handover->file);
+    copy_text(handover->shown, call->exec.shown, sizeof handover->shown);
+    memcpy(handover->text, call->exec.text, handover->size);
+}
+
+static void fill_changes(struct pp_handover *handover, const struct pp_call *call)
+{
+    handover->is_exec = 0;
+    for (uint32_t i = 0; i < call->change_count; i++) {
+        struct pp_handover_change *change = &handover->changes[i];
+        change->argument = call->changes[i].argument;
+        /* Texts and small structs: none is larger. */
+        change->size = call->changes[i].size < sizeof change->data ? call->changes[i].size
+                                                                   : sizeof change->data;
+        memcpy(change->data, call->changes[i].data, change->size);
+    }
+    handover->change_count = call->change_count;
+}
+
+static int hand_over(struct pp_worker *worker,
+                     void (*fill)(struct pp_handover *handover, const struct pp_call *call))
+{
+    struct pp_engine_memory *memory = worker->engine->memory;
+    const struct pp_call *call = &worker->call;
+
+    struct pp_handover *handover = pp_handover_begin(memory);
+    if (!handover)
+        return -EAGAIN;
+    handover->id = notification_of(worker)->id;
+    handover->task = pp_task_number(worker);
+    handover->number = call->number;
+    handover->overwritten = 0;
+    memcpy(handover->args, call->args, sizeof handover->args);
+    copy_text(handover->given, call->given[0], sizeof handover->given);
+    fill(handover, call);
+    pp_handover_publish(memory, handover);
+    __atomic_store_n(&notification_of(worker)->id, 0, __ATOMIC_RELEASE);
+    return 0;
+}
 
 static int run_changed(struct pp_worker *worker)
 {
-    const struct pp_call *call = &worker->call;
-
-    if (pp_rewrite_call(worker) != PP_TRACED)
-        return 0;
-    return call->change_count == 1
-               ? pp_run_traced(worker, call->changes[0].argument, call->changes[0].data)
-               : -EPERM;
+    return hand_over(worker, fill_changes);
 }
 
 static int run_program(struct pp_worker *worker)
 {
-    const struct pp_call *call = &worker->call;
-
-    if (pp_rewrite_exec(worker) != PP_TRACED)
-        return 0;
-    return call->exec.words == 0 ? pp_run_traced(worker, pp_spec_of(call->number)->path, call->file)
-                                 : -EPERM;
+    return hand_over(worker, fill_program);
 }
 
 static const struct pp_engine_operations operations = {
@@ -212,7 +260,6 @@ static const struct pp_engine_operations operations = {
     .let_run = let_run,
     .return_value = return_value,
     .give_file = give_file,
-    .add_file = add_file,
     .run_changed = run_changed,
     .run_program = run_program,
 };
@@ -224,11 +271,42 @@ void pp_notify_prepare(struct pp_notify *notify)
     ioctl(notify->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 }
 
+/* Whether a supervisor before this one has received a call, and neither answered it nor handed it
+ * over. */
+static int is_under_way(const struct pp_notify *notify, const struct seccomp_notif *notification)
+{
+    return notification->id != 0 && !pp_handover_exists(notify->engine.memory, notification->id) &&
+           ioctl(notify->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &notification->id) == 0;
+}
+
+uint32_t pp_notify_under_way(struct pp_notify *notify)
+{
+    uint32_t count = 0;
+
+    pp_handover_forget_unpublished(notify->engine.memory);
+    for (uint32_t i = 0; i < PP_WORKERS_MAX; i++)
+        if (is_under_way(notify, &notify->engine.memory->workers[i].notification))
+            count = i + 1;
+    return count;
+}
+
+/* Begin with what the worker of that number in the supervisor before this one had to do. */
+static void take_up(struct pp_worker *worker)
+{
+    const struct pp_notify *notify = (const struct pp_notify *)worker->engine;
+
+    if (is_under_way(notify, notification_of(worker)))
+        begin(worker);
+}
+
 struct pp_worker *pp_notify_worker_new(struct pp_notify *notify)
 {
-    struct pp_notify_worker *worker = calloc(1, sizeof *worker);
+    if (notify->workers == PP_WORKERS_MAX)
+        return NULL;
+    struct pp_worker *worker = calloc(1, sizeof *worker);
     if (!worker)
         return NULL;
-    pp_worker_init(&worker->worker, &notify->engine);
-    return &worker->worker;
+    pp_worker_init(worker, &notify->engine, notify->workers++);
+    take_up(worker);
+    return worker;
 }

@@ -13,13 +13,13 @@ static size_t aligned(size_t size)
 }
 
 /* Put the new data into the task's memory, and its addresses into `args`: 0 or -errno. */
-static int write_changes(const struct pp_tracee *tracee, const struct pp_call *call,
+static int write_changes(const struct pp_tracee *tracee, const struct pp_handover *call,
                          uint64_t args[6])
 {
     uint64_t place = tracee->memory;
 
     for (uint32_t i = 0; i < call->change_count; i++) {
-        const struct pp_change *change = &call->changes[i];
+        const struct pp_handover_change *change = &call->changes[i];
         const int error = pp_memory_write(tracee->task, place, change->data, change->size);
         if (error)
             return error;
@@ -30,7 +30,7 @@ static int write_changes(const struct pp_tracee *tracee, const struct pp_call *c
 }
 
 /* Whatever fails here has gone: the caller ends it. */
-static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *call)
+static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_handover *call)
 {
     uint64_t args[6];
     size_t size = 0;
@@ -42,7 +42,7 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *cal
     if (error > 0)
         return PP_GONE;
     memcpy(args, call->args, sizeof args);
-    args[5] = tracee->worker->engine->cookie;
+    args[5] = tracee->tracer->cookie;
     if (error == 0)
         error = write_changes(tracee, call, args);
     if (error)
@@ -53,12 +53,12 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *cal
     return PP_REWRITTEN;
 }
 
-enum pp_rewriting pp_rewrite_call(struct pp_worker *worker)
+enum pp_rewriting pp_rewrite_call(struct pp_tracer *tracer, struct pp_handover *call)
 {
     struct pp_tracee tracee;
 
-    const int error = pp_tracee_begin(&tracee, worker);
-    const enum pp_rewriting outcome = error == 0       ? run(&tracee, &worker->call)
+    const int error = pp_tracee_begin(&tracee, tracer, call);
+    const enum pp_rewriting outcome = error == 0       ? run(&tracee, call)
                                       : error == ESRCH ? PP_GONE
                                                        : PP_TRACED;
     pp_tracee_end(&tracee);

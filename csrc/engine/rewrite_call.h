@@ -11,7 +11,7 @@
 #ifndef PYPARROT_REWRITE_CALL_H
 #define PYPARROT_REWRITE_CALL_H
 
-#include "engine/worker.h"
+#include "engine/tracer.h"
 
 enum pp_rewriting {
     PP_REWRITTEN, /* done; the task goes on */
@@ -19,10 +19,10 @@ enum pp_rewriting {
     PP_TRACED,    /* it has another tracer, or may not be traced: nothing was done */
 };
 
-/* Run the worker's call with its `changes`. */
-enum pp_rewriting pp_rewrite_call(struct pp_worker *worker);
+/* Run a call with its `changes`. */
+enum pp_rewriting pp_rewrite_call(struct pp_tracer *tracer, struct pp_handover *call);
 
-/* Run the program in the call's `file`, as its `exec` wants it (rewrite_exec.c). */
-enum pp_rewriting pp_rewrite_exec(struct pp_worker *worker);
+/* Run the program in the call's `file` (rewrite_exec.c). */
+enum pp_rewriting pp_rewrite_exec(struct pp_tracer *tracer, struct pp_handover *call);
 
 #endif

@@ -58,9 +58,9 @@ static int64_t count_pointers(pid_t task, uint64_t address)
 }
 
 /* Slashes before the file's name, so that there is room for the one that the program is to know. */
-static void make_room(struct pp_call *call)
+static void make_room(struct pp_handover *call)
 {
-    const size_t length = strlen(call->file), wanted = strlen(call->exec.shown);
+    const size_t length = strlen(call->file), wanted = strlen(call->shown);
 
     if (wanted <= length || wanted >= PP_PATH_MAX)
         return;
@@ -70,25 +70,25 @@ static void make_room(struct pp_call *call)
 
 /* Write the words of the new command line at `text`, and behind them the pointers to them and to
  * the old words that stay: 0 or -errno. */
-static int write_words(const struct pp_tracee *tracee, const struct pp_exec *exec, uint64_t text,
-                       uint64_t arguments, int64_t count, uint64_t *new_arguments)
+static int write_words(const struct pp_tracee *tracee, const struct pp_handover *call,
+                       uint64_t text, uint64_t arguments, int64_t count, uint64_t *new_arguments)
 {
     const size_t kept = count > 1 ? (size_t)count - 1 : 0; /* all but the first */
-    const size_t total = exec->words + kept + 1;
+    const size_t total = call->words + kept + 1;
     uint64_t offset = 0;
     int error = 0;
 
     uint64_t *pointers = calloc(total, sizeof *pointers);
     if (!pointers)
         return -ENOMEM;
-    for (uint32_t i = 0; i < exec->words; i++) {
+    for (uint32_t i = 0; i < call->words; i++) {
         pointers[i] = text + offset;
-        offset += strlen(exec->text + offset) + 1;
+        offset += strlen(call->text + offset) + 1;
     }
-    *new_arguments = (text + exec->size + 7) & ~UINT64_C(7);
+    *new_arguments = (text + call->size + 7) & ~UINT64_C(7);
     if ((kept > 0 &&
-         pp_memory_read(tracee->task, arguments + 8, pointers + exec->words, kept * 8)) ||
-        pp_memory_write(tracee->task, text, exec->text, exec->size) ||
+         pp_memory_read(tracee->task, arguments + 8, pointers + call->words, kept * 8)) ||
+        pp_memory_write(tracee->task, text, call->text, call->size) ||
         pp_memory_write(tracee->task, *new_arguments, pointers, total * 8))
         error = -EFAULT;
     free(pointers);
@@ -96,24 +96,23 @@ static int write_words(const struct pp_tracee *tracee, const struct pp_exec *exe
 }
 
 /* Put what the exec needs into the task's memory: 0, -errno, or 1 if the task has gone. */
-static int write_exec(struct pp_tracee *tracee, const struct pp_call *call, uint64_t arguments,
+static int write_exec(struct pp_tracee *tracee, const struct pp_handover *call, uint64_t arguments,
                       pid_t owner, uint64_t *new_arguments)
 {
-    const struct pp_exec *exec = &call->exec;
     const size_t file_size = strlen(call->file) + 1;
 
-    const int64_t count = exec->words ? count_pointers(tracee->task, arguments) : 0;
+    const int64_t count = call->words ? count_pointers(tracee->task, arguments) : 0;
     if (count < 0)
         return -EFAULT;
     int error = pp_tracee_map(
-        tracee, file_size + exec->size + ((size_t)exec->words + (size_t)count + 3) * 8, owner);
+        tracee, file_size + call->size + ((size_t)call->words + (size_t)count + 3) * 8, owner);
     if (error)
         return error;
     *new_arguments = arguments;
     error = pp_memory_write(tracee->task, tracee->memory, call->file, file_size);
-    if (error || exec->words == 0)
+    if (error || call->words == 0)
         return error;
-    return write_words(tracee, exec, tracee->memory + file_size, arguments, count, new_arguments);
+    return write_words(tracee, call, tracee->memory + file_size, arguments, count, new_arguments);
 }
 
 /* After it */
@@ -130,12 +129,11 @@ static void set_name(struct pp_tracee *tracee, const char *name)
     pp_registers registers;
     char comm[16] = {0};
     uint64_t code = 0;
-    int64_t ignored;
 
     /* The end of execve itself comes first. */
     if (pp_tracee_go_on(tracee) != PP_STOP_SYSCALL || pp_tracee_get_registers(tracee, &registers))
         return;
-    strncpy(comm, name, sizeof comm - 1);
+    memcpy(comm, name, strnlen(name, sizeof comm - 1));
     const uint64_t entry = pp_next(&registers);
     const uint64_t place = pp_stack(&registers) - 64; /* nothing is there yet */
     if (pp_tracee_peek(tracee, entry, &code) ||
@@ -147,7 +145,7 @@ static void set_name(struct pp_tracee *tracee, const char *name)
     pp_registers at = registers;
     pp_set_next(&at, entry + PP_SYSCALL_SIZE);
     const uint64_t args[6] = {PR_SET_NAME, place};
-    if (pp_tracee_call(tracee, &at, SYS_prctl, args, &ignored))
+    if (pp_tracee_call(tracee, &at, SYS_prctl, args, NULL))
         return;
     pp_tracee_poke(tracee, entry, code);
     pp_set_result(&registers, pp_result(&registers));
@@ -156,9 +154,9 @@ static void set_name(struct pp_tracee *tracee, const char *name)
 
 /* The new program is there, and has not run yet: let it know itself by the name that it was started
  * by. */
-static void fix_exec_identity(struct pp_tracee *tracee, const struct pp_call *call)
+static void fix_exec_identity(struct pp_tracee *tracee, const struct pp_handover *call)
 {
-    const char *shown = call->exec.shown;
+    const char *shown = call->shown;
     const size_t length = strlen(shown);
 
     const uint64_t execfn = pp_proc_execfn(tracee->task);
@@ -168,11 +166,12 @@ static void fix_exec_identity(struct pp_tracee *tracee, const struct pp_call *ca
         set_name(tracee, pp_base_name(shown));
 }
 
-static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *call, pid_t owner)
+static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_handover *call, pid_t owner)
 {
     const int argv = pp_spec_of(call->number)->argv; /* the environment comes next */
     uint64_t arguments = 0;
     pp_registers registers = tracee->saved;
+    int64_t result;
 
     const int error = write_exec(tracee, call, call->args[argv], owner, &arguments);
     if (error > 0)
@@ -181,8 +180,8 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *cal
         pp_tracee_return(tracee, error);
         return PP_REWRITTEN;
     }
-    const uint64_t args[6] = {
-        tracee->memory, arguments, call->args[argv + 1], 0, 0, tracee->worker->engine->cookie};
+    const uint64_t args[6] = {tracee->memory,        arguments, call->args[argv + 1], 0, 0,
+                              tracee->tracer->cookie};
     pp_set_call(&registers, SYS_execve, args);
     if (pp_tracee_set_registers(tracee, &registers) || pp_tracee_go_on(tracee) == PP_STOP_GONE)
         return PP_GONE;
@@ -193,23 +192,23 @@ static enum pp_rewriting run(struct pp_tracee *tracee, const struct pp_call *cal
         pp_tracee_let_go(tracee);
         return PP_REWRITTEN;
     case PP_STOP_SYSCALL: /* it has failed */
-        if (pp_tracee_get_registers(tracee, &registers))
+        if (pp_tracee_get_result(tracee, &result))
             return PP_GONE;
-        pp_tracee_return(tracee, pp_result(&registers));
+        pp_tracee_return(tracee, result);
         return PP_REWRITTEN;
     default:
         return PP_GONE;
     }
 }
 
-enum pp_rewriting pp_rewrite_exec(struct pp_worker *worker)
+enum pp_rewriting pp_rewrite_exec(struct pp_tracer *tracer, struct pp_handover *call)
 {
     struct pp_tracee tracee;
 
-    make_room(&worker->call);
-    const pid_t owner = memory_owner(pp_task_number(worker));
-    const int error = pp_tracee_begin(&tracee, worker);
-    const enum pp_rewriting outcome = error == 0       ? run(&tracee, &worker->call, owner)
+    make_room(call);
+    const pid_t owner = memory_owner(call->task);
+    const int error = pp_tracee_begin(&tracee, tracer, call);
+    const enum pp_rewriting outcome = error == 0       ? run(&tracee, call, owner)
                                       : error == ESRCH ? PP_GONE
                                                        : PP_TRACED;
     pp_tracee_end(&tracee);

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
 #define RESTART_NO_INTERRUPT 513 /* the kernel's ERESTARTNOINTR */
 #define SIGNAL_SET_SIZE 8
 #define SYSCALL_STATUS (SIGTRAP | 0x80)
@@ -47,15 +48,18 @@ static int seize(struct pp_tracee *tracee, long options)
     return 0;
 }
 
-int pp_tracee_begin(struct pp_tracee *tracee, struct pp_worker *worker)
+int pp_tracee_begin(struct pp_tracee *tracee, struct pp_tracer *tracer, struct pp_handover *call)
 {
     const uint64_t all = UINT64_MAX;
 
-    *tracee = (struct pp_tracee){.worker = worker, .task = pp_task_number(worker)};
-    const int error = seize(tracee, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
-    if (error)
+    *tracee = (struct pp_tracee){.tracer = tracer, .call = call, .task = call->task};
+    pp_handover_hold(tracer->memory, call);
+    const int error = seize(tracee, OPTIONS);
+    if (error) {
+        pp_handover_unhold(tracer->memory, call);
         return error;
-    worker->engine->operations->return_value(worker, -RESTART_NO_INTERRUPT);
+    }
+    pp_tracer_return(tracer, call, -RESTART_NO_INTERRUPT);
     if (wait_for_stop(tracee) < 0 ||
         trace(PTRACE_GETSIGMASK, tracee->task, SIGNAL_SET_SIZE, &tracee->signals) ||
         trace(PTRACE_SETSIGMASK, tracee->task, SIGNAL_SET_SIZE, &all) ||
@@ -76,7 +80,7 @@ void pp_tracee_end(struct pp_tracee *tracee)
 void pp_tracee_release_mapping(struct pp_tracee *tracee)
 {
     if (tracee->mapping)
-        pp_mapping_release(tracee->worker->engine->mappings, tracee->mapping);
+        pp_mapping_release(tracee->tracer->mappings, tracee->mapping);
     tracee->mapping = NULL;
 }
 
@@ -113,9 +117,20 @@ int pp_tracee_call(struct pp_tracee *tracee, const pp_registers *at, int number,
 
     pp_set_call(&registers, number, args);
     if (pp_tracee_set_registers(tracee, &registers) || pp_tracee_go_on(tracee) == PP_STOP_GONE ||
-        pp_tracee_go_on(tracee) == PP_STOP_GONE || pp_tracee_get_registers(tracee, &registers))
+        pp_tracee_go_on(tracee) == PP_STOP_GONE)
         return -1;
-    *result = pp_result(&registers);
+    return result ? pp_tracee_get_result(tracee, result) : 0;
+}
+
+int pp_tracee_get_result(struct pp_tracee *tracee, int64_t *result)
+{
+    struct ptrace_syscall_info info = {.op = PTRACE_SYSCALL_INFO_NONE};
+
+    /* It takes half as long as all registers. */
+    if (trace(PTRACE_GET_SYSCALL_INFO, tracee->task, sizeof info, &info) < 0 ||
+        info.op != PTRACE_SYSCALL_INFO_EXIT)
+        return -1;
+    *result = info.exit.rval;
     return 0;
 }
 
@@ -140,12 +155,12 @@ static size_t rounded(size_t size)
 
 int pp_tracee_map(struct pp_tracee *tracee, size_t size, pid_t owner)
 {
-    struct pp_engine *engine = tracee->worker->engine;
+    struct pp_tracer *tracer = tracee->tracer;
     int64_t address;
 
     size += PP_MAPPING_MARK;
     if (owner) {
-        tracee->mapping = pp_mapping_find(engine->mappings, owner, tracee->task, size);
+        tracee->mapping = pp_mapping_find(tracer->mappings, owner, tracee->task, size);
         if (tracee->mapping) {
             tracee->memory = tracee->mapping->address + PP_MAPPING_MARK;
             return 0;
@@ -161,8 +176,8 @@ int pp_tracee_map(struct pp_tracee *tracee, size_t size, pid_t owner)
         return (int)address;
     tracee->memory = (uint64_t)address + PP_MAPPING_MARK;
     if (owner)
-        tracee->mapping = pp_mapping_add(engine->mappings, owner, tracee->task, (uint64_t)address,
-                                         size, engine->cookie);
+        tracee->mapping = pp_mapping_add(tracer->mappings, owner, tracee->task, (uint64_t)address,
+                                         size, tracer->cookie);
     if (!tracee->mapping)
         tracee->mapped = size;
     return 0;
@@ -170,11 +185,9 @@ int pp_tracee_map(struct pp_tracee *tracee, size_t size, pid_t owner)
 
 void pp_tracee_return(struct pp_tracee *tracee, int64_t result)
 {
-    int64_t ignored;
-
     if (tracee->mapped) {
         const uint64_t args[6] = {tracee->memory - PP_MAPPING_MARK, tracee->mapped};
-        if (pp_tracee_call(tracee, &tracee->saved, SYS_munmap, args, &ignored))
+        if (pp_tracee_call(tracee, &tracee->saved, SYS_munmap, args, NULL))
             return;
     }
     pp_set_result(&tracee->saved, result);

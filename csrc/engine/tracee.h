@@ -9,6 +9,7 @@
  *  - All signals are held back meanwhile; none is lost, for the kernel keeps them.
  *  - One thread does all of it from beginning to end (ptrace requires that), holds one task at a
  *    time, and waits for nothing but that task.
+ *  - When this process ends, the tasks that it holds end with it: they can't go on as they are.
  *  - SIGKILL may end the task at any moment. Every pp_tracee_begin is followed by a pp_tracee_end,
  *    however it has gone: that returns the mapping to the pool, and waits for a task that was
  *    killed. Otherwise its own parent could not, and the thread would take the notice of that death
@@ -19,10 +20,11 @@
 
 #include "arch/registers.h"
 #include "engine/mapping_pool.h"
-#include "engine/worker.h"
+#include "engine/tracer.h"
 
 struct pp_tracee {
-    struct pp_worker *worker;
+    struct pp_tracer *tracer;
+    struct pp_handover *call;
     pid_t task;
     int is_held;
     pp_registers saved;         /* as it stopped, behind its call */
@@ -34,8 +36,8 @@ struct pp_tracee {
 
 enum { PP_STOP_SYSCALL, PP_STOP_EXEC, PP_STOP_GONE = -1 };
 
-/* Seize the worker's task, and stop it behind its call: 0, or the errno; ESRCH if it has gone. */
-int pp_tracee_begin(struct pp_tracee *tracee, struct pp_worker *worker);
+/* Seize the call's task, and stop it behind its call: 0, or the errno; ESRCH if it has gone. */
+int pp_tracee_begin(struct pp_tracee *tracee, struct pp_tracer *tracer, struct pp_handover *call);
 
 /* The end, after pp_tracee_let_go or wherever something has failed. */
 void pp_tracee_end(struct pp_tracee *tracee);
@@ -56,7 +58,11 @@ int pp_tracee_go_on(struct pp_tracee *tracee);
 int pp_tracee_get_registers(struct pp_tracee *tracee, pp_registers *registers);
 int pp_tracee_set_registers(struct pp_tracee *tracee, const pp_registers *registers);
 
-/* Make the task run a system call, which is no exec, from where `at` has it. */
+/* The result of the call that it has stopped behind. */
+int pp_tracee_get_result(struct pp_tracee *tracee, int64_t *result);
+
+/* Make the task run a system call, which is no exec, from where `at` has it. `result` may be NULL.
+ */
 int pp_tracee_call(struct pp_tracee *tracee, const pp_registers *at, int number,
                    const uint64_t args[6], int64_t *result);
 

@@ -22,11 +22,12 @@ static int is_waiting(struct pp_remote_task *task)
     return worker->engine->operations->is_waiting(worker);
 }
 
-void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine)
+void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine, uint32_t number)
 {
     worker->task.task.operations = &pp_remote_operations;
     worker->task.is_waiting = is_waiting;
-    worker->task.roots_differ = &engine->roots_differ;
+    worker->task.roots_differ = &engine->memory->roots_differ;
+    worker->slot = &engine->memory->workers[number];
     worker->engine = engine;
     worker->view = -1;
     worker->call.space = engine->space;
@@ -38,11 +39,6 @@ struct pp_call *pp_worker_call(struct pp_worker *worker)
     return &worker->call;
 }
 
-const struct pp_counters *pp_worker_counters(const struct pp_worker *worker)
-{
-    return &worker->counters;
-}
-
 int pp_become_subreaper(void)
 {
     return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) ? -errno : 0;
@@ -52,13 +48,13 @@ int pp_become_subreaper(void)
 
 void pp_worker_return(struct pp_worker *worker, int64_t value)
 {
-    worker->counters.answered++;
+    worker->slot->counters.answered++;
     worker->engine->operations->return_value(worker, value);
 }
 
 void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags)
 {
-    worker->counters.opened++;
+    worker->slot->counters.opened++;
     const int error = worker->engine->operations->give_file(worker, descriptor, flags);
     if (error)
         pp_worker_return(worker, error);
@@ -66,7 +62,7 @@ void pp_worker_give_file(struct pp_worker *worker, int descriptor, int flags)
 
 static void let_run(struct pp_worker *worker)
 {
-    worker->counters.ran++;
+    worker->slot->counters.ran++;
     worker->engine->operations->let_run(worker);
 }
 
@@ -74,7 +70,7 @@ static void run_otherwise(struct pp_worker *worker, enum pp_action action)
 {
     const struct pp_engine_operations *operations = worker->engine->operations;
 
-    worker->counters.changed++;
+    worker->slot->counters.changed++;
     const int error =
         action == PP_EXEC ? operations->run_program(worker) : operations->run_changed(worker);
     if (error)
@@ -90,7 +86,7 @@ void pp_worker_tell(struct pp_worker *worker, const struct pp_event *event)
 
 static enum pp_event_kind need(struct pp_worker *worker, enum pp_need what)
 {
-    worker->counters.asked++;
+    worker->slot->counters.asked++;
     worker->event = (struct pp_event){.kind = PP_EVENT_NEED, .need = what};
     return PP_EVENT_NEED;
 }
@@ -191,7 +187,7 @@ static void take_notice(struct pp_worker *worker)
     case PP_OP_CHROOT:
     case PP_OP_PIVOT_ROOT:
     case PP_OP_SETNS:
-        __atomic_store_n(&engine->roots_differ, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&engine->memory->roots_differ, 1, __ATOMIC_RELAXED);
         /* fall through */
     case PP_OP_CHDIR:
         if (state)
@@ -200,7 +196,7 @@ static void take_notice(struct pp_worker *worker)
     case PP_OP_PRCTL:
     case PP_OP_SECCOMP:
     case PP_OP_PTRACE:
-        __atomic_store_n(&engine->tasks_differ, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&engine->memory->tasks_differ, 1, __ATOMIC_RELAXED);
         break;
     }
 }
@@ -211,7 +207,7 @@ void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64
     worker->instruction = instruction;
     worker->call.number = number;
     worker->call.attribute_fetched = 0;
-    worker->counters.calls++;
+    worker->slot->counters.calls++;
     worker->stage = PP_STAGE_RECEIVED;
     take_notice(worker);
 }

@@ -7,6 +7,7 @@
 #define PYPARROT_WORKER_H
 
 #include "engine/engine.h"
+#include "engine/engine_memory.h"
 #include "task/remote.h"
 
 /* How far the worker's call has got. */
@@ -25,7 +26,7 @@ struct pp_worker {
     int view;             /* open here, for PP_STAGE_GIVE */
     uint64_t instruction; /* the address behind the call's instruction */
     struct pp_event event;
-    struct pp_counters counters;
+    struct pp_worker_slot *slot; /* what outlives this process of it */
     struct pp_call call;
 };
 
@@ -34,8 +35,8 @@ static inline pid_t pp_task_number(const struct pp_worker *worker)
     return worker->task.number;
 }
 
-/* Fill in a worker that is all zero. */
-void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine);
+/* Fill in a worker that is all zero, with this slot in the engine memory. */
+void pp_worker_init(struct pp_worker *worker, struct pp_engine *engine, uint32_t number);
 
 /* For engines: a call has come in. Its arguments are in `call.args` already. */
 void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64_t instruction);

@@ -78,7 +78,7 @@ static const char *unfitness(const struct pp_substitution *substitution,
 
     if (is_limited(task, RLIMIT_AS) || is_limited(task, RLIMIT_DATA))
         return "its memory is limited";
-    if (!__atomic_load_n(&worker->engine->tasks_differ, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(&worker->engine->memory->tasks_differ, __ATOMIC_RELAXED))
         return NULL;
     char status[4096];
     pp_proc_read(task, "status", status, sizeof status);

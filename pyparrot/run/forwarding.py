@@ -21,6 +21,9 @@ from typing import Callable, NoReturn
 WINDOW = 0.1
 """Seconds between what one sender sends to one process and to another, at the most."""
 
+_BY_KERNEL = 0x80
+"""si_code of what the terminal's driver sends, and timers."""
+
 _NOT_FORWARDED = {
     signal.SIGCHLD,  # of our own children
     signal.SIGKILL,
@@ -38,14 +41,18 @@ _ENDING = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 
 
 class Forwarder:
-    """Passes signals on to *command* unless *supervisor* has got them, too (process numbers)."""
+    """Passes signals on to *command* unless *supervisor* has got them, too (process numbers).
+
+    Where there is no supervisor just then, what the kernel sends is taken for the terminal's, which
+    the command gets, too. (Only SIGHUP may be for the session's leader alone.)
+    """
 
     def __init__(self, command: int, supervisor: int) -> None:
         self._command = os.pidfd_open(command)
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         self._lock = threading.Lock()
         self._witnessed: deque[tuple[float, int]] = deque()
-        self._waiting: deque[tuple[float, int]] = deque()
+        self._waiting: deque[tuple[float, int, int]] = deque()  # when, number, code
         self._at_end: Callable[[], object] | None = None
 
     def start(self) -> None:
@@ -66,7 +73,7 @@ class Forwarder:
         while True:
             info = signal.sigtimedwait(wanted, self._seconds_left())
             if info is not None and not (info.si_signo in _FAULTS and info.si_code > 0):
-                self._waiting.append((time.monotonic(), info.si_signo))
+                self._waiting.append((time.monotonic(), info.si_signo, info.si_code))
             self._forward_due()
 
     def _seconds_left(self) -> float:
@@ -75,16 +82,19 @@ class Forwarder:
         return max(0.0, self._waiting[0][0] + WINDOW - time.monotonic())
 
     def _forward_due(self) -> None:
-        pending = _pending(self._supervisor) if self._waiting else 0
+        if not self._waiting:
+            return
+        pending = _pending(self.supervisor)
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] + WINDOW <= now:
-            received, number = self._waiting[0]
-            if pending >> (number - 1) & 1:
+            received, number, code = self._waiting.popleft()
+            if pending is not None and pending >> (number - 1) & 1:
                 # It has come to the supervisor, which has had no time to tell.
-                self._waiting.append((now, number))
-            elif not self._was_witnessed(received, number):
+                self._waiting.append((now, number, code))
+            elif not self._was_witnessed(received, number) and (
+                pending is not None or code != _BY_KERNEL or number == signal.SIGHUP
+            ):
                 self._forward(number)
-            self._waiting.popleft()
 
     def _was_witnessed(self, received: float, number: int) -> bool:
         """Whether the supervisor has got a signal as well, which then counts no more."""
@@ -106,11 +116,11 @@ class Forwarder:
             signal.pidfd_send_signal(self._command, number)
 
 
-def _pending(process: int) -> int:
-    """The signals that wait for a process, a bit each."""
-    with contextlib.suppress(OSError):
+def _pending(process: int) -> int | None:
+    """The signals that wait for a process, a bit each; None if it has ended."""
+    try:
         with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("ShdPnd:"):
-                    return int(line.split()[1], 16)
-    return 0
+            lines = dict(line.partition(":")[::2] for line in status)
+    except OSError:
+        return None
+    return None if lines["State"].split()[0] in "ZX" else int(lines["ShdPnd"], 16)

@@ -2,7 +2,8 @@
 
 Supervisor and monitor write to it through a pipe, a line for each message:
 
-- ``P`` and the command's process number
+- ``P`` and the process numbers of command, monitor and tracer
+- ``R`` and the process number of another supervisor, when the one before was killed
 - ``S`` when the command has been stopped
 - ``X`` and the command's wait status, when it has ended and has left no process behind
 - ``L`` and its wait status, when it has ended and others go on
@@ -45,7 +46,9 @@ def wait(messages: int, supervisor: int, wait_for_statistics: bool) -> int:
 class _Frontend:
     def __init__(self, messages: int, supervisor: int, wait_for_statistics: bool) -> None:
         self._messages = messages
+        self._helpers = {supervisor}  # not to be ended with the command
         self._supervisor = supervisor
+        self._monitor = -1
         self._wait_for_statistics = wait_for_statistics
         self._pending = b""
         self._forwarder: Forwarder | None = None
@@ -56,24 +59,24 @@ class _Frontend:
         while True:
             lines = self._read()
             if lines is None:
-                print("pyparrot: run: the supervisor has ended before the command", file=sys.stderr)
-                return EXIT_FAILURE
+                return self._end_all()
             for line in lines:
                 kind, text = line[:1], line[1:]
                 if kind == b"E":
-                    text = text.decode("utf-8", "surrogateescape")
-                    print(f"pyparrot: {text}", file=sys.stderr)
+                    print(f"pyparrot: {text.decode('utf-8', 'surrogateescape')}", file=sys.stderr)
                     return EXIT_FAILURE
                 if kind in b"XL":
                     seconds = _WRITE_SECONDS if kind == b"X" else 0.0
                     if kind == b"L" and self._wait_for_statistics:
                         seconds = _STATS_SECONDS
-                    return self._end(int(text), seconds, lines)
+                    self._wait_until_written(seconds, lines, int(text))
+                    return _end_like(int(text))
                 self._note(kind, text)
 
     def _read(self, seconds: float | None = None) -> list[bytes] | None:
-        """The next messages; None at the end, or when the time is over."""
-        if seconds is not None and not select.select([self._messages], [], [], seconds)[0]:
+        """The next messages; None at the end, when the monitor has ended, or when time is over."""
+        watched = [self._messages] if self._monitor < 0 else [self._messages, self._monitor]
+        if self._messages not in select.select(watched, [], [], seconds)[0]:
             return None
         data = os.read(self._messages, 4096)
         *lines, self._pending = (self._pending + data).split(b"\n")
@@ -83,10 +86,18 @@ class _Frontend:
         if kind == b"P":
             from pyparrot.run.forwarding import Forwarder
 
-            self._forwarder = Forwarder(int(text), self._supervisor)
+            command, monitor, tracer = map(int, text.split())
+            self._helpers.add(tracer)
+            with contextlib.suppress(ProcessLookupError):
+                self._monitor = os.pidfd_open(monitor)
+            self._forwarder = Forwarder(command, self._supervisor)
             for number in self._witnessed:
                 self._forwarder.witness(number)
             self._forwarder.start()
+        elif kind == b"R":
+            self._helpers.add(int(text))
+            if self._forwarder is not None:
+                self._forwarder.supervisor = int(text)
         elif kind == b"S":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif kind == b"T":
@@ -97,16 +108,30 @@ class _Frontend:
             else:
                 self._forwarder.witness(int(text))
 
-    def _end(self, status: int, seconds: float, lines: list[bytes] | None) -> int:
-        """End as the command did, but not before all is written."""
+    def _end_all(self) -> int:
+        """The monitor has ended before the command, and nobody else can go on."""
+        from pyparrot.run.tasks import kill_descendants
+
+        kill_descendants(self._helpers)
+        self._wait_until_written(_WRITE_SECONDS, [], None)
+        why = "the monitor was killed: the command was ended"
+        print(f"pyparrot: run: {why}", file=sys.stderr)
+        return EXIT_FAILURE
+
+    def _wait_until_written(
+        self, seconds: float, lines: list[bytes] | None, status: int | None
+    ) -> None:
+        """Wait for all that the supervisor writes, or for a signal: *status* is the command's."""
         import time
 
         if self._forwarder is not None:
-            self._forwarder.command_has_ended(lambda: os._exit(_end_like(status)))
+            self._forwarder.command_has_ended(
+                lambda: os._exit(EXIT_FAILURE if status is None else _end_like(status))
+            )
         deadline = time.monotonic() + seconds
+        self._monitor = -1  # it ends now
         while self._is_something_written and lines is not None and b"D" not in lines:
             lines = self._read(max(0.0, deadline - time.monotonic()))
-        return _end_like(status)
 
 
 def _end_like(status: int) -> int:

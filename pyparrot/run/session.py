@@ -1,34 +1,36 @@
 """A run: a command that sees repositories, from its start to its exit status.
 
-Four processes take part. The *frontend* is what the user started: it passes signals on, and the
+Five processes take part. The *frontend* is what the user started: it passes signals on, and the
 exit status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
-serves, since hosts may allow no other process to look at them. The *monitor* is the command's
-parent and inherits its orphans: the supervisor holds tasks by ptrace for moments, and a parent that
-waits for them would take the notices that are meant for it. The *command* is the fourth.
+serves, since hosts may allow no other process to look at them. The *tracer* makes those calls that
+need other arguments. The *monitor* is the command's parent and inherits its orphans: the tracer
+holds tasks by ptrace for moments, and a parent that waits for them would take the notices that are
+meant for it. The *command* is the fifth.
 
-    frontend ── supervisor ── monitor ── command ── …
+    frontend ── supervisor ── tracer ── monitor ── command ── …
 
-The frontend ends with the command, when all is written that the run leaves behind. Supervisor and
-monitor stay until the last process has ended that the command has left behind; if there is one, the
-frontend does not wait for them.
+The frontend ends with the command, when all is written that the run leaves behind. The three
+between stay until the last process has ended that the command has left behind; if there is one, the
+frontend does not wait for them. If supervisor or tracer are killed, the monitor starts another one.
+If frontend or monitor are killed, all ends.
 
 Frontend and supervisor are in the process group that the frontend was started in, as the command
-is; the monitor is in one of its own. So the supervisor gets what is sent to the group, and tells
-the frontend, which passes on what was sent to it alone.
+is; the others are in groups of their own. So the supervisor gets what is sent to the group, and
+tells the frontend, which passes on what was sent to it alone.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import signal
 import socket
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
+from pyparrot.core import ffi, lib
 from pyparrot.run import fds, given
 from pyparrot.run.options import Options
+from pyparrot.run.roles import Run, become, drop_signals, witness_signals
 
 ENVIRONMENT_MARK = "PYPARROT_RUN"
 """Set in the command's environment, so that a run inside of a run is noticed."""
@@ -44,11 +46,13 @@ def run(command: Sequence[str], options: Options) -> int:
     was_given = given.take()
     if is_inside() and options == Options():
         _join(command, was_given)
+    # Whatever of ours is killed, this process can end what is left.
+    lib.pp_become_subreaper()
     messages, to_frontend = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(messages)
-        _become(lambda: _supervise(command, options, to_frontend, was_given), to_frontend)
+        become(lambda: _supervise(command, options, to_frontend, was_given), to_frontend)
     os.close(to_frontend)
     fds.redirect_to_null(0, 1)
     fds.close_inherited({messages})
@@ -71,53 +75,47 @@ def _join(command: Sequence[str], was_given: given.Given) -> NoReturn:
     child.become(command, was_given.environment, was_given)
 
 
-def _become(role: Callable[[], None], to_frontend: int) -> NoReturn:
-    from pyparrot.errors import understood
-
-    status = 125
-    try:
-        role()
-        status = 0
-    except Exception as error:
-        failure = understood(error)
-        text = str(failure) if failure else f"supervisor: {type(error).__name__}: {error}"
-        os.write(to_frontend, b"E" + text.encode("utf-8", "surrogateescape") + b"\n")
-        if failure is None:
-            sys.excepthook(type(error), error, error.__traceback__)
-    finally:
-        os._exit(status)
-
-
 def _supervise(
     command: Sequence[str], options: Options, to_frontend: int, was_given: given.Given
 ) -> None:
-    from pyparrot.run import monitor
+    from pyparrot.run import monitor, tracer
+    from pyparrot.run.session_memory import SessionMemory
 
-    _drop_signals()
-    ours, theirs = socket.socketpair()
-    cookie = int.from_bytes(os.urandom(8), "little") | 1
-    variables = was_given.variables({**options.environment, ENVIRONMENT_MARK: str(os.getpid())})
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        monitor.monitor(command, variables, was_given, theirs, to_frontend, cookie, options.engine)
-    theirs.close()
-    _witness_signals(to_frontend)
+    drop_signals()
+    memory = SessionMemory(int.from_bytes(os.urandom(8), "little") | 1, options.shim)
+    memory.engine = lib.pp_engine_memory_new()
+    if memory.engine == ffi.NULL:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    run = Run(options, was_given, memory, to_frontend, os.getpid())
+    lib.pp_become_subreaper()
+    from_command, to_supervisor = socket.socketpair()
+    to_tracer, tracer_side = socket.socketpair()
+    to_monitor, monitor_side = socket.socketpair()
+    tracer_number = os.fork()
+    if tracer_number == 0:
+        for ours in (from_command, to_tracer, to_monitor):
+            ours.close()
+        lib.pp_become_subreaper()
+        child = os.fork()
+        if child == 0:
+            tracer_side.close()
+            variables = was_given.variables(
+                {**options.environment, ENVIRONMENT_MARK: str(run.supervisor)}
+            )
+            monitor.monitor(command, variables, run, to_supervisor, monitor_side)
+        to_supervisor.close()
+        monitor_side.close()
+        tracer.serve(run, tracer_side, child)
+    for theirs in (to_supervisor, tracer_side, monitor_side):
+        theirs.close()
+    witness_signals(to_frontend)
     given.spare_from_oom_killer()
-    fds.close_inherited({ours.fileno(), to_frontend})
+    sockets = (from_command, to_tracer, to_monitor)
+    fds.close_inherited({*(s.fileno() for s in sockets), to_frontend, *memory.descriptors})
     from pyparrot.run.supervisor import Supervisor
 
-    Supervisor(options, cookie, to_frontend).serve(ours)
-
-
-def _drop_signals() -> None:
-    """Forget which signals have come: the command has not got them, so they are to be passed on."""
-    while signal.sigtimedwait(signal.valid_signals(), 0) is not None:
-        pass
-
-
-def _witness_signals(to_frontend: int) -> None:
-    """Tell the frontend, for ever, what this process gets: the command gets that, too."""
-    from pyparrot.core import lib
-
-    threading.Thread(target=lib.pp_witness_signals, args=(to_frontend,), daemon=True).start()
+    monitor_number = int(to_monitor.recv(32) or 0)
+    memory.open_by(monitor_number)
+    supervisor = Supervisor(run, monitor_number, {tracer_number})
+    supervisor.begin(from_command, to_tracer, to_monitor)
+    supervisor.serve()

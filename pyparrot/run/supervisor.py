@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pyparrot.cache import views
@@ -15,18 +16,19 @@ from pyparrot.cache.intact import MARK
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
 from pyparrot.run import engines, fds
-from pyparrot.run.engines.base import Engine, Services, Session, Unavailable
+from pyparrot.run.engines.base import Attachment, Services, Session, Unavailable
 from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
+from pyparrot.run.roles import Run, hand_on, tell
+from pyparrot.run.tasks import kill_descendants
+from pyparrot.run.tracer import connect
 from pyparrot.run.usage import UsageRecorder
 
 if TYPE_CHECKING:
     from pyparrot.core import PpCall
     from pyparrot.libc.substitution import Shim
-    from pyparrot.run.options import Options
-    from pyparrot.run.session_memory import SessionMemory
 
 _FLUSH_SECONDS = 30.0
 
@@ -34,14 +36,16 @@ _FLUSH_SECONDS = 30.0
 class Supervisor:
     """Serves one run.
 
-    *memory* is what outlives it: if another supervisor has used it before, this one takes over.
-    *to_frontend* is the pipe that the frontend reads.
+    *monitor* is the monitor's process number. If that ends before the run, this process ends all
+    that descends from it but *spared*.
     """
 
-    def __init__(self, options: Options, memory: SessionMemory, to_frontend: int) -> None:
-        self._options = options
-        self._memory = memory
-        self._to_frontend = to_frontend
+    def __init__(self, run: Run, monitor: int, spared: Collection[int]) -> None:
+        self._options = options = run.options
+        self._memory = memory = run.memory
+        self._to_frontend = run.to_frontend
+        self._monitor = monitor
+        self._spared = spared
         self._report = Reporter(options.verbosity, options.log)
         directory = choose_directory(options.cache, self._parameter("CVMFS_CACHE_DIR"))
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
@@ -82,28 +86,48 @@ class Supervisor:
         """A parameter that concerns all repositories."""
         return self._options.parameters.get(name) or os.environ.get(name)
 
-    def serve(self, from_command: socket.socket) -> None:
-        """Serve from the command's start until the last process has ended."""
-        before = self._memory.journal.read()
-        if before and self._shim is not None:
-            self._shim.state.resume()
-        self._mounter.start(before)
-        engine = self._start_engine(from_command)
-        self._detach()
-        if self._options.follow:
-            self._follow()
+    def begin(
+        self, from_command: socket.socket, to_tracer: socket.socket, to_monitor: socket.socket
+    ) -> None:
+        """Let the command begin, when all that is needed to serve it is there."""
+        self._mounter.start()
+        try:
+            attachment = engines.load(self._options.engine).attach(from_command)
+        except Unavailable as error:
+            raise PyparrotError("run", error.why, error.hint) from None
+        hand_on(to_monitor, attachment.descriptor)
+        self._start_engine(attachment)
+        connect(to_tracer, attachment.descriptor)
+        fds.redirect_to_null(0, 1)
         from_command.send(b"G")
-        from_command.close()
+        for ours in (from_command, to_tracer, to_monitor):
+            ours.close()
         options = self._options
         if options.mounts or options.stats or options.touched is not None or self._store.has_added:
             self._work.announce()
+
+    def take_over(self, listener: int, command: int) -> None:
+        """Go on where another supervisor has ended.
+
+        Calls come by *listener*; *command* is the command's process number.
+        """
+        if self._shim is not None:
+            self._shim.state.resume()
+        self._mounter.start(self._memory.journal.read())
+        self._start_engine(Attachment(command, listener))
+        self._work.announce()
+
+    def serve(self) -> None:
+        """Serve until the last process has ended."""
+        if self._options.follow:
+            self._follow()
         threading.Thread(target=_import_for_mounts, daemon=True).start()
-        self._wait_for_end(self._attachment.descriptor)
+        self._wait_for_end()
         if self._options.stats:
             fetched, waited = self._mounter.fetched(), self._fetcher.waited
-            self._report.statistics(engine.counters(), self._shim, fetched, waited)
+            self._report.statistics(self._engine.counters(), self._shim, fetched, waited)
         self._finish()
-        _tell(self._to_frontend, b"D\n")
+        tell(self._to_frontend, b"D\n")
 
     def _finish(self) -> None:
         """Write what the run leaves behind; the frontend waits for it."""
@@ -120,12 +144,8 @@ class Supervisor:
         mounter = self._mounter
         Follower(self._table, mounter, self._report.complain).start()
 
-    def _start_engine(self, from_command: socket.socket) -> Engine:
-        kind = engines.load(self._options.engine)
-        try:
-            self._attachment = kind.attach(from_command)
-        except Unavailable as error:
-            raise PyparrotError("run", error.why, error.hint) from None
+    def _start_engine(self, attachment: Attachment) -> None:
+        self._listener = attachment.descriptor
         self._fetcher = Fetcher(
             self._table,
             self._store,
@@ -138,22 +158,23 @@ class Supervisor:
             self._shim.prepare(lambda error: self._report.say(1, f"shim: {error}"))
         session = Session(self._table.namespace, self._memory.cookie, MARK // 1_000_000_000)
         self._work = _AnnouncedWork(self._fetcher, self._to_frontend)
-        engine = kind(self._attachment, session, self._work, self._shim)
-        engine.start()
-        return engine
+        kind = engines.load(self._options.engine)
+        self._engine = kind(attachment, session, self._work, self._shim, self._memory.engine)
+        self._engine.start()
 
-    def _detach(self) -> None:
-        """Keep nothing of the user's session but standard error from here on."""
-        fds.redirect_to_null(0, 1)
-
-    def _wait_for_end(self, listener: int) -> None:
+    def _wait_for_end(self) -> None:
+        monitor = os.pidfd_open(self._monitor)
         poll = select.poll()
-        poll.register(listener, 0)
+        poll.register(self._listener, 0)
         poll.register(self._to_frontend, 0)
+        poll.register(monitor, select.POLLIN)
         while True:
             ended = [descriptor for descriptor, _ in poll.poll(_FLUSH_SECONDS * 1000)]
-            if listener in ended:
+            if self._listener in ended:
                 return
+            if monitor in ended:
+                poll.unregister(monitor)
+                kill_descendants(self._spared)
             if self._to_frontend in ended:
                 # A program that reads the command's output must not wait for its daemons.
                 poll.unregister(self._to_frontend)
@@ -178,13 +199,12 @@ class _AnnouncedWork(Services):
         self._fetcher = fetcher
         self._to_frontend = to_frontend
         self._announced = False
-        self.say_unfit = fetcher.say_unfit
 
     def announce(self) -> None:
         """Tell the frontend to wait for the end of this process's work."""
         if not self._announced:
             self._announced = True
-            _tell(self._to_frontend, b"T\n")
+            tell(self._to_frontend, b"T\n")
 
     def fetch(self, call: PpCall, need: int) -> None:
         """As `Fetcher.fetch`."""
@@ -196,6 +216,10 @@ class _AnnouncedWork(Services):
         self.announce()
         self._fetcher.patch_library(descriptor)
 
+    def say_unfit(self, task: int, why: str) -> None:
+        """As `Fetcher.say_unfit`."""
+        self._fetcher.say_unfit(task, why)
+
 
 def _identity(directory: str) -> tuple[int, int] | None:
     try:
@@ -203,11 +227,6 @@ def _identity(directory: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _tell(to_frontend: int, message: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError):  # it has ended
-        os.write(to_frontend, message)
 
 
 def _import_for_mounts() -> None:

@@ -74,12 +74,6 @@ static int give_file(struct pp_worker *worker, int descriptor, int flags)
     return result_of_give;
 }
 
-static int add_file(struct pp_worker *worker, int descriptor)
-{
-    (void)worker;
-    return descriptor;
-}
-
 static int run_changed(struct pp_worker *worker)
 {
     (void)worker;
@@ -95,7 +89,7 @@ static int run_program(struct pp_worker *worker)
 }
 
 static const struct pp_engine_operations operations = {
-    receive, is_waiting, add_file, let_run, return_value, give_file, run_changed, run_program,
+    receive, is_waiting, let_run, return_value, give_file, run_changed, run_program,
 };
 
 /* The row of the calls that come in: there is no table of system calls here. */
@@ -141,6 +135,7 @@ static enum pp_hook_result hook_opened(struct pp_hook *hook, struct pp_worker *w
 
 static struct pp_hook hook = {hook_received, hook_opened};
 static struct pp_engine engine = {.operations = &operations, .mark = MARK};
+static struct pp_engine_memory *memory;
 static struct pp_worker *worker;
 static struct pp_index index_file;
 static struct pp_record record = {.mode = S_IFREG | 0644, .size = 3};
@@ -157,7 +152,8 @@ static struct pp_call *start(const char *name, int calls)
     free(worker);
     worker = calloc(1, sizeof *worker);
     CHECK(worker);
-    pp_worker_init(worker, &engine);
+    pp_worker_init(worker, &engine, 0);
+    worker->slot->counters = (struct pp_counters){.calls = 0};
     did[0] = 0;
     calls_left = calls;
     result_of_give = result_of_change = decided = sees_views = 0;
@@ -199,7 +195,7 @@ static void check_ends(void)
     call->value = 42;
     CHECK(serve() == PP_EVENT_END);
     CHECK(strcmp(did, "drdvdcdx") == 0 && returned == 42);
-    const struct pp_counters *counters = pp_worker_counters(worker);
+    const struct pp_counters *counters = &worker->slot->counters;
     CHECK(counters->calls == 4 && counters->ran == 1 && counters->answered == 1);
     CHECK(counters->changed == 2 && counters->asked == 0);
 
@@ -228,7 +224,7 @@ static const char *noticed(enum pp_operation operation, uint64_t flags)
 
     state = (struct pp_shared_state){.flags = 0};
     engine.state = &state;
-    engine.roots_differ = engine.tasks_differ = 0;
+    memory->roots_differ = memory->tasks_differ = 0;
     spec.operation = (uint8_t)operation;
     worker->call.args[0] = flags;
     actions[0] = PP_RUN;
@@ -236,11 +232,11 @@ static const char *noticed(enum pp_operation operation, uint64_t flags)
     did[0] = 0;
     calls_left = 1;
     CHECK(serve() == PP_EVENT_END && strcmp(did, "dr") == 0);
-    snprintf(letters, sizeof letters, "%s%s%s%s", engine.roots_differ ? "r" : "",
-             engine.tasks_differ ? "t" : "", state.directories ? "d" : "",
+    snprintf(letters, sizeof letters, "%s%s%s%s", memory->roots_differ ? "r" : "",
+             memory->tasks_differ ? "t" : "", state.directories ? "d" : "",
              state.flags & PP_SHARED_CWD_APART ? "c" : "");
     engine.state = NULL;
-    engine.roots_differ = engine.tasks_differ = 0;
+    memory->roots_differ = memory->tasks_differ = 0;
     spec.operation = PP_OP_NONE;
     return letters;
 }
@@ -279,7 +275,7 @@ static void check_needs(void)
     pp_worker_refuse(worker, EIO);
     CHECK(serve() == PP_EVENT_END);
     CHECK(strcmp(did, "dddfdv") == 0 && returned == -EIO);
-    CHECK(pp_worker_counters(worker)->asked == 3 && pp_worker_counters(worker)->calls == 2);
+    CHECK(worker->slot->counters.asked == 3 && worker->slot->counters.calls == 2);
 
     const char *const wrong[] = {"abcd", "ab", "abc"};
     for (int i = 0; i < 3; i++) {
@@ -316,7 +312,7 @@ static void check_hooks(void)
     make_view("abc", MARK);
     CHECK(serve() == PP_EVENT_LIBRARY && strcmp(did, "hdo") == 0);
     CHECK(serve() == PP_EVENT_END && strcmp(did, "hdof") == 0);
-    CHECK(worker->view == -1 && pp_worker_counters(worker)->opened == 1);
+    CHECK(worker->view == -1 && worker->slot->counters.opened == 1);
 
     start("a hook gives something else than the view", 1);
     engine.hook = &hook;
@@ -377,6 +373,8 @@ static void check_pool(void)
 
 int main(void)
 {
+    memory = engine.memory = pp_engine_memory_new();
+    CHECK(memory);
     check_ends();
     check_notices();
     check_needs();

@@ -11,7 +11,13 @@ import pytest
 from support.libraries import compiler
 
 TOP = Path(__file__).parents[2]
-SOURCES = ("engine/worker.c", "engine/mapping_pool.c", "task/remote.c", "task/proc.c")
+SOURCES = (
+    "engine/worker.c",
+    "engine/engine_memory.c",
+    "engine/mapping_pool.c",
+    "task/remote.c",
+    "task/proc.c",
+)
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 

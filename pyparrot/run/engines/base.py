@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from pyparrot.core import PpCall, PpNamespace
+    from pyparrot.core import PpCall, PpEngineMemory, PpNamespace
     from pyparrot.libc.substitution import Shim
 
 
@@ -98,14 +98,18 @@ class Engine(abc.ABC):
         attachment: Attachment,
         session: Session,
         services: Services,
-        shim: Shim | None = None,
+        shim: Shim | None,
+        memory: PpEngineMemory,
     ) -> None:
-        """*shim* is what goes into programs, if anything."""
+        """*shim* is what goes into programs, if anything.
+
+        *memory* outlives this process, and is the tracer's, too.
+        """
 
     @abc.abstractmethod
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve: first the calls that an engine before this one has not finished."""
 
     @abc.abstractmethod
     def counters(self) -> Counters:
-        """What has happened so far, all threads together."""
+        """What has happened in the run so far."""

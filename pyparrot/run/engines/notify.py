@@ -23,11 +23,11 @@ from pyparrot.run.engines.base import (
 )
 
 if TYPE_CHECKING:
-    from pyparrot.core import PpWorker
+    from pyparrot.core import PpEngineMemory, PpWorker
     from pyparrot.libc.substitution import Shim
 
 WORKERS_AT_FIRST = 2
-WORKERS_AT_MOST = 768
+WORKERS_AT_MOST = lib.PP_WORKERS_MAX
 _STACK_SIZE = 512 << 10
 _INSTALLED, _FAILED = b"L", b"E"
 """What the child says: with its process number and the listener, or with an errno."""
@@ -69,20 +69,21 @@ class NotifyEngine(Engine):
         attachment: Attachment,
         session: Session,
         services: Services,
-        shim: Shim | None = None,
+        shim: Shim | None,
+        memory: PpEngineMemory,
     ) -> None:
         self._services = services
         self._shim = shim  # C has pointers into it
         self._lock = threading.Lock()
         self._workers: list[PpWorker] = []
+        self._spare: PpWorker | None = None
         self._notify = ffi.new("struct pp_notify *")
         self._notify.listener = attachment.descriptor
         self._engine = self._notify.engine
         self._engine.space = session.namespace
         self._engine.cookie = session.cookie
         self._engine.mark = session.mark
-        self._mappings = ffi.gc(lib.pp_mapping_pool_new(), lib.pp_mapping_pool_free)
-        self._engine.mappings = self._mappings
+        self._engine.memory = self._memory = memory
         if shim is not None:
             self._engine.state = shim.state.pointer
             self._engine.shared = shim.shared.pointer
@@ -90,23 +91,24 @@ class NotifyEngine(Engine):
         lib.pp_notify_prepare(self._notify)
 
     def start(self) -> None:
-        """Start the first threads."""
-        for _ in range(WORKERS_AT_FIRST):
+        """Start the first threads, and one for each call that another supervisor had begun."""
+        for _ in range(max(WORKERS_AT_FIRST, lib.pp_notify_under_way(self._notify))):
             self._add_worker()
 
     def counters(self) -> Counters:
-        """What has happened so far, all threads together."""
-        with self._lock:
-            all_counters = [lib.pp_worker_counters(worker) for worker in self._workers]
-        return Counters(*(sum(getattr(c, name) for c in all_counters) for name in Counters._fields))
+        """What has happened in the run so far."""
+        counters = ffi.new("struct pp_counters *")
+        lib.pp_engine_memory_count(self._memory, counters)
+        return Counters(*(getattr(counters, name) for name in Counters._fields))
 
     def _add_worker(self) -> None:
         with self._lock:
             if len(self._workers) >= WORKERS_AT_MOST:
                 return
-            worker = lib.pp_notify_worker_new(self._notify)
+            worker = self._spare or lib.pp_notify_worker_new(self._notify)
             if worker == ffi.NULL:
                 return
+            self._spare = None
             self._workers.append(worker)
             number = len(self._workers)
             before = threading.stack_size(_STACK_SIZE)
@@ -116,7 +118,8 @@ class NotifyEngine(Engine):
                 )
                 thread.start()
             except RuntimeError:
-                self._workers.pop()  # no more threads to be had: those that are there must do
+                # No more threads to be had: those that are there must do.
+                self._spare = self._workers.pop()
             finally:
                 threading.stack_size(before)
 

@@ -1,0 +1,95 @@
+"""The tracer's process: it makes calls with other arguments (``csrc/engine/tracer.h``).
+
+All of that is done by threads in C; this module starts them, and ends the process with the run.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from pyparrot.core import ffi, lib
+from pyparrot.run import fds
+from pyparrot.run.given import spare_from_oom_killer
+from pyparrot.run.tasks import kill_descendants
+
+if TYPE_CHECKING:
+    from pyparrot.core import PpEngineMemory
+    from pyparrot.run.roles import Run
+
+
+def start(memory: PpEngineMemory, listener: int, cookie: int) -> None:
+    """Begin to serve what supervisors put into *memory*, in threads of this process.
+
+    What a tracer before this one had begun is finished, or given up with a line that says so.
+    `OSError` if there can be no thread.
+    """
+    killed = ffi.new("int *")
+    error = lib.pp_tracer_start(memory, listener, cookie, killed)
+    if error:
+        raise OSError(-error, os.strerror(-error))
+    if killed[0]:
+        print(
+            f"pyparrot: run: the tracer was killed, and with it {killed[0]} processes that it held",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def serve(run: Run, from_supervisor: socket.socket, monitor: int) -> NoReturn:
+    """Be the tracer of a run, until the last of its processes has ended.
+
+    The supervisor sends what calls come by (`connect`) through *from_supervisor*. *monitor* is the
+    monitor's process number; if it ends before the others, they are ended.
+    """
+    status = 1
+    try:
+        # What is sent to the command's group is not for us.
+        os.setpgid(0, 0)
+        spare_from_oom_killer()
+        _, received, _, _ = socket.recv_fds(from_supervisor, 1, 1)
+        if received:
+            start(run.memory.engine, received[0], run.memory.cookie)
+            from_supervisor.send(b"T")
+            from_supervisor.close()
+            fds.redirect_to_null(0, 1)
+            fds.close_inherited({received[0], run.to_frontend})
+            _wait_for_end(received[0], run.to_frontend, monitor)
+            status = 0
+    finally:
+        os._exit(status)
+
+
+def trace(run: Run, listener: int, monitor: int) -> None:
+    """Be the tracer in the place of one that was killed. See `serve`."""
+    start(run.memory.engine, listener, run.memory.cookie)
+    _wait_for_end(listener, run.to_frontend, monitor)
+
+
+def connect(tracer: socket.socket, listener: int) -> None:
+    """Have the tracer at the other end serve the calls of *listener*; `OSError` if it can't."""
+    socket.send_fds(tracer, [b"L"], [listener])
+    if tracer.recv(1) != b"T":
+        raise ChildProcessError("the tracer has ended")
+
+
+def _wait_for_end(listener: int, to_frontend: int, monitor: int) -> None:
+    watched = os.pidfd_open(monitor)
+    poll = select.poll()
+    poll.register(listener, 0)
+    poll.register(to_frontend, 0)
+    poll.register(watched, select.POLLIN)
+    while True:
+        ended = {descriptor for descriptor, _ in poll.poll()}
+        if listener in ended:
+            return
+        if watched in ended:
+            poll.unregister(watched)
+            kill_descendants()
+        if to_frontend in ended:
+            # A program that reads the command's output must not wait for its daemons.
+            poll.unregister(to_frontend)
+            fds.redirect_to_null(2)
