@@ -86,9 +86,10 @@ def spare_from_oom_killer() -> None:
     Children inherit it: the command's process must have been forked already.
     """
     if os.geteuid() == 0:
-        with contextlib.suppress(OSError, ValueError), open(
-            "/proc/self/oom_score_adj", "r+", encoding="ascii"
-        ) as file:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file,
+        ):
             if int(file.read()) > _OWN_OOM_SCORE_ADJUSTMENT:
                 file.write(str(_OWN_OOM_SCORE_ADJUSTMENT))
 

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from pyparrot.core import lib
 from pyparrot.run import fds, given, tasks
-from pyparrot.run.roles import Run, tell
+from pyparrot.run.roles import Command, Run, tell
 
 _TRIES = 3
 _TRIES_SECONDS = 2.0
@@ -31,12 +31,14 @@ def monitor(
     variables: Sequence[bytes],
     run: Run,
     to_supervisor: socket.socket,
+    from_command: socket.socket,
     from_supervisor: socket.socket,
 ) -> NoReturn:
     """Be the parent of the command and of all its orphans, until the last has ended.
 
-    *variables* and *to_supervisor* are for the command: see `child.start`. The supervisor sends
-    what calls come by through *from_supervisor* (`pyparrot.run.roles.hand_on`).
+    *variables* and *to_supervisor* are for the command: see `child.start`. *from_command* is the
+    other end of the latter, for supervisors that take over: the command waits until one of them
+    lets it begin. The supervisor sends what calls come by through *from_supervisor* (`pyparrot.run.roles.hand_on`).
     """
     from pyparrot.run import child as child_side
 
@@ -48,6 +50,7 @@ def monitor(
         too_early = signal.sigpending()
         child = os.fork()
         if child == 0:
+            from_command.close()
             from_supervisor.close()
             options, cookie = run.options, run.memory.cookie
             child_side.start(command, variables, run.given, to_supervisor, cookie, options.engine)
@@ -56,16 +59,20 @@ def monitor(
             # To the group, which the command was not yet in: the supervisor has witnessed it.
             os.kill(child, number)
         tell(run.to_frontend, b"P%d %d %d\n" % (child, os.getpid(), tracer))
-        from_supervisor.send(b"%d" % os.getpid())
+        with contextlib.suppress(OSError):  # it may have been killed
+            from_supervisor.send(b"%d" % os.getpid())
         # What is sent to the command's group is not for us. In its session we stay: a group whose
         # members' parents are all in other sessions could not be stopped from the terminal.
         os.setpgid(0, 0)
         given.spare_from_oom_killer()
         fds.redirect_to_null(0, 1)
-        kept = {run.to_frontend, from_supervisor.fileno(), *run.memory.descriptors}
-        fds.close_inherited(kept)
-        _Monitor(run, child, group, tracer, from_supervisor).keep()
+        kept = {from_command.fileno(), from_supervisor.fileno(), *run.memory.descriptors}
+        fds.close_inherited({run.to_frontend, *kept})
+        started = Command(child, group, from_command)
+        _Monitor(run, started, tracer, from_supervisor).keep()
         status = 0
+    except Exception as error:
+        tell(run.to_frontend, f"Erun: monitor: {type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(status)
 
@@ -90,11 +97,10 @@ class _Helper:
 
 class _Monitor:
     def __init__(
-        self, run: Run, command: int, group: int, tracer: int, from_supervisor: socket.socket
+        self, run: Run, command: Command, tracer: int, from_supervisor: socket.socket
     ) -> None:
         self._run = run
         self._command = command
-        self._group = group
         self._from_supervisor = from_supervisor
         self._listener = -1
         self._ended: int | None = None  # the command's wait status
@@ -139,8 +145,11 @@ class _Monitor:
 
     def _receive(self) -> None:
         """The supervisor says what calls come by, or has ended before, and has said why."""
-        message, received, _, _ = socket.recv_fds(self._from_supervisor, 1, 1)
         self._poll.unregister(self._from_supervisor)
+        try:
+            _, received, _, _ = socket.recv_fds(self._from_supervisor, 1, 1)
+        except OSError:  # it has not read what we had sent
+            return
         if received:
             self._listener = received[0]
             os.set_inheritable(self._listener, False)
@@ -159,9 +168,9 @@ class _Monitor:
                 break
             if child == 0:
                 break
-            if child == self._command and os.WIFSTOPPED(status):
+            if child == self._command.number and os.WIFSTOPPED(status):
                 tell(self._run.to_frontend, b"S%d\n" % os.WSTOPSIG(status))
-            elif child == self._command:
+            elif child == self._command.number:
                 self._ended = status
         if is_anybody_left and self._listener >= 0:
             is_anybody_left = self._ended is None or not self._have_all_ended()
@@ -189,7 +198,7 @@ class _Monitor:
 
     def _give_up(self, why: str) -> None:
         self._end_tasks()
-        tell(self._run.to_frontend, f"Erun: {why}: the command was ended\n".encode())
+        tell(self._run.to_frontend, f"Erun: {why}\n".encode())
         self._is_told = True
 
     # Taking over
@@ -200,7 +209,7 @@ class _Monitor:
         self._poll.unregister(helper.descriptor)
         if self._listener < 0:
             # Before the command has begun: it hears of that, and ends.
-            self._give_up(f"the {name} has ended before the command began")
+            self._give_up(f"the {name} was killed before the command began")
             return
         if self._have_all_ended():
             return
@@ -208,11 +217,12 @@ class _Monitor:
         if not hindrance and helper.ends_too_often():
             hindrance = "others have ended as well"
         if hindrance:
-            self._give_up(f"the {name} was killed, and no other one can go on: {hindrance}")
+            why = f"no other one can go on ({hindrance}): the command was ended"
+            self._give_up(f"the {name} was killed, and {why}")
             return
         takeover.say(f"run: the {name} was killed; another one goes on")
         start = takeover.supervise if name == "supervisor" else takeover.trace
-        helper.replace(start(self._run, self._listener, self._command, self._group))
+        helper.replace(start(self._run, self._listener, self._command))
         self._poll.register(helper.descriptor, select.POLLIN)
         if helper is self._supervisor:
             tell(self._run.to_frontend, b"R%d\n" % helper.number)

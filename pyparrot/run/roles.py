@@ -30,6 +30,21 @@ class Run(NamedTuple):
     """The first supervisor's process number."""
 
 
+class Command(NamedTuple):
+    """The command's process, as the monitor has started it."""
+
+    number: int
+    group: int
+    """The process group that it began in, which is the frontend's and the supervisor's."""
+    socket: socket.socket
+    """It waits for a ``G`` from there before it begins."""
+
+    def let_begin(self) -> None:
+        """Let it begin, unless it has."""
+        with contextlib.suppress(OSError):
+            self.socket.send(b"G", socket.MSG_DONTWAIT)
+
+
 def tell(to_frontend: int, message: bytes) -> None:
     """Write a message to the frontend, if it has not ended."""
     with contextlib.suppress(BrokenPipeError):

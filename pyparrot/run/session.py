@@ -93,7 +93,7 @@ def _supervise(
     to_monitor, monitor_side = socket.socketpair()
     tracer_number = os.fork()
     if tracer_number == 0:
-        for ours in (from_command, to_tracer, to_monitor):
+        for ours in (to_tracer, to_monitor):
             ours.close()
         lib.pp_become_subreaper()
         child = os.fork()
@@ -102,9 +102,9 @@ def _supervise(
             variables = was_given.variables(
                 {**options.environment, ENVIRONMENT_MARK: str(run.supervisor)}
             )
-            monitor.monitor(command, variables, run, to_supervisor, monitor_side)
-        to_supervisor.close()
-        monitor_side.close()
+            monitor.monitor(command, variables, run, to_supervisor, from_command, monitor_side)
+        for others in (from_command, to_supervisor, monitor_side):
+            others.close()
         tracer.serve(run, tracer_side, child)
     for theirs in (to_supervisor, tracer_side, monitor_side):
         theirs.close()

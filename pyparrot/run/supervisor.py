@@ -95,10 +95,10 @@ class Supervisor:
             attachment = engines.load(self._options.engine).attach(from_command)
         except Unavailable as error:
             raise PyparrotError("run", error.why, error.hint) from None
-        hand_on(to_monitor, attachment.descriptor)
         self._start_engine(attachment)
         connect(to_tracer, attachment.descriptor)
         fds.redirect_to_null(0, 1)
+        hand_on(to_monitor, attachment.descriptor)  # from here on others can take over
         from_command.send(b"G")
         for ours in (from_command, to_tracer, to_monitor):
             ours.close()

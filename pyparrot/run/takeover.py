@@ -12,7 +12,7 @@ import signal
 from typing import Callable
 
 from pyparrot.run import fds
-from pyparrot.run.roles import Run, become, witness_signals
+from pyparrot.run.roles import Command, Run, become, witness_signals
 
 
 def hindrance(run: Run) -> str:
@@ -33,40 +33,38 @@ def say(text: str) -> None:
         os.write(2, f"pyparrot: {text}\n".encode())
 
 
-def supervise(run: Run, listener: int, command: int, group: int) -> int:
-    """Start another supervisor; gives its process number.
-
-    Calls come by *listener*. It joins the *group* of the *command*.
-    """
+def supervise(run: Run, listener: int, command: Command) -> int:
+    """Start another supervisor; gives its process number. Calls come by *listener*."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):  # the group may have gone with the frontend
-            os.setpgid(0, group)
+            os.setpgid(0, command.group)
         witness_signals(run.to_frontend)
         from pyparrot.run.supervisor import Supervisor
 
         monitor = os.getppid()
         run.memory.open_by(monitor)
         supervisor = Supervisor(run, monitor, ())
-        supervisor.take_over(listener, command)
+        supervisor.take_over(listener, command.number)
+        command.let_begin()
         supervisor.serve()
 
-    return _fork(run, listener, serve)
+    return _fork(run, {listener, command.socket.fileno()}, serve)
 
 
-def trace(run: Run, listener: int, command: int, group: int) -> int:
+def trace(run: Run, listener: int, command: Command) -> int:
     """Start another tracer; gives its process number. See `supervise` for the arguments."""
     from pyparrot.run import tracer
 
-    return _fork(run, listener, lambda: tracer.trace(run, listener, os.getppid()))
+    return _fork(run, {listener}, lambda: tracer.trace(run, listener, os.getppid()))
 
 
-def _fork(run: Run, listener: int, role: Callable[[], None]) -> int:
+def _fork(run: Run, kept: set[int], role: Callable[[], None]) -> int:
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        fds.close_inherited({listener, run.to_frontend, *run.memory.descriptors})
+        fds.close_inherited({*kept, run.to_frontend, *run.memory.descriptors})
         become(role, run.to_frontend)
     return child

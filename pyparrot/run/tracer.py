@@ -59,6 +59,11 @@ def serve(run: Run, from_supervisor: socket.socket, monitor: int) -> NoReturn:
             fds.close_inherited({received[0], run.to_frontend})
             _wait_for_end(received[0], run.to_frontend, monitor)
             status = 0
+        else:
+            # The supervisor has ended before; the monitor sees to that.
+            fds.redirect_to_null(0, 1, 2)
+            fds.close_inherited(())
+            select.select([os.pidfd_open(monitor)], [], [])
     finally:
         os._exit(status)
 
