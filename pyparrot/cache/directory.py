@@ -65,9 +65,28 @@ def choose_directory(given: str | None, configured: str | None) -> str:
 
 
 def default_directory() -> str:
-    """Where the cache is unless it is configured otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    """Where the cache is unless it is configured otherwise.
+
+    `PyparrotError` if there is no such place: a user whom the machine does not know has no home.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # which does not count, as the specification of XDG says
+        home = os.environ.get("HOME", "")
+        if not os.path.isabs(home):
+            home = _home_of_user()
+        if not os.path.isabs(home):
+            raise PyparrotError("cache", "there is no home directory", "choose a place: --cache")
+        base = os.path.join(home, ".cache")
     return os.path.join(base, "pyparrot")
+
+
+def _home_of_user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def prepare(directory: str) -> bool:

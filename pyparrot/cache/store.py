@@ -150,6 +150,11 @@ class ObjectStore:
             self._note_told()
         self._usage.close()
 
+    @property
+    def has_added(self) -> bool:
+        """Whether objects were added since the ledger was told; `flush` has something to write."""
+        return self._usage.has_added
+
     @functools.cached_property
     def pins(self) -> Pins:
         """The paths whose objects stay in the cache."""

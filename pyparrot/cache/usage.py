@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 
 from pyparrot.cache.names import ObjectName
+from pyparrot.cache.use_notes import UseNotes
 from pyparrot.errors import PyparrotError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Usage:
         self._other: Counter[str] = Counter()
         self._since = [0, 0]  # objects and bytes since the ledger was told
         self._used: set[ObjectName] = set()
+        self._notes = UseNotes(directory)
         self._ledger: Ledger | None = None
 
     def close(self) -> None:
@@ -151,7 +153,9 @@ class Usage:
     def _flush_used(self) -> None:
         with self._lock:
             used, self._used = self._used, set()
-        if used:
+        # To open the ledger for this alone would make the end of many runs slow.
+        is_told = bool(self._added or self._other or self._ledger)
+        if used and (is_told or not self._notes.add(used)):
             self._tell(lambda ledger: ledger.use(used))
 
     def _counted(self) -> int:
@@ -204,13 +208,17 @@ class Usage:
     @property
     def ledger(self) -> Ledger:
         """The ledger, opened when it is first needed: warm use never needs it."""
-        from pyparrot.cache.ledger import Ledger
+        from pyparrot.cache.ledger import FAILURES, Ledger
 
         with self._lock:
             if self._ledger is None:
                 self._ledger = Ledger(self._directory)
                 if self._ledger.is_new:
                     self._fill(self._ledger)
+                noted = self._notes.take()
+                if noted:
+                    with contextlib.suppress(*FAILURES):
+                        self._ledger.use(noted)
             return self._ledger
 
     def _tell(self, ask: Callable[[Ledger], _Result]) -> _Result | None:

@@ -132,6 +132,7 @@ def _run(words: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _occupy_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal can't show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -157,6 +158,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _forget_output()
         print(f"pyparrot: {failure}", file=sys.stderr)
         return failure.status
+
+
+def _occupy_standard_streams() -> None:
+    """Let no file that is opened from here on get the number of a standard stream that is closed.
+
+    For the next program they are closed again.
+    """
+    descriptor = 0
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    if sys.stderr is None:  # print() would take standard output instead
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for all time
 
 
 def _forget_output() -> None:

@@ -13,4 +13,5 @@ def config_directory(environ: Mapping[str, str] | None = None) -> str:
     """The user's configuration directory of pyparrot."""
     variables = os.environ if environ is None else environ
     base = variables.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "pyparrot")
+    # A user whom the machine does not know has no home: what lies in a working directory is not his.
+    return os.path.join(base if os.path.isabs(base) else "/nonexistent", "pyparrot")

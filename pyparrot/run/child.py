@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import socket
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from pyparrot.core import ffi, lib
 from pyparrot.errors import printable
+from pyparrot.run.given import Given
 
 COMMAND_NOT_FOUND = 127
 COMMAND_NOT_EXECUTABLE = 126
@@ -19,16 +20,16 @@ COMMAND_NOT_EXECUTABLE = 126
 
 def start(
     command: Sequence[str],
-    environment: Mapping[str, str],
+    variables: Sequence[bytes],
+    given: Given,
     to_supervisor: socket.socket,
-    mask: Collection[int],
     cookie: int,
     engine: str,
 ) -> NoReturn:
     """Install the engine's filter, wait until the supervisor serves it, and become the command.
 
-    *mask* is the signal mask that the command is to have; calls with *cookie* pass the filter of
-    the *engine* with that name.
+    *variables* is its environment, *given* what else it is to have; calls with *cookie* pass the
+    filter of the *engine* with that name.
     """
     from pyparrot.run import engines
 
@@ -37,31 +38,51 @@ def start(
         if to_supervisor.recv(1) != b"G":
             os._exit(COMMAND_NOT_EXECUTABLE)  # the supervisor has said why, and ended
         to_supervisor.close()
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python has ignored
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        execute(command, environment)
+        become(command, variables, given)
     finally:
         os._exit(COMMAND_NOT_EXECUTABLE)
 
 
-def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+def become(command: Sequence[str], variables: Sequence[bytes], given: Given) -> NoReturn:
     """Become the command, as a shell would start it."""
-    try:
-        os.execvpe(command[0], list(command), environment)
-    except OSError as error:
-        if error.errno == errno.ENOEXEC:
-            # The shell runs a script without a first line that names its interpreter.
-            _execute_script(command, environment)
-        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        why = "command not found" if missing and "/" not in command[0] else error.strerror
+    words = [os.fsencode(word) for word in command]
+    given.restore()
+    error = _execute_one(words, variables)
+    missing = error in (errno.ENOENT, errno.ENOTDIR)
+    why = "command not found" if missing and b"/" not in words[0] else os.strerror(error)
+    with contextlib.suppress(OSError, AttributeError):  # there may be no standard error
         print(f"pyparrot: {printable(command[0])}: {why}", file=sys.stderr, flush=True)
-        os._exit(COMMAND_NOT_FOUND if missing else COMMAND_NOT_EXECUTABLE)
+    os._exit(COMMAND_NOT_FOUND if missing else COMMAND_NOT_EXECUTABLE)
 
 
-def _execute_script(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    import shutil
+def _execute_one(words: Sequence[bytes], variables: Sequence[bytes]) -> int:
+    """Execute the first file that can be; gives why the best one of them can't (an errno)."""
+    failed = 0
+    for file in _candidates(words[0], variables):
+        error = _execute(file, words, variables)
+        if error == errno.ENOEXEC:
+            # The shell runs a script without a first line that names its interpreter.
+            _execute(b"/bin/sh", [b"sh", file, *words[1:]], variables)
+        if error not in (errno.ENOENT, errno.ENOTDIR):
+            failed = failed or error
+        last = error
+    return failed or last
 
-    found = shutil.which(command[0], path=environment.get("PATH"))
-    with contextlib.suppress(OSError):
-        os.execve("/bin/sh", ["sh", found or command[0], *command[1:]], environment)
+
+def _candidates(name: bytes, variables: Sequence[bytes]) -> Iterator[bytes]:
+    """What the first word may mean; there is one at least."""
+    if b"/" in name or not name:
+        yield name
+        return
+    paths = [value[5:] for value in variables if value.startswith(b"PATH=")]
+    path = paths[0] if paths else os.fsencode(os.defpath)
+    for directory in path.split(b":"):
+        yield os.path.join(directory, name)
+
+
+def _execute(file: bytes, words: Sequence[bytes], variables: Sequence[bytes]) -> int:
+    kept = [ffi.new("char[]", text) for text in (*words, *variables)]
+    arguments = ffi.new("char *[]", [*kept[: len(words)], ffi.NULL])
+    environment = ffi.new("char *[]", [*kept[len(words) :], ffi.NULL])
+    error: int = lib.pp_execute(file, arguments, environment)
+    return error

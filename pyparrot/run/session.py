@@ -1,7 +1,7 @@
 """A run: a command that sees repositories, from its start to its exit status.
 
-Five processes take part. The *frontend* is what the user started: it proxies signals and the exit
-status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
+Five processes take part. The *frontend* is what the user started: it passes signals on, and the
+exit status. The *supervisor* serves system calls; it has to be an ancestor of all processes that it
 serves, since hosts may allow no other process to look at them. The *tracer* makes those calls that
 need other arguments. The *monitor* is the command's parent and inherits its orphans: the tracer
 holds tasks by ptrace for moments, and a parent that waits for them would take the notices that are
@@ -9,20 +9,27 @@ meant for it. The *command* is the fifth.
 
     frontend ── supervisor ── tracer ── monitor ── command ── …
 
-The frontend ends with the command. The three between stay until the last process has ended that the
-command has left behind.
+The frontend ends with the command, when all is written that the run leaves behind. The three
+between stay until the last process has ended that the command has left behind; if there is one, the
+frontend does not wait for them. If supervisor or tracer are killed, the monitor starts another one.
+If frontend or monitor are killed, all ends.
+
+Frontend and supervisor are in the process group that the frontend was started in, as the command
+is; the others are in groups of their own. So the supervisor gets what is sent to the group, and
+tells the frontend, which passes on what was sent to it alone.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
+from pyparrot.core import lib
+from pyparrot.run import fds, given
 from pyparrot.run.options import Options
+from pyparrot.run.roles import Run, become, drop_signals, witness_signals
 
 ENVIRONMENT_MARK = "PYPARROT_RUN"
 """Set in the command's environment, so that a run inside of a run is noticed."""
@@ -35,16 +42,21 @@ def run(command: Sequence[str], options: Options) -> int:
     """
     from pyparrot.run import frontend
 
+    was_given = given.take()
     if is_inside() and options == Options():
-        join(command)
+        _join(command, was_given)
+    # Whatever of ours is killed, this process can end what is left.
+    lib.pp_become_subreaper()
     messages, to_frontend = os.pipe()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     child = os.fork()
     if child == 0:
         os.close(messages)
-        _become(lambda: _supervise(command, options, to_frontend, mask), to_frontend)
+        become(lambda: _supervise(command, options, to_frontend, was_given), to_frontend)
     os.close(to_frontend)
-    return frontend.wait(messages, options.stats)
+    fds.redirect_to_null(0, 1)
+    fds.close_inherited({messages})
+    given.spare_from_oom_killer()
+    return frontend.wait(messages, child, options.stats)
 
 
 def is_inside() -> bool:
@@ -55,56 +67,51 @@ def is_inside() -> bool:
         return any(line.split() == ["Seccomp:", "2"] for line in status)
 
 
-def join(command: Sequence[str]) -> NoReturn:
+def _join(command: Sequence[str], was_given: given.Given) -> NoReturn:
     """Run the command inside of the run that there is: it sees the same repositories."""
     from pyparrot.run import child
 
-    child.execute(command, dict(os.environ))
-
-
-def _become(role: Callable[[], None], to_frontend: int) -> NoReturn:
-    from pyparrot.errors import understood
-
-    status = 125
-    try:
-        role()
-        status = 0
-    except Exception as error:
-        failure = understood(error)
-        text = str(failure) if failure else f"supervisor: {type(error).__name__}: {error}"
-        os.write(to_frontend, b"E" + text.encode("utf-8", "surrogateescape") + b"\n")
-        if failure is None:
-            sys.excepthook(type(error), error, error.__traceback__)
-    finally:
-        os._exit(status)
+    child.become(command, was_given.environment, was_given)
 
 
 def _supervise(
-    command: Sequence[str], options: Options, to_frontend: int, mask: Collection[int]
+    command: Sequence[str], options: Options, to_frontend: int, was_given: given.Given
 ) -> None:
-    from pyparrot.run import fds, monitor, tracer
+    from pyparrot.run import monitor, tracer
     from pyparrot.run.session_memory import SessionMemory
 
-    # Signals from the terminal are for the command: what is sent to the group must not end us.
-    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-    ours, theirs = socket.socketpair()
-    to_tracer, from_supervisor = socket.socketpair()
-    cookie = int.from_bytes(os.urandom(8), "little") | 1
-    memory = SessionMemory(cookie, options.shim)
-    environment = {**os.environ, **options.environment, ENVIRONMENT_MARK: str(os.getpid())}
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        to_tracer.close()
-        if os.fork() == 0:
-            from_supervisor.close()
-            monitor.monitor(command, environment, theirs, to_frontend, mask, memory, options.engine)
+    drop_signals()
+    memory = SessionMemory(int.from_bytes(os.urandom(8), "little") | 1, options.shim)
+    run = Run(options, was_given, memory, to_frontend, os.getpid())
+    lib.pp_become_subreaper()
+    from_command, to_supervisor = socket.socketpair()
+    to_tracer, tracer_side = socket.socketpair()
+    to_monitor, monitor_side = socket.socketpair()
+    tracer_number = os.fork()
+    if tracer_number == 0:
+        for ours in (to_tracer, to_monitor):
+            ours.close()
+        lib.pp_become_subreaper()
+        child = os.fork()
+        if child == 0:
+            tracer_side.close()
+            variables = was_given.variables(
+                {**options.environment, ENVIRONMENT_MARK: str(run.supervisor)}
+            )
+            monitor.monitor(command, variables, run, to_supervisor, from_command, monitor_side)
+        for others in (from_command, to_supervisor, monitor_side):
+            others.close()
+        tracer.serve(run, tracer_side, child)
+    for theirs in (to_supervisor, tracer_side, monitor_side):
         theirs.close()
-        tracer.serve(memory.engine, cookie, from_supervisor, to_frontend)
-    theirs.close()
-    from_supervisor.close()
-    memory.open_by(child)
-    fds.close_inherited({ours.fileno(), to_tracer.fileno(), to_frontend} | memory.descriptors)
+    witness_signals(to_frontend)
+    given.spare_from_oom_killer()
+    sockets = (from_command, to_tracer, to_monitor)
+    fds.close_inherited({*(s.fileno() for s in sockets), to_frontend, *memory.descriptors})
     from pyparrot.run.supervisor import Supervisor
 
-    Supervisor(options, memory, to_frontend, to_tracer).serve(ours)
+    monitor_number = int(to_monitor.recv(32) or 0)
+    memory.open_by(monitor_number)
+    supervisor = Supervisor(run, monitor_number, {tracer_number})
+    supervisor.begin(from_command, to_tracer, to_monitor)
+    supervisor.serve()

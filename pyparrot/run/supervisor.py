@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
-import signal
 import socket
 import threading
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pyparrot.cache import views
@@ -17,18 +16,19 @@ from pyparrot.cache.intact import SECOND
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
 from pyparrot.run import engines, fds
-from pyparrot.run.engines.base import Engine, Session, Unavailable
+from pyparrot.run.engines.base import Attachment, Services, Session, Unavailable
 from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
+from pyparrot.run.roles import Run, hand_on, tell
+from pyparrot.run.tasks import kill_descendants
 from pyparrot.run.tracer import connect
 from pyparrot.run.usage import UsageRecorder
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpCall
     from pyparrot.libc.substitution import Shim
-    from pyparrot.run.options import Options
-    from pyparrot.run.session_memory import SessionMemory
 
 _FLUSH_SECONDS = 30.0
 
@@ -36,27 +36,23 @@ _FLUSH_SECONDS = 30.0
 class Supervisor:
     """Serves one run.
 
-    *memory* is what outlives it: if another supervisor has used it before, this one takes over.
-    *to_frontend* is the pipe that the frontend reads, *tracer* the socket that leads to the tracer.
+    *monitor* is the monitor's process number. If that ends before the run, this process ends all
+    that descends from it but *spared*.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        memory: SessionMemory,
-        to_frontend: int,
-        tracer: socket.socket,
-    ) -> None:
-        self._tracer = tracer
+    def __init__(self, run: Run, monitor: int, spared: Collection[int]) -> None:
         # Of this process alone, not the command's: what we make for ourselves we have to read.
         os.umask(os.umask(0o077) & 0o077)
-        self._options = options
-        self._memory = memory
-        self._to_frontend = to_frontend
+        self._options = options = run.options
+        self._memory = memory = run.memory
+        self._to_frontend = run.to_frontend
+        self._monitor = monitor
+        self._spared = spared
         self._report = Reporter(options.verbosity, options.log)
         directory = choose_directory(options.cache, self._parameter("CVMFS_CACHE_DIR"))
         quota = DEFAULT_QUOTA if options.quota is None else options.quota
         self._store = ObjectStore(directory, quota)
+        self._identity = _identity(directory)
         self._shim = self._make_shim()
         state = None if self._shim is None else self._shim.state
         self._table = MountTable(
@@ -100,23 +96,53 @@ class Supervisor:
         """A parameter that concerns all repositories."""
         return self._options.parameters.get(name) or os.environ.get(name)
 
-    def serve(self, from_command: socket.socket) -> None:
-        """Serve from the command's start until the last process has ended."""
-        before = self._memory.journal.read()
-        if before and self._shim is not None:
+    def begin(
+        self, from_command: socket.socket, to_tracer: socket.socket, to_monitor: socket.socket
+    ) -> None:
+        """Let the command begin, when all that is needed to serve it is there."""
+        self._mounter.start()
+        try:
+            attachment = engines.load(self._options.engine).attach(from_command)
+        except Unavailable as error:
+            raise PyparrotError("run", error.why, error.hint) from None
+        self._start_engine(attachment)
+        connect(to_tracer, attachment.descriptor)
+        fds.redirect_to_null(0, 1)
+        hand_on(to_monitor, attachment.descriptor)  # from here on others can take over
+        from_command.send(b"G")
+        for ours in (from_command, to_tracer, to_monitor):
+            ours.close()
+        options = self._options
+        if options.mounts or options.stats or options.touched is not None or self._store.has_added:
+            self._work.announce()
+
+    def take_over(self, listener: int, command: int) -> None:
+        """Go on where another supervisor has ended.
+
+        Calls come by *listener*; *command* is the command's process number.
+        """
+        if self._shim is not None:
             self._shim.state.resume()
-        self._mounter.start(before)
-        engine = self._start_engine(from_command)
-        self._detach()
+        self._mounter.start(self._memory.journal.read())
+        self._start_engine(Attachment(command, listener))
+        self._work.announce()
+
+    def serve(self) -> None:
+        """Serve until the last process has ended."""
         if self._options.follow:
             self._follow()
-        from_command.send(b"G")
-        from_command.close()
         threading.Thread(target=_import_for_mounts, daemon=True).start()
-        self._wait_for_end(self._attachment.descriptor)
+        self._wait_for_end()
         if self._options.stats:
             fetched, waited = self._mounter.fetched(), self._fetcher.waited
-            self._report.statistics(engine.counters(), self._shim, fetched, waited)
+            self._report.statistics(self._engine.counters(), self._shim, fetched, waited)
+        self._finish()
+        tell(self._to_frontend, b"D\n")
+
+    def _finish(self) -> None:
+        """Write what the run leaves behind; the frontend waits for it."""
+        if not self._cache_is_there():
+            return
         if self._usage is not None:
             self._usage.finish(self._table)
         self._mounter.close()
@@ -128,12 +154,8 @@ class Supervisor:
         mounter = self._mounter
         Follower(self._table, mounter, self._report.complain).start()
 
-    def _start_engine(self, from_command: socket.socket) -> Engine:
-        kind = engines.load(self._options.engine)
-        try:
-            self._attachment = kind.attach(from_command)
-        except Unavailable as error:
-            raise PyparrotError("run", error.why, error.hint) from None
+    def _start_engine(self, attachment: Attachment) -> None:
+        self._listener = attachment.descriptor
         self._fetcher = Fetcher(
             self._table,
             self._store,
@@ -150,43 +172,83 @@ class Supervisor:
             self._memory.cookie,
             self._store.mark // SECOND,
             frontend=self._memory.frontend,
-            monitor=_parent_of(self._attachment.task),
+            monitor=self._monitor,
         )
-        engine = kind(self._attachment, session, self._fetcher, self._shim, self._memory.engine)
-        engine.start()
-        connect(self._tracer, self._attachment.descriptor)
-        return engine
+        self._work = _AnnouncedWork(self._fetcher, self._to_frontend)
+        kind = engines.load(self._options.engine)
+        self._engine = kind(attachment, session, self._work, self._shim, self._memory.engine)
+        self._engine.start()
 
-    def _detach(self) -> None:
-        """Keep nothing of the user's session but standard error from here on."""
-        os.setsid()
-        fds.redirect_to_null(0, 1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-
-    def _wait_for_end(self, listener: int) -> None:
+    def _wait_for_end(self) -> None:
+        monitor = os.pidfd_open(self._monitor)
         poll = select.poll()
-        poll.register(listener, 0)
+        poll.register(self._listener, 0)
         poll.register(self._to_frontend, 0)
+        poll.register(monitor, select.POLLIN)
         while True:
             ended = [descriptor for descriptor, _ in poll.poll(_FLUSH_SECONDS * 1000)]
-            if listener in ended:
+            if self._listener in ended:
                 return
+            if monitor in ended:
+                poll.unregister(monitor)
+                kill_descendants(self._spared)
             if self._to_frontend in ended:
                 # A program that reads the command's output must not wait for its daemons.
                 poll.unregister(self._to_frontend)
                 fds.redirect_to_null(2)
             self._mounter.tidy()
-            with contextlib.suppress(OSError):
-                self._store.flush()
+            if self._cache_is_there():
+                with contextlib.suppress(OSError):
+                    self._store.flush()
+
+    def _cache_is_there(self) -> bool:
+        """Whether the cache has not been removed meanwhile; to write would make it again."""
+        return _identity(self._store.directory) == self._identity
 
 
-def _parent_of(process: int) -> int:
-    with open(f"/proc/{process}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
+class _AnnouncedWork(Services):
+    """The services of *fetcher*; the frontend hears of the first, since something is to be written.
+
+    A run that needs none of them leaves nothing behind, and nobody waits for its end.
+    """
+
+    def __init__(self, fetcher: Fetcher, to_frontend: int) -> None:
+        self._fetcher = fetcher
+        self._to_frontend = to_frontend
+        self._announced = False
+
+    def announce(self) -> None:
+        """Tell the frontend to wait for the end of this process's work."""
+        if not self._announced:
+            self._announced = True
+            tell(self._to_frontend, b"T\n")
+
+    def fetch(self, call: PpCall, need: int) -> None:
+        """As `Fetcher.fetch`."""
+        self.announce()
+        self._fetcher.fetch(call, need)
+
+    def patch_library(self, descriptor: int) -> None:
+        """As `Fetcher.patch_library`."""
+        self.announce()
+        self._fetcher.patch_library(descriptor)
+
+    def patch_linker(self, descriptor: int) -> None:
+        """As `Fetcher.patch_linker`."""
+        self.announce()
+        self._fetcher.patch_linker(descriptor)
+
+    def say_unfit(self, task: int, why: str) -> None:
+        """As `Fetcher.say_unfit`."""
+        self._fetcher.say_unfit(task, why)
+
+
+def _identity(directory: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _import_for_mounts() -> None:

@@ -9,14 +9,16 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Collection
 from typing import TYPE_CHECKING, NoReturn
 
 from pyparrot.core import ffi, lib
 from pyparrot.run import fds
+from pyparrot.run.given import spare_from_oom_killer
+from pyparrot.run.tasks import kill_descendants
 
 if TYPE_CHECKING:
     from pyparrot.core import PpEngineMemory
+    from pyparrot.run.roles import Run
 
 
 def start(memory: PpEngineMemory, listener: int, cookie: int) -> None:
@@ -37,27 +39,39 @@ def start(memory: PpEngineMemory, listener: int, cookie: int) -> None:
         )
 
 
-def serve(
-    memory: PpEngineMemory, cookie: int, from_supervisor: socket.socket, to_frontend: int
-) -> NoReturn:
-    """Be the tracer of a run, until the last of its processes has ended, or the supervisor.
+def serve(run: Run, from_supervisor: socket.socket, monitor: int) -> NoReturn:
+    """Be the tracer of a run, until the last of its processes has ended.
 
-    The supervisor sends the listener (`connect`) through *from_supervisor*. *to_frontend* is the
-    pipe that the frontend reads.
+    The supervisor sends what calls come by (`connect`) through *from_supervisor*. *monitor* is the
+    monitor's process number; if it ends before the others, they are ended.
     """
     status = 1
     try:
+        # What is sent to the command's group is not for us.
+        os.setpgid(0, 0)
+        spare_from_oom_killer()
         _, received, _, _ = socket.recv_fds(from_supervisor, 1, 1)
         if received:
-            start(memory, received[0], cookie)
+            start(run.memory.engine, received[0], run.memory.cookie)
             from_supervisor.send(b"T")
+            from_supervisor.close()
             fds.redirect_to_null(0, 1)
-            supervisor = from_supervisor.fileno()
-            fds.close_inherited({received[0], to_frontend, supervisor})
-            _wait_for_end({received[0], supervisor}, to_frontend)
+            fds.close_inherited({received[0], run.to_frontend})
+            _wait_for_end(received[0], run.to_frontend, monitor)
             status = 0
+        else:
+            # The supervisor has ended before; the monitor sees to that.
+            fds.redirect_to_null(0, 1, 2)
+            fds.close_inherited(())
+            select.select([os.pidfd_open(monitor)], [], [])
     finally:
         os._exit(status)
+
+
+def trace(run: Run, listener: int, monitor: int) -> None:
+    """Be the tracer in the place of one that was killed. See `serve`."""
+    start(run.memory.engine, listener, run.memory.cookie)
+    _wait_for_end(listener, run.to_frontend, monitor)
 
 
 def connect(tracer: socket.socket, listener: int) -> None:
@@ -67,14 +81,19 @@ def connect(tracer: socket.socket, listener: int) -> None:
         raise ChildProcessError("the tracer has ended")
 
 
-def _wait_for_end(others: Collection[int], to_frontend: int) -> None:
+def _wait_for_end(listener: int, to_frontend: int, monitor: int) -> None:
+    watched = os.pidfd_open(monitor)
     poll = select.poll()
-    for descriptor in (*others, to_frontend):
-        poll.register(descriptor, 0)
+    poll.register(listener, 0)
+    poll.register(to_frontend, 0)
+    poll.register(watched, select.POLLIN)
     while True:
         ended = {descriptor for descriptor, _ in poll.poll()}
-        if ended.intersection(others):
+        if listener in ended:
             return
+        if watched in ended:
+            poll.unregister(watched)
+            kill_descendants()
         if to_frontend in ended:
             # A program that reads the command's output must not wait for its daemons.
             poll.unregister(to_frontend)

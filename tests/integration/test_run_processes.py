@@ -158,41 +158,6 @@ def test_killing_the_front_ends_the_command(sw: World) -> None:
         wait_for(lambda: has_ended(command))
 
 
-def test_killing_the_supervisor_gives_errors_and_no_hang(sw: World, shim: str) -> None:
-    source = READY + (
-        "os.stat(sys.argv[1]); f = open(sys.argv[1]); say('ready'); sys.stdin.readline()\n"
-        "for call in (os.stat, os.listdir, open):\n"
-        "    try: call(sys.argv[1])\n"
-        "    except OSError as error: say(error.strerror)\n"
-        "say(f.read().strip()); os._exit(9)"  # what is open is a file like any other
-    )
-    with running(sw, *python(source, f"{sw.root}/file")) as process:
-        (supervisor,) = children(process.pid)
-        os.kill(supervisor, signal.SIGKILL)
-        wait_for(lambda: has_ended(supervisor))
-        out, err = process.communicate(b"\n", timeout=LIMIT)
-    # What is at hand needs no supervisor; listing a file is an error at any time.
-    errors = ["Not a directory"] if shim == "auto" else ["Function not implemented"] * 3
-    assert out.decode().splitlines() == [*errors, "content"]
-    assert process.returncode == 9
-    assert err.count(b"\n") <= 1
-
-
-def test_a_call_that_waits_when_the_supervisor_is_killed(sw: World) -> None:
-    """Nobody is left waiting for an answer that will never come."""
-    source = READY + (
-        "say('ready')\n"
-        "while True:\n"
-        "    try: os.getxattr(sys.argv[1], 'user.pid')\n"
-        "    except OSError as error: say(error.strerror); os._exit(9)"
-    )
-    with running(sw, *python(source, f"{sw.root}/file")) as process:
-        (supervisor,) = children(process.pid)
-        os.kill(supervisor, signal.SIGKILL)
-        out, _ = process.communicate(timeout=LIMIT)
-    assert (out, process.returncode) == (b"Function not implemented\n", 9)
-
-
 # What outlives it
 
 

@@ -28,6 +28,7 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 ABOVE = {
+    "launcher": ("core", "task", "engine", "libc", "shim", "python"),
     "core": ("task", "engine", "libc", "shim", "python"),
     "task": ("engine", "libc", "shim", "python"),
     "engine": ("libc", "python"),

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PYPARROT_PROCESS_H
+#define PYPARROT_PROCESS_H
+
+/* What Python's own library can't do to processes. */
+
+/* cffi: begin */
+
+/* Become another program, as execve: gives an errno if that has failed. (Python's takes no
+ * environment in which names come twice or entries have no "=".) */
+int pp_execute(const char *path, char *const *arguments, char *const *environment);
+
+/* Write a line "WNUMBER\n" to `descriptor` for each signal that this process gets, for ever. All
+ * signals have to be blocked in all threads. */
+void pp_witness_signals(int descriptor);
+
+/* cffi: end */
+
+#endif

@@ -1,0 +1,87 @@
+"""What the processes of a run have in common: what each is told, and how each begins and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from pyparrot.run.given import Given
+    from pyparrot.run.options import Options
+    from pyparrot.run.session_memory import SessionMemory
+
+
+class Run(NamedTuple):
+    """A run, as all of its processes know it."""
+
+    options: Options
+    given: Given
+    """What is the command's."""
+    memory: SessionMemory
+    """What outlives a supervisor."""
+    to_frontend: int
+    """The pipe that the frontend reads: see `pyparrot.run.frontend`."""
+    supervisor: int
+    """The first supervisor's process number."""
+
+
+class Command(NamedTuple):
+    """The command's process, as the monitor has started it."""
+
+    number: int
+    group: int
+    """The process group that it began in, which is the frontend's and the supervisor's."""
+    socket: socket.socket
+    """It waits for a ``G`` from there before it begins."""
+
+    def let_begin(self) -> None:
+        """Let it begin, unless it has."""
+        with contextlib.suppress(OSError):
+            self.socket.send(b"G", socket.MSG_DONTWAIT)
+
+
+def tell(to_frontend: int, message: bytes) -> None:
+    """Write a message to the frontend, if it has not ended."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(to_frontend, message)
+
+
+def become(role: Callable[[], None], to_frontend: int) -> NoReturn:
+    """Do what this process is for, and end; the frontend hears of a failure."""
+    from pyparrot.errors import understood
+
+    status = 125
+    try:
+        role()
+        status = 0
+    except Exception as error:
+        failure = understood(error)
+        text = str(failure) if failure else f"supervisor: {type(error).__name__}: {error}"
+        tell(to_frontend, b"E" + text.encode("utf-8", "surrogateescape") + b"\n")
+        if failure is None:
+            sys.excepthook(type(error), error, error.__traceback__)
+    finally:
+        os._exit(status)
+
+
+def hand_on(to_monitor: socket.socket, listener: int) -> None:
+    """Send the monitor what calls come by; the supervisor does that before the command begins."""
+    socket.send_fds(to_monitor, [b"L"], [listener])
+
+
+def drop_signals() -> None:
+    """Forget which signals have come: the command has not got them, so they are to be passed on."""
+    while signal.sigtimedwait(signal.valid_signals(), 0) is not None:
+        pass
+
+
+def witness_signals(to_frontend: int) -> None:
+    """Tell the frontend, for ever, what this process gets: the command gets that, too."""
+    from pyparrot.core import lib
+
+    threading.Thread(target=lib.pp_witness_signals, args=(to_frontend,), daemon=True).start()
