@@ -56,6 +56,7 @@ void pp_engine_memory_count(const struct pp_engine_memory *memory, struct pp_cou
 /* A worker's place. */
 struct pp_worker_slot {
     struct seccomp_notif notification; /* id 0: there is none */
+    int32_t given; /* what its task has got already: a descriptor's number + 1; or 0 */
     struct pp_counters counters;
 };
 

@@ -22,9 +22,6 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #endif
-#ifndef SECCOMP_ADDFD_FLAG_SEND
-#define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
-#endif
 
 static int listener_of(const struct pp_worker *worker)
 {
@@ -101,6 +98,7 @@ static int receive(struct pp_worker *worker)
     int outcome;
     do {
         __atomic_store_n(&notification->id, 0, __ATOMIC_RELEASE);
+        worker->slot->given = 0;
         memset(notification, 0, sizeof *notification);
         outcome = ioctl(listener_of(worker), SECCOMP_IOCTL_NOTIF_RECV, notification);
     } while (outcome != 0 && (errno == EINTR || (errno == ENOENT && !has_ended(worker))));
@@ -166,11 +164,10 @@ static void unbind(const struct pp_worker *worker, const cpu_set_t *before)
 }
 
 /* Put a copy of a descriptor into the task: its number there, or -errno. */
-static int put_file(struct pp_worker *worker, int descriptor, int flags, uint32_t how)
+static int put_file(struct pp_worker *worker, int descriptor, int flags)
 {
     struct seccomp_notif_addfd addfd = {
         .id = notification_of(worker)->id,
-        .flags = how,
         .srcfd = (uint32_t)descriptor,
         .newfd_flags = (uint32_t)flags & O_CLOEXEC,
     };
@@ -178,13 +175,23 @@ static int put_file(struct pp_worker *worker, int descriptor, int flags, uint32_
     return number < 0 ? -errno : number;
 }
 
+/* The answer is a call of its own. SECCOMP_ADDFD_FLAG_SEND would make it one, but if a supervisor
+ * is killed just then, the kernel takes the descriptor back and lets the task's call return 0. So
+ * between the two the task has the descriptor and no answer: `given` says which, for another
+ * supervisor. (If this one is killed before it has written that down, the task has a descriptor
+ * more, closed by exec.)
+ */
 static int give_file(struct pp_worker *worker, int descriptor, int flags)
 {
     cpu_set_t before;
 
     const int is_bound = bind_to_this_cpu(worker, &before);
-    const int given = put_file(worker, descriptor, flags, SECCOMP_ADDFD_FLAG_SEND);
-    close(descriptor); /* the task may be running already */
+    const int given = put_file(worker, descriptor, flags);
+    if (given >= 0)
+        __atomic_store_n(&worker->slot->given, given + 1, __ATOMIC_RELEASE);
+    close(descriptor);
+    if (given >= 0)
+        return_value(worker, given);
     if (is_bound)
         unbind(worker, &before);
     return given < 0 && given != -ENOENT ? given : 0;
@@ -295,7 +302,11 @@ static void take_up(struct pp_worker *worker)
 {
     const struct pp_notify *notify = (const struct pp_notify *)worker->engine;
 
-    if (is_under_way(notify, notification_of(worker)))
+    if (!is_under_way(notify, notification_of(worker)))
+        return;
+    if (worker->slot->given)
+        return_value(worker, worker->slot->given - 1);
+    else
         begin(worker);
 }
 
