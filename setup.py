@@ -1,4 +1,4 @@
-"""Build the C core through cffi, the shim beside it, and the command; all else is in pyproject.toml.
+"""Build the C core through cffi, the shim, and the command; everything else is in pyproject.toml.
 
 Before anything else, the header is made that the C has from the table of system calls.
 """

@@ -157,8 +157,9 @@ static int put_file(struct pp_worker *worker, int descriptor, int flags)
 
 /* The copy here is closed before the task goes on, and not while it does: a FIFO that it has closed
  * would still have a reader, and a file its lock or its lease. So the answer is a call of its own
- * (SECCOMP_ADDFD_FLAG_SEND would make it one, and the kernel holds the file until that has
- * returned). Between the two the task has the descriptor and no answer: `given` says which, so that
+ * (SECCOMP_ADDFD_FLAG_SEND would make it one, but the kernel holds the file until that has
+ * returned, and if a supervisor is killed just then it takes the descriptor back and lets the call
+ * return 0). Between the two the task has the descriptor and no answer: `given` says which, so that
  * the call is answered with it, and not decided once more, if another supervisor takes over then.
  * Nothing tells that if the supervisor is killed after the kernel has put the descriptor there and
  * before this thread has written down its number: then the task keeps a descriptor, closed by exec,

@@ -1,9 +1,9 @@
 """Which objects were used, noted in a file for the ledger, which has them when it is next opened.
 
 To open the ledger takes longer than a whole run that finds all in the cache. A note is a line: the
-names of the objects that were used together. It is appended at once, so that lines of processes that
-write at the same time do not mix; who reads the file has taken it away before. What is noted is
-worth no more than a hint of what to evict first: a file that can't be read is forgotten.
+names of the objects that were used together. It is appended at once, so that lines of processes
+that write at the same time do not mix; who reads the file has taken it away before. What is noted
+is worth no more than a hint of what to evict first: a file that can't be read is forgotten.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a run was given by whoever has started it, and what is the command's: all of it, unchanged.
+"""What a run was given by whoever has started it: all of it is the command's, unchanged.
 
-Pyparrot's own processes need some of it to be otherwise: they have to know of their children's ends,
-must not be ended by what is sent to the command, and must be able to write. So `take` notes what was
-given and changes it, before the first fork, and `Given.restore` undoes that in the process that is
-about to become the command.
+Pyparrot's own processes need some of it to be otherwise: they have to know of their children's
+ends, must not be ended by what is sent to the command, and must be able to write. So `take` notes
+what was given and changes it, before the first fork, and `Given.restore` undoes that in the process
+that is about to become the command.
 
 What Python itself changes when it starts is undone as well. It ignores SIGPIPE and SIGXFSZ, sets
 LC_CTYPE in the C locale, and knows no variable that comes twice. And what must not disturb Python
@@ -57,9 +57,7 @@ class Given(NamedTuple):
         made = []
         for variable in self.environment:
             name = variable.partition(b"=")[0]
-            if name in left:
-                variable = name + b"=" + left.pop(name)
-            made.append(variable)
+            made.append(name + b"=" + left.pop(name) if name in left else variable)
         return made + [name + b"=" + value for name, value in left.items()]
 
     def restore(self) -> None:

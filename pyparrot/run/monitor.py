@@ -38,7 +38,8 @@ def monitor(
 
     *variables* and *to_supervisor* are for the command: see `child.start`. *from_command* is the
     other end of the latter, for supervisors that take over: the command waits until one of them
-    lets it begin. The supervisor sends what calls come by through *from_supervisor* (`pyparrot.run.roles.hand_on`).
+    lets it begin. The supervisor sends what calls come by through *from_supervisor*
+    (`pyparrot.run.roles.hand_on`).
     """
     from pyparrot.run import child as child_side
 

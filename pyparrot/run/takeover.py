@@ -14,16 +14,17 @@ from typing import Callable
 from pyparrot.run import fds
 from pyparrot.run.roles import Command, Run, become, witness_signals
 
+_YAMA = "/proc/sys/kernel/yama/ptrace_scope"
+
 
 def hindrance(run: Run) -> str:
     """Why nobody can take over; empty if there is no reason."""
     if not run.memory.journal.is_complete:
         return "too much is mounted"
     if os.geteuid() != 0:
-        with contextlib.suppress(OSError):
-            with open("/proc/sys/kernel/yama/ptrace_scope", encoding="ascii") as file:
-                if file.read().strip() != "0":
-                    return "this host lets only ancestors look at processes (ptrace_scope)"
+        with contextlib.suppress(OSError), open(_YAMA, encoding="ascii") as file:
+            if file.read().strip() != "0":
+                return "this host lets only ancestors look at processes (ptrace_scope)"
     return ""
 
 

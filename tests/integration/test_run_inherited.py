@@ -81,7 +81,7 @@ def start(
         stderr=subprocess.PIPE,
         start_new_session=True,
         restore_signals=False,
-        preexec_fn=prepare,
+        preexec_fn=prepare,  # noqa: PLW1509
         **who,
         **options,
     ) as process:
@@ -222,12 +222,13 @@ def test_closed_descriptors_stay_closed(
     """And what pyparrot has to say goes nowhere, instead of into another file."""
     work = sw.work()
     script = (
-        f"import os, sys; found = sorted(map(int, os.listdir('/proc/self/fd')))\n"
-        "os.open('found', os.O_WRONLY | os.O_CREAT); name = os.readlink('/proc/self/fd/%d')\n"
+        "import os, sys; found = sorted(map(int, os.listdir('/proc/self/fd')))\n"
+        "os.open('found', os.O_WRONLY | os.O_CREAT)\n"
+        f"name = os.readlink('/proc/self/fd/{min(closed)}')\n"
         "text = open(sys.argv[1]).read()\n"
         "open('said', 'w').write(f'{found} {os.path.basename(name)} {text}')\n"
         "sys.exit(7)"
-    ) % min(closed)
+    )
     words = [sys.executable, "-S", "-c", script]
     said = []
     ours = prefix(sw, sw.user)
@@ -272,7 +273,7 @@ def test_readers_see_the_end_when_the_command_closes(sw: World) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=[writer],
-        preexec_fn=lambda: os.dup2(writer, 5) if writer != 5 else None,
+        preexec_fn=lambda: os.dup2(writer, 5) if writer != 5 else None,  # noqa: PLW1509
         cwd="/",
         **sw.user.options(),
     ) as process:

@@ -1,4 +1,4 @@
-"""A run survives its supervisor, and ends with its frontend or its monitor, whenever they are killed.
+"""A run survives its supervisor, and ends with its frontend or its monitor, whenever it is killed.
 
 ``PYPARROT_TESTS=all`` kills 300 times.
 """
@@ -35,8 +35,8 @@ LINE = "pyparrot: run: the supervisor was killed; another one goes on"
 WORK = {
     "opens": 'for n in $(seq 150); do cat "@@/dir/$((n % 40))"; done | cksum',
     "programs": "for n in $(seq 60); do @@/bin/tool $n; done | cksum",
-    "directories": "for n in $(seq 80); do cd @@/deep/a/b && basename $PWD && ls .. && cd @@/dir && ls | wc -l;"
-    " done | cksum",
+    "directories": "for n in $(seq 80); do cd @@/deep/a/b && basename $PWD && ls .. &&"
+    " cd @@/dir && ls | wc -l; done | cksum",
     "absent": 'for n in $(seq 200); do test -e "@@/no/$n" || echo no; done | cksum',
 }
 """Shell scripts."""
@@ -316,7 +316,8 @@ def test_an_idle_run_goes_on_later(steps: Steps) -> None:
 
 def test_signals_are_still_counted_once(steps: Steps) -> None:
     source = (
-        "import os, signal, time; got = []; signal.signal(signal.SIGUSR1, lambda *_: got.append(1))\n"
+        "import os, signal, time; got = []\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: got.append(1))\n"
         "os.write(1, b'ready\\n')\n"
         "while not os.path.exists('end'): time.sleep(0.02)\n"
         "print(len(got), flush=True); os._exit(0)"
@@ -368,7 +369,7 @@ def test_it_gives_up_when_nobody_can_go_on(steps: Steps) -> None:
             assert time.monotonic() < deadline, "it goes on for ever"
             kill(number)
             number = tree.new_supervisor() or number
-        out, err = process.communicate(timeout=LIMIT)
+        _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 125
     lines = err.decode().splitlines()
     assert lines[:-1] == [LINE] * (len(lines) - 1)
@@ -433,7 +434,7 @@ def test_an_out_of_memory_kill(steps: Steps) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=sw.environment(),
-            preexec_fn=lambda: (group / "cgroup.procs").write_text("0"),
+            preexec_fn=lambda: (group / "cgroup.procs").write_text("0"),  # noqa: PLW1509
         ) as process:
             out, err = process.communicate(timeout=LIMIT)
         # Whoever was ended: the command is what it would be without us, or one line says why not.
