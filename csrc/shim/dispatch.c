@@ -266,8 +266,16 @@ static __attribute__((noinline)) int64_t change_directory(const struct pp_entry 
     return value;
 }
 
+/* The supervisor has to hear of it. */
+static __attribute__((noinline)) int64_t change_root(const struct pp_entry *entry)
+{
+    const int64_t value = make(entry);
+    pp_cwd_forget();
+    return value;
+}
+
 /* Only what the monitor is the parent of has to be told another one (core/decide_parent.c). */
-static int64_t get_parent(const struct pp_entry *entry)
+static __attribute__((noinline)) int64_t get_parent(const struct pp_entry *entry)
 {
     const int64_t value = pp_gate_entry(entry);
     return value == pp_shim.state->monitor ? defer(entry, 0) : value;
@@ -283,11 +291,8 @@ int64_t pp_dispatch_program(const struct pp_entry *entry)
     const int ends = spec->operation == PP_OP_EXEC;
     if (pp_shim.is_quiet || (ends ? !pp_has_begun() : !pp_begin()))
         return make(entry);
-    if (spec->operation == PP_OP_CHROOT) { /* the supervisor has to hear of it */
-        const int64_t value = make(entry);
-        pp_cwd_forget();
-        return value;
-    }
+    if (spec->operation == PP_OP_CHROOT)
+        return change_root(entry);
     if (spec->operation == PP_OP_CHDIR)
         return change_directory(entry);
     if (spec->operation == PP_OP_PARENT)

@@ -16,7 +16,7 @@
 
 /* Whether a descriptor was opened for writing, as no view but that of a FIFO ever is. That costs
  * less to find out than its status. */
-static int is_writable(int descriptor)
+static __attribute__((noinline)) int is_writable(int descriptor)
 {
     if (!pp_shim.shared || __atomic_load_n(&pp_shim.shared->pipes, __ATOMIC_RELAXED))
         return 0;
@@ -259,10 +259,6 @@ static int find_start(const struct pp_spec *spec, const uint64_t *args, struct p
     if (spec->path == PP_NONE ? spec->descriptor == PP_NONE
                               : path && (!pp_is_address(path) || *(const char *)path == '/'))
         return 1;
-    if (spec->operation == PP_OP_MODIFY && descriptor >= 0 && !path && is_writable(descriptor)) {
-        fast->location.mount = NULL;
-        return 1;
-    }
     fast->learn = descriptor;
     if (descriptor == AT_FDCWD ? !pp_cwd_find(&fast->location)
                                : !describe(descriptor, &fast->location))
@@ -293,6 +289,11 @@ enum pp_verdict pp_fast_path(const struct pp_entry *entry, struct pp_fast_result
             return PP_UNDECIDED;
         if (spec->path == PP_NONE || names_descriptor(spec, args))
             return fast_fstat((int)args[spec->descriptor], args[spec->output], fast);
+        break;
+    case PP_OP_MODIFY:
+        if ((spec->path == PP_NONE || !args[spec->path]) && spec->descriptor != PP_NONE &&
+            is_writable((int)args[spec->descriptor]))
+            return PP_NATIVE;
         break;
     case PP_OP_GETCWD:
         return fast_getcwd(args[spec->output], args[spec->size], fast);
