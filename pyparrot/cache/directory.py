@@ -22,6 +22,9 @@ VERSION = "1"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors that go away when there is more room on the disk."""
 
+UNWRITABLE = (errno.EROFS, errno.EACCES)
+"""The errors of a cache that can't be written to, though it may be read."""
+
 CHOOSE = "choose one with --cache"
 
 _DEFAULT_MEGABYTES = 4000

@@ -37,6 +37,7 @@ def mark_complete(file: str | bytes, mark: int = MARK) -> None:
 
 def mark_with_checksum(file: str | bytes, mark: int = MARK) -> None:
     """As `mark_complete`, with the checksum of what is in *file*."""
+    os.chmod(file, 0o500)  # or we might not be able to read it ourselves
     mark_complete(file, mark + _nanoseconds(file))
 
 

@@ -79,9 +79,18 @@ def claim_directory(path: str | bytes) -> bool:
         if problem:
             raise PyparrotError(path, problem, CLEARING)
         if status.st_mode & 0o700 != 0o700:
-            os.chmod(path, 0o700)
+            _open_up(path, status)
         return made
     raise OSError(errno.EEXIST, "it changes while it is looked at", os.fsdecode(path))
+
+
+def _open_up(path: str | bytes, status: os.stat_result) -> None:
+    """Give us all rights to a directory of ours, or at least find that it can be read."""
+    try:
+        os.chmod(path, 0o700)
+    except OSError:
+        if status.st_mode & 0o500 != 0o500:
+            raise
 
 
 def open_new(path: str | bytes) -> int:

@@ -37,7 +37,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Callable, TypeVar, overload
 
 from pyparrot.cache import owned, stale_views
-from pyparrot.cache.directory import CHOOSE, DEFAULT_QUOTA, FULL, VERSION, prepare
+from pyparrot.cache.directory import CHOOSE, DEFAULT_QUOTA, FULL, UNWRITABLE, VERSION, prepare
 from pyparrot.cache.intact import MARK, MARKS, is_intact, mark_complete
 from pyparrot.cache.locks import Locks
 from pyparrot.cache.names import ObjectName
@@ -213,7 +213,7 @@ class ObjectStore:
         for name in sorted(os.listdir(self._objects)):
             directory = os.path.join(self._objects, name)
             with contextlib.suppress(OSError, PyparrotError):
-                if len(name) == 2 and self._trust(directory):
+                if len(name) == 2 and stat.S_ISDIR(_mode(directory)) and self._trust(directory):
                     yield directory
 
     def strays(self) -> list[str]:
@@ -368,6 +368,14 @@ class ObjectStore:
                 self._put(file.name, self.file(name))
 
         self.with_space(write)
+
+    def keep_file(self, name: str, content: bytes) -> None:
+        """As `write_file`, but a cache that can't be written to stays as it is."""
+        try:
+            self.write_file(name, content)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
 
     def file(self, *names: str) -> str:
         """The path of a file of another kind, such as ``file("manifests", FQRN)``."""
@@ -535,6 +543,10 @@ class ObjectStore:
             with contextlib.suppress(OSError), os.scandir(self.file(name)) as entries:
                 for entry in entries:
                     yield taken(entry.stat(follow_symlinks=False).st_size)
+
+    def check_views(self, name: str) -> None:
+        """`PyparrotError` if the directory *name* of views is there and not ours alone."""
+        self._trust(self.file(stale_views.DIRECTORY, name))
 
     def remove_views(self, name: str) -> None:
         """Remove all views in the directory *name*, and copies of programs that lie beside it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyparrot.errors import PyparrotError, in_words, printable
 from pyparrot.run.journal import AUTOMATIC, CHOSEN, NAMES, RESERVED
+from pyparrot.run.mounts import view_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -182,8 +183,10 @@ class Mounter:
     def mount(self, path: bytes, tree: Tree, kind: int = CHOSEN, source: str = "") -> None:
         """Show *tree* at *path*, and the mount point in the directories above it.
 
-        *kind* and *source* are as in `MountTable.mount`.
+        *kind* and *source* are as in `MountTable.mount`. `PyparrotError` if others could put
+        something into its views.
         """
+        self._store.check_views(view_name(path, tree))
         self._table.mount(path, tree, size=self._store.quota, kind=kind, source=os.fsencode(source))
         self._report.say(1, f"mounted {tree.name} at {printable(path)}")
         with self._naming:

@@ -47,6 +47,8 @@ class Supervisor:
         to_frontend: int,
         tracer: socket.socket,
     ) -> None:
+        # Of this process alone, not the command's: what we make for ourselves we have to read.
+        os.umask(os.umask(0o077) & 0o077)
         self._tracer = tracer
         self._options = options
         self._memory = memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _ROOT = (1, 0)
 _NO_PARENT = (0, 0)
+_UNWRITABLE = (errno.EROFS, errno.EACCES)
 
 
 class Named(NamedTuple):
@@ -55,20 +57,24 @@ def index_listing(
 
     If *nested*, what the directories in it hold is in indexes of their own; else they are empty.
     """
-    file = store.temporary_file()
-    held = list(held)  # it may be written again when there is room
+    held = list(held)  # it may be written again
 
-    def write() -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
-        build(_entries(directory, held, nested), file, root=_ROOT, root_hash=root_hash)
+    def write(file: str) -> Index:
+        try:
+            build(_entries(directory, held, nested), file, root=_ROOT, root_hash=root_hash)
+            return Index(file, path, keep=True)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
 
     try:
-        store.with_space(write)
-        return Index(file, path, keep=True)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
+        return store.with_space(lambda: write(store.temporary_file()))
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+    import tempfile  # a cache that can only be read serves what is in it
+
+    return write(os.path.join(tempfile.gettempdir(), f"pyparrot-{os.urandom(8).hex()}"))
 
 
 def _entries(directory: Named, held: Iterable[Named], nested: bool) -> Iterator[Entry]:

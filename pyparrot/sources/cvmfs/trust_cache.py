@@ -66,9 +66,9 @@ def read(store: ObjectStore, fqrn: str) -> Accepted | None:
 
 
 def write(store: ObjectStore, fqrn: str, raw: bytes, origin: Origin) -> None:
-    """Keep a manifest that was accepted now."""
-    store.write_file(os.path.join("manifests", fqrn), raw)
-    store.write_file(os.path.join("origins", fqrn), " ".join([*origin, _digest(raw)]).encode())
+    """Keep a manifest that was accepted now, if the cache can be written to."""
+    store.keep_file(os.path.join("manifests", fqrn), raw)
+    store.keep_file(os.path.join("origins", fqrn), " ".join([*origin, _digest(raw)]).encode())
 
 
 def _read_origin(store: ObjectStore, fqrn: str, raw: bytes) -> Origin | None:
