@@ -67,7 +67,7 @@ static __attribute__((noinline)) enum pp_verdict open_view(int descriptor, uint6
             pp_gate(__NR_openat, (uint64_t)descriptor,
                     given[0] == '/' ? (uint64_t)scratch->path : path, flags, 0, 0);
         if (opened >= 0 ? !pp_verify_view(opened, &fast->location, &scratch->status)
-                        : opened != -ENOENT && opened != -ELOOP && opened != -ENOTDIR)
+                        : !pp_view_is_missing(opened))
             verdict = PP_ANSWERED;
     }
     pp_release(&pp_shim.wiped->scratches[which]);

@@ -32,6 +32,8 @@
 #ifndef PYPARROT_SHIM_H
 #define PYPARROT_SHIM_H
 
+#include <errno.h>
+
 #include <asm/stat.h>
 #include <asm/unistd.h>
 
@@ -214,5 +216,13 @@ void pp_own_task_operations(struct pp_task_operations *operations);
 /* start.c: whether there is a shared state. It is asked for when it is first needed. */
 int pp_begin(void);
 int pp_has_begun(void); /* the same, without asking */
+
+/* Whether an open of a view has failed since it is not there, or something else is in its place or
+ * above it: the supervisor makes it right. */
+static inline int pp_view_is_missing(int64_t error)
+{
+    return error == -ENOENT || error == -ENOTDIR || error == -ELOOP || error == -EACCES ||
+           error == -ENXIO;
+}
 
 #endif

@@ -104,7 +104,7 @@ static enum pp_verdict open_view(struct pp_call_context *context)
         return PP_DEFERRED; /* it might wait */
     context->value = pp_gate(__NR_openat, (uint64_t)AT_FDCWD, (uint64_t)call->file,
                              (uint64_t)call->open_flags, 0, 0);
-    if (context->value == -ENOENT)
+    if (pp_view_is_missing(context->value))
         return PP_DEFERRED;
     pp_touch(pp_shim.shared, &location.found, PP_TOUCH_OPENED);
     return context->value >= 0 && pp_verify_view(context->value, &location, (void *)call->buffer)
