@@ -346,7 +346,7 @@ class PpSharedState(Struct):
     used: int
     words: int
     monitor: int
-    padding: int
+    owner: int
     shared_device: int
     shared_inode: int
 

@@ -55,7 +55,7 @@ struct pp_shared_state {
     uint32_t used;    /* of the shared state, the header included */
     uint32_t words;   /* of the touch map that were given to catalogs */
     uint32_t monitor; /* the process that inherits orphans; getppid is not to give its number */
-    uint32_t padding;
+    uint32_t owner; /* the user whom all views belong to */
     uint64_t shared_device, shared_inode; /* by which the file `shared` is known */
 };
 
