@@ -352,7 +352,7 @@ class PpSharedState(Struct):
     used: int
     words: int
     monitor: int
-    padding: int
+    owner: int
     shared_identity: PpFileIdentity
 
 class PpSharedUsage(Struct):

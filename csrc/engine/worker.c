@@ -108,6 +108,10 @@ static int has_status(const struct pp_worker *worker, const struct stat *status)
 {
     const struct pp_view_status seen = {status->st_mode, (uint64_t)status->st_size,
                                         status->st_mtim.tv_sec};
+    /* What others can write to, or have made, is none of ours. (Of a link all have all rights.) */
+    if (status->st_uid != geteuid() ||
+        (!S_ISLNK(status->st_mode) && status->st_mode & (S_IWGRP | S_IWOTH)))
+        return 0;
     return pp_view_is_intact(worker->call.asking->walk.record, seen, worker->engine->mark);
 }
 

@@ -63,7 +63,7 @@ struct pp_shared_state {
     uint32_t used;    /* of the shared state, the header included */
     uint32_t words;   /* of the touch map that were given to catalogs */
     uint32_t monitor; /* see struct pp_family */
-    uint32_t padding;
+    uint32_t owner;   /* the user whom all views belong to */
     struct pp_file_identity shared_identity;
 };
 

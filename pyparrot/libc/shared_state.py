@@ -82,6 +82,7 @@ class SharedState:
         self.pointer.views = self.memory.append_text(encoded)
         self.pointer.views_length = len(encoded)
         self.pointer.views_device = os.stat(views).st_dev
+        self.pointer.owner = os.geteuid()
 
     def share(self, shared: SharedUsage, process: int) -> None:
         """Let shims count, and say what they touch, in *shared*: by a descriptor of *process*."""

@@ -145,3 +145,38 @@ def test_what_is_in_a_read_only_cache_is_served(made: World, fresh: Path) -> Non
     assert (ran.returncode, ran.stdout) == (0, "remote\n")
     assert ran.stderr.startswith(f"pyparrot: warning: {cache}: mounted read-only: ")
     assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.parametrize("rights", ["another user's", "open to others"])
+def test_views_that_others_could_have_made(rights: str, made: World, fresh: Path) -> None:
+    """They are as long as what they stand for, and marked like it."""
+    # The first open in a run is always the supervisor's.
+    words = ("cat", f"{made.root}/deep/er/file", f"{made.root}/file")
+    assert made.run(*words).out == "deep\nremote\n"
+    planted = view_of(settled(fresh)) / "file"
+    status = planted.stat()
+    planted.unlink()
+    planted.write_text("EVIL!!\n")
+    os.utime(planted, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if rights == "another user's":
+        os.chown(planted, 12345, 12345)
+        planted.chmod(0o555)
+    else:
+        os.chown(planted, made.user.uid, made.user.gid)
+        planted.chmod(0o777)
+    ran = made.run(*words)
+    assert (ran.status, ran.out, ran.err) == (0, "deep\nremote\n", "")
+    assert planted.stat().st_uid == made.user.uid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+@pytest.mark.parametrize("which", ["", "objects", "views"])
+def test_a_cache_that_others_could_write_to(which: str, made: World, fresh: Path) -> None:
+    words = ("cat", f"{made.root}/file")
+    assert made.run(*words).out == "remote\n"
+    (settled(fresh) / which).chmod(0o777)
+    ran = made.run(*words)
+    assert (ran.status, ran.out) == (125, "")
+    assert "others may write to it" in ran.err
+    assert ran.err.count("\n") == 1
