@@ -57,9 +57,9 @@ void pp_engine_memory_count(const struct pp_engine_memory *memory, struct pp_cou
 
 #define PP_HANDOVERS_MAX 768u
 
-/* A flag of open files that is set while a task has got one and has no answer yet. On files and
- * directories it means nothing else. */
-#define PP_UNANSWERED O_ASYNC
+/* A flag of open files that is set while a task has got one and has no answer yet. For reading it
+ * means nothing else, and it can be taken off. */
+#define PP_UNANSWERED O_APPEND
 
 /* A worker's place. */
 struct pp_worker_slot {
