@@ -44,9 +44,10 @@ struct pp_engine_operations {
     /* It returns a value, or -errno. */
     void (*return_value)(struct pp_worker *worker, int64_t value);
 
-    /* It returns a new descriptor of a file that is open here; of the flags O_CLOEXEC counts. 0, or
+    /* It returns a new descriptor of a file that is open here, which gets these flags. 0, or
      * -errno: then it has not ended. The descriptor here is closed in any case, and before the task
-     * goes on: it shares the open file with it, and the locks on that. */
+     * goes on: it shares the open file with it, and the locks on that. The file is opened with
+     * PP_UNANSWERED (engine_memory.h), of which the task sees nothing. */
     int (*give_file)(struct pp_worker *worker, int descriptor, int flags);
 
     /* It is made with `changes` of the call, or as the exec of `file` in the way that `exec` says:

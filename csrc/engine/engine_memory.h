@@ -25,14 +25,15 @@
  *    tracer serves what was TAKEN or HELD once more if the task still waits for its answer, and
  *    drops it otherwise: when the tracer ends, the kernel kills the tasks that it holds, whose
  *    registers were being changed.
- *  - What can't be done twice is written down in the worker's slot: before it is done if it can be
- *    undone, else right behind it.
+ *  - What can't be done twice is written down in the worker's slot: before it is done, so that the
+ *    next supervisor looks whether it was, and right behind it.
  *  - A worker clears its own notification only after WAITING is stored, so a call is in one of the
  *    two places at any time. A call that is in both is the tracer's.
  */
 #ifndef PYPARROT_ENGINE_MEMORY_H
 #define PYPARROT_ENGINE_MEMORY_H
 
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <stdint.h>
 
@@ -56,11 +57,16 @@ void pp_engine_memory_count(const struct pp_engine_memory *memory, struct pp_cou
 
 #define PP_HANDOVERS_MAX 768u
 
+/* A flag of open files that is set while a task has got one and has no answer yet. For reading it
+ * means nothing else, and it can be taken off. */
+#define PP_UNANSWERED O_APPEND
+
 /* A worker's place. */
 struct pp_worker_slot {
     struct seccomp_notif notification; /* id 0: there is none */
     /* What was done for it in the task, and must not be done twice. */
-    uint32_t given; /* the descriptor that it returns is there: its number plus 1; else 0 */
+    uint32_t giving; /* the descriptor that it returns is put there, */
+    uint32_t given;  /* and has this number, plus 1; 0: not yet */
     struct pp_moved moved;
     struct pp_counters counters;
 };

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/notify.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -86,7 +89,7 @@ static void forget(struct pp_worker_slot *slot)
     __atomic_store_n(&slot->notification.id, 0, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     memset(&slot->notification, 0, sizeof slot->notification);
-    slot->given = slot->moved.descriptor = 0;
+    slot->giving = slot->given = slot->moved.descriptor = 0;
 }
 
 /* Whether the last task has gone. The kernel has ENOENT for that as well as for a task that was
@@ -155,20 +158,57 @@ static int put_file(struct pp_worker *worker, int descriptor, int flags)
     return number < 0 ? -errno : number;
 }
 
+/* A descriptor that a supervisor before this one has put into the task for this very call, without
+ * having written down its number: it has the mark, and is of the same file. -1 if there is none. */
+static int find_unanswered(const struct pp_worker *worker, int descriptor)
+{
+    const pid_t task = pp_task_number(worker);
+    struct stat wanted, status;
+    char path[32];
+    int found = -1;
+
+    snprintf(path, sizeof path, "/proc/%d/fd", task);
+    DIR *directory = opendir(path);
+    if (!directory)
+        return -1;
+    for (struct dirent *entry = NULL; found < 0 && (entry = readdir(directory));) {
+        const int number = atoi(entry->d_name);
+        const int borrowed = entry->d_name[0] == '.' ? -1 : pp_remote_borrow(task, number);
+        if (borrowed < 0)
+            continue;
+        const int flags = fcntl(borrowed, F_GETFL);
+        if (flags >= 0 && flags & PP_UNANSWERED && fstat(borrowed, &status) == 0 &&
+            fstat(descriptor, &wanted) == 0 && status.st_dev == wanted.st_dev &&
+            status.st_ino == wanted.st_ino) {
+            fcntl(borrowed, F_SETFL, flags & ~PP_UNANSWERED);
+            found = number;
+        }
+        close(borrowed);
+    }
+    closedir(directory);
+    return found;
+}
+
 /* The copy here is closed before the task goes on, and not while it does: a FIFO that it has closed
- * would still have a reader, and a file its lock or its lease. So the answer is a call of its own
- * (SECCOMP_ADDFD_FLAG_SEND would make it one, but the kernel holds the file until that has
- * returned, and if a supervisor is killed just then it takes the descriptor back and lets the call
- * return 0). Between the two the task has the descriptor and no answer: `given` says which, so that
- * the call is answered with it, and not decided once more, if another supervisor takes over then.
- * Nothing tells that if the supervisor is killed after the kernel has put the descriptor there and
- * before this thread has written down its number: then the task keeps a descriptor, closed by exec,
- * that it never hears of. */
+ * would still have a reader, and a file its lock or its lease. So the answer is a call of its own.
+ * (SECCOMP_ADDFD_FLAG_SEND would make it one: the kernel holds the file until that has returned,
+ * and if this process is killed in it the call returns 0, with no descriptor there.)
+ *
+ * Between the two the task has the descriptor and no answer. If this process is killed then,
+ * another supervisor answers with it, and gives no second one: the slot says which it is. Before
+ * its number can be written there the file's mark tells, which is taken off when the number is. */
 static int give_file(struct pp_worker *worker, int descriptor, int flags)
 {
-    const int given = put_file(worker, descriptor, flags);
+    struct pp_worker_slot *slot = worker->slot;
+
+    int given = slot->giving ? find_unanswered(worker, descriptor) : -1;
+    if (given < 0) {
+        __atomic_store_n(&slot->giving, 1, __ATOMIC_RELEASE);
+        given = put_file(worker, descriptor, flags);
+    }
     if (given >= 0)
-        __atomic_store_n(&worker->slot->given, (uint32_t)given + 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&slot->given, (uint32_t)given + 1, __ATOMIC_RELEASE);
+    fcntl(descriptor, F_SETFL, flags);
     close(descriptor);
     if (given < 0)
         return given != -ENOENT ? given : 0;

@@ -141,8 +141,9 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
     const struct pp_call *call = &worker->call;
     struct pp_hook *hook = worker->engine->hook;
 
-    /* What was damaged in the cache may be a FIFO now: no open waits here. */
-    const int view = open(call->file, call->open_flags | O_CLOEXEC | O_NONBLOCK);
+    /* What was damaged in the cache may be a FIFO now: no open waits here. The task gets the flags
+     * that it has given. */
+    const int view = open(call->file, call->open_flags | O_CLOEXEC | O_NONBLOCK | PP_UNANSWERED);
     if (view < 0) {
         const int error = errno;
         if (error == EACCES || !is_intact_at(worker, call->file))
@@ -155,8 +156,6 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
         unlink(call->file);
         return need(worker, PP_NEEDS_VIEW);
     }
-    if (!(call->open_flags & O_NONBLOCK))
-        fcntl(view, F_SETFL, call->open_flags);
     const struct pp_walk *walk = &call->asking->walk;
     pp_touch(worker->engine->shared, &(struct pp_found){walk->index, walk->record, walk->hash},
              PP_TOUCH_OPENED);

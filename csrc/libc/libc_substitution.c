@@ -103,7 +103,7 @@ static const char *unfitness(const struct pp_substitution *substitution,
 /* Give the task the file at a path of this process. */
 static enum pp_hook_result give(struct pp_worker *worker, const char *path)
 {
-    const int opened = open(path, LINKER_FLAGS);
+    const int opened = open(path, LINKER_FLAGS | PP_UNANSWERED);
     if (opened < 0)
         return PP_HOOK_PASSED;
     pp_worker_give_file(worker, opened, LINKER_FLAGS);

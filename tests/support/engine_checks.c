@@ -398,7 +398,7 @@ static void check_shortage(void)
     pthread_t thread;
 
     puts("no worker is left");
-    pp_worker_init(busy, &engine);
+    pp_worker_init(busy, &engine, 0);
     pp_worker_is_idle(busy);
     CHECK(pthread_create(&thread, NULL, watch, NULL) == 0);
     for (int i = 0; i < 20; i++) { /* calls go on: there is none */
