@@ -96,6 +96,8 @@ def understood(error: Exception) -> PyparrotError | None:
         return from_os_error(error)
     if isinstance(error, MemoryError):
         return PyparrotError("system", "out of memory")
+    if type(error) is RuntimeError and str(error) == "can't start new thread":
+        return PyparrotError("system", "no thread can be had", "is memory limited, or processes?")
     if type(error).__module__ == "sqlite3":
         # SQLite names neither file nor errno, but its messages do say a full disk.
         return PyparrotError("catalog", str(error), "is there space left on the device?")

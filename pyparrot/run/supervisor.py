@@ -253,7 +253,9 @@ def _identity(directory: str) -> tuple[int, int] | None:
 
 def _import_for_mounts() -> None:
     """Import what the first mount needs, while the command is still starting."""
-    import pyparrot.sources.names  # noqa: F401
-    from pyparrot.sources import registry
+    # If memory is short, whoever mounts says so.
+    with contextlib.suppress(ImportError, MemoryError, OSError):
+        import pyparrot.sources.names  # noqa: F401
+        from pyparrot.sources import registry
 
-    registry.import_kinds_with_names()
+        registry.import_kinds_with_names()

@@ -6,6 +6,7 @@ some of it before any of our own code runs.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -131,9 +132,10 @@ def soft(limit: int, value: int) -> None:
     resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
 
 
-def write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
+def oom_score() -> None:
+    # A process that has just become another user may not; it is root's test then.
+    with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("321")
 
 
 SETTINGS: dict[str, Callable[[], object]] = {
@@ -141,7 +143,7 @@ SETTINGS: dict[str, Callable[[], object]] = {
     "no signal ignored": lambda: default(*EVERY_SIGNAL),
     "SIGCHLD ignored": lambda: ignore(signal.SIGCHLD),
     "SIGPIPE ignored": lambda: ignore(signal.SIGPIPE),
-    "SIGXFSZ not ignored": lambda: (ignore(signal.SIGPIPE), default(signal.SIGXFSZ)),
+    "SIGXFSZ ignored": lambda: ignore(signal.SIGXFSZ),
     "SIGINT, SIGQUIT ignored": lambda: ignore(signal.SIGINT, signal.SIGQUIT),
     "all signals ignored": lambda: ignore(*EVERY_SIGNAL),
     "SIGCHLD blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD}),
@@ -154,7 +156,7 @@ SETTINGS: dict[str, Callable[[], object]] = {
     "idle I/O": lambda: io_class(3 << 13),
     "low I/O": lambda: io_class(2 << 13 | 6),
     "memory policy": memory_policy,
-    "OOM score": lambda: write("/proc/self/oom_score_adj", "321"),
+    "OOM score": oom_score,
     "timer slack": lambda: NOTHING.prctl(29, 12345),
     "no huge pages": lambda: NOTHING.prctl(41, 1, 0, 0, 0),
     "no random addresses": lambda: NOTHING.personality(0x0040000),
@@ -167,7 +169,6 @@ SETTINGS: dict[str, Callable[[], object]] = {
     "core": lambda: soft(resource.RLIMIT_CORE, 4096),
     "locked": lambda: soft(resource.RLIMIT_MEMLOCK, 4096),
     "pending signals": lambda: soft(resource.RLIMIT_SIGPENDING, 0),
-    "group of its own": lambda: None,
 }
 
 
@@ -266,14 +267,13 @@ def test_high_and_odd_descriptors_arrive(sw: World) -> None:
 def test_readers_see_the_end_when_the_command_closes(sw: World) -> None:
     """None of pyparrot's own processes keeps open what is the command's but standard error."""
     reader, writer = os.pipe()
-    script = "exec >&- 5>&-; read word"
+    script = f"exec >&- {writer}>&-; read word"
     words = [*prefix(sw, sw.user), "bash", "-c", script]
     with subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=[writer],
-        preexec_fn=lambda: os.dup2(writer, 5) if writer != 5 else None,  # noqa: PLW1509
         cwd="/",
         **sw.user.options(),
     ) as process:
@@ -440,15 +440,12 @@ def test_a_hard_limit_breaks_nothing_or_is_said(
 # What is written is written before it returns
 
 
-@pytest.mark.parametrize("round_", range(3))
-def test_a_cache_can_be_removed_at_once(sw: World, round_: int) -> None:
+def test_a_cache_can_be_removed_at_once(sw: World) -> None:
     place = sw.work()
     words = prefix(sw, sw.user)
     words[words.index("--cache") + 1] = str(place / "cache")
-    for _ in range(2):
+    for _ in range(4):
         assert start([*words, "cat", f"{sw.root}/file"], sw.user, lambda: None)[0] == 0
         shutil.rmtree(place / "cache")
         assert os.listdir(place) == []
-    runs_of_it = processes_with(str(place))
-    assert runs_of_it == {} or round_ < 0
-    assert os.listdir(place) == []
+    assert processes_with(str(place)) == {}

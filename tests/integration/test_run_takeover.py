@@ -184,7 +184,8 @@ class Tree:
         self.front = front
         deadline = time.monotonic() + LIMIT
         while True:
-            found, process = [], front
+            found: list[int] = []
+            process = front
             while len(found) < 4:
                 below = children(process)
                 if not below or (len(below) > 1 and len(found) < 3):
