@@ -16,6 +16,9 @@ from faults import outcome
 from faults.faults import Fault
 from faults.outcome import Outcome
 
+_NAMES = ("frontend", "supervisor", "tracer", "monitor")
+"""From parent to child, as long as none was replaced."""
+
 _ROUNDS = 12
 _LONGEST = 1.2  # seconds: most runs of so many rounds take longer
 
@@ -72,8 +75,9 @@ class Kills(Fault):
         steps, _, last = self.setting.native.rstrip("\n").rpartition("\n")
         native = (steps + "\n") * _ROUNDS + last + "\n"
         found = outcome.judge(ended, native)
-        if "frontend" in happened and ended.status == -signal.SIGKILL and not ended.left:
-            found = Outcome("clean", "it was killed itself")
+        # The last may be the command, before it has become another program.
+        if {"frontend", "last"} & set(happened) and ended.status == -signal.SIGKILL:
+            found = Outcome("left" if ended.left else "clean", "it was killed itself")
         fault = f"{'cold' if is_cold else 'warm'}: {', '.join(happened) or 'nothing in time'}"
         return fault, self.then_healed(found, cache)
 
@@ -92,9 +96,8 @@ class Kills(Fault):
             processes = own_processes(mark)
             if not processes:
                 return
-            # Not the job itself, as long as it has not become another program.
             place = chance.randrange(len(processes))
             victim = processes[place]
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim.number, signal.SIGKILL)
-                happened.append("frontend" if place == 0 else f"number {place} of {len(processes)}")
+                happened.append(_NAMES[place] if place < len(_NAMES) else "last")
