@@ -192,10 +192,10 @@ class _Monitor:
 
     def _explain_end(self, status: int) -> None:
         """Say it if the command has been killed with the tracer, which was changing its call."""
-        from pyparrot.run import takeover
-
         is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if is_killed and self._listener >= 0 and self._tracer.ends_within(_KILLED_TOGETHER):
+            from pyparrot.run import takeover
+
             takeover.say("run: the tracer was killed, and with it the command, whose call it held")
 
     def _have_all_ended(self) -> bool:
