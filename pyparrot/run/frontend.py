@@ -24,6 +24,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from pyparrot.core import lib
 from pyparrot.errors import EXIT_FAILURE
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ class _Frontend:
             self._forwarder.start()
         elif kind == b"R":
             self._helpers.add(int(text))
+            # The first supervisor would inherit the tasks if tracer and monitor were killed, and
+            # end them; another one is no ancestor of theirs. (Until then an orphan that asks for
+            # its parent is told of the one that is a subreaper above us.)
+            lib.pp_become_subreaper()
             if self._forwarder is not None:
                 self._forwarder.supervisor = int(text)
         elif kind == b"S":

@@ -45,8 +45,6 @@ def run(command: Sequence[str], options: Options) -> int:
     was_given = given.take()
     if is_inside() and options == Options():
         _join(command, was_given)
-    # Whatever of ours is killed, this process can end what is left.
-    lib.pp_become_subreaper()
     messages, to_frontend = os.pipe()
     child = os.fork()
     if child == 0:
