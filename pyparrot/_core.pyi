@@ -561,6 +561,7 @@ class _Lib:
     pp_record_units: Callable[[PpRecord], int]
     pp_remote_number: Callable[[PpTask], int]
     pp_resolve: Callable[[PpPlace, PpNamespace, PpTask, int, _Text, int], None]
+    pp_share_heap: Callable[[], None]
     pp_shared_state_moved: Callable[[PpSharedState], None]
     pp_shared_state_set: Callable[[PpSharedState, int], None]
     pp_shown: Callable[[PpNamespace, _Text, _Text, int], int]

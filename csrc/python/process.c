@@ -5,6 +5,7 @@
 #include "python/process.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -30,4 +31,9 @@ void pp_witness_signals(int descriptor)
         if (write(descriptor, line, (size_t)size) < 0)
             continue;
     }
+}
+
+void pp_share_heap(void)
+{
+    mallopt(M_ARENA_MAX, 1);
 }

@@ -20,6 +20,9 @@ import signal
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from pyparrot.core import lib
+from pyparrot.errors import PyparrotError
+
 _LAUNCHED = b"PYPARROT_LAUNCHED="
 _ASIDE = b"PYPARROT_ASIDE_"
 
@@ -33,6 +36,12 @@ _LIMITS = (
     resource.RLIMIT_STACK,
 )
 """Limits that concern pyparrot's own processes."""
+
+_LEAST_MEMORY = {
+    resource.RLIMIT_AS: ("-v", 176 << 20),
+    resource.RLIMIT_DATA: ("-d", 64 << 20),
+}
+"""What a run takes, in bytes, and the letter that ulimit has for the limit."""
 
 _CHANGED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -76,6 +85,20 @@ def take() -> Given:
     environment, ignored = _environment_and_ignored_signals()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return Given(environment, ignored, frozenset(map(int, blocked)), _raise_limits())
+
+
+def check_memory() -> None:
+    """Fit into a limit on memory; `PyparrotError` if it is too low, whatever is done."""
+    for number, (name, least) in _LEAST_MEMORY.items():
+        limit = resource.getrlimit(number)[1]
+        if limit != resource.RLIM_INFINITY:
+            lib.pp_share_heap()
+            if limit < least:
+                raise PyparrotError(
+                    "run",
+                    f"memory is limited to {limit >> 20} MB, and {least >> 20} MB are needed",
+                    f"a soft limit is the command's alone: ulimit -S {name}",
+                )
 
 
 def spare_from_oom_killer() -> None:

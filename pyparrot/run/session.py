@@ -45,6 +45,7 @@ def run(command: Sequence[str], options: Options) -> int:
     was_given = given.take()
     if is_inside() and options == Options():
         _join(command, was_given)
+    given.check_memory()
     messages, to_frontend = os.pipe()
     child = os.fork()
     if child == 0:
