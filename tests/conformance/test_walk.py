@@ -26,6 +26,7 @@ from pyparrot.core import ffi, lib
 from pyparrot.sources.cvmfs import catalog_rows as catalogs
 from pyparrot.sources.cvmfs.catalog import Catalog
 from pyparrot.sources.cvmfs.catalog_rows import CatalogEntry, NestedCatalog
+from pyparrot.sources.cvmfs.handles import catalog_name
 from pyparrot.sources.cvmfs.hashes import Algorithm
 from pyparrot.sources.cvmfs.indexing import build_index
 from pyparrot.tree.index import ROOT_HASH, Index
@@ -263,7 +264,8 @@ def resolve(world: World, path: bytes, follow: bool) -> WalkResult:
         if not isinstance(outcome, NeedIndex):
             return outcome
         index = world.indexes[outcome.mountpoint]
-        assert (outcome.handle, outcome.root_hash) == (index.handle, index.root_hash)
+        found = catalog_name(outcome.handle), outcome.root_hash
+        assert found == (catalog_name(index.handle), index.root_hash)
         world.snapshot.mount(index)
     raise AssertionError("asks for catalogs for ever")
 

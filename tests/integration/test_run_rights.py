@@ -81,7 +81,7 @@ print("protect", libc.mprotect(mapped, 4096, 3), errno.errorcode[ctypes.get_errn
 assert memory[:] == before
 
 print("what shims write:")
-*_, shared, views, length = struct.unpack_from("<IIIIIIII", memory, 40)
+shared, views, length = struct.unpack_from("<III", memory, 68)
 (shared, views) = (text(shared), text(views))
 assert shared.startswith("/proc/") and "/views" in views, (shared, views)
 opened = gives(os.open, shared, os.O_RDWR)
@@ -203,7 +203,7 @@ def test_the_state_can_not_be_written_by_whoever_holds_it() -> None:
     code = """
 import mmap, os
 from pyparrot.libc.shared_state import SharedState
-state = SharedState(1, 2)
+state = SharedState(1)
 for wrong in (lambda: os.pwrite(state.descriptor, b"x", 0),
               lambda: mmap.mmap(state.descriptor, 4096),
               lambda: os.ftruncate(state.descriptor, 1)):
@@ -213,6 +213,6 @@ for wrong in (lambda: os.pwrite(state.descriptor, b"x", 0),
         continue
     raise SystemExit("it was done")
 state.pointer.flags = 7
-assert mmap.mmap(state.descriptor, 4096, prot=mmap.PROT_READ)[40:44] == bytes([7, 0, 0, 0])
+assert mmap.mmap(state.descriptor, 4096, prot=mmap.PROT_READ)[48:52] == bytes([7, 0, 0, 0])
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
