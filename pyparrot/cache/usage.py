@@ -154,7 +154,7 @@ class Usage:
         with self._lock:
             used, self._used = self._used, set()
         # To open the ledger for this alone would make the end of many runs slow.
-        is_told = bool(self._added or self._other or self._ledger)
+        is_told = bool(self._added or self._other) or self._ledger is not None
         if used and (is_told or not self._notes.add(used)):
             self._tell(lambda ledger: ledger.use(used))
 
@@ -231,6 +231,13 @@ class Usage:
             if is_damaged(error):
                 self._renew()
             return None
+        finally:
+            self._close_for_thread()
+
+    def _close_for_thread(self) -> None:
+        """Give back the connection that each thread has of its own; most need it seldom."""
+        if self._ledger is not None and threading.current_thread() is not threading.main_thread():
+            self._ledger.close()
 
     def _renew(self) -> None:
         """Begin a new ledger; what was pinned is written down elsewhere, too."""
