@@ -94,8 +94,9 @@ def understood(error: Exception) -> PyparrotError | None:
         return error
     if isinstance(error, OSError):
         return from_os_error(error)
-    if isinstance(error, MemoryError):
-        return PyparrotError("system", "out of memory")
+    if isinstance(error, (MemoryError, ImportError)):
+        hint = "is memory limited, or the installation incomplete?"
+        return PyparrotError("system", str(error) or "out of memory", hint)
     if type(error) is RuntimeError and str(error) == "can't start new thread":
         return PyparrotError("system", "no thread can be had", "is memory limited, or processes?")
     if type(error).__module__ == "sqlite3":
@@ -109,7 +110,7 @@ def in_words(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+    return f"{error.filename or 'system'}: {reason}"
 
 
 class naming:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi, lib
-from pyparrot.errors import PyparrotError
+from pyparrot.errors import PyparrotError, in_words, understood
 from pyparrot.run.mounts import MountTable
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pyparrot.run.mounts import Mount
     from pyparrot.single_flight import SingleFlight
     from pyparrot.tree.base import Tree
+
+_OUR_SHORTAGES = (errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""What programs are told by another errno: they would take it for something of their own."""
 
 REFUSED_SECONDS = 60
 """How long nothing is mounted at a path where mounting has failed."""
@@ -79,11 +82,14 @@ class Fetcher:
             self._complain(str(error))
             raise OSError(errno.EIO, str(error)) from None
         except OSError as error:
-            self._complain(_line(error))
+            self._complain(in_words(error))
+            if error.errno in _OUR_SHORTAGES:
+                raise OSError(errno.EIO, str(error)) from None
             raise
         except Exception as error:
             # A bug of ours must not leave a program waiting for ever.
-            self._complain(f"internal error: {type(error).__name__}: {error}")
+            failure = understood(error) or f"internal error: {type(error).__name__}: {error}"
+            self._complain(str(failure))
             raise OSError(errno.EIO, str(error)) from error
         finally:
             self.waited += time.monotonic() - started
@@ -207,8 +213,3 @@ class Fetcher:
     def _mention(self, text: str) -> None:
         with contextlib.suppress(OSError):  # standard error may have no reader any more
             self._detail(1, text.encode("utf-8", "surrogateescape"))
-
-
-def _line(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason

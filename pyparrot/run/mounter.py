@@ -211,7 +211,10 @@ class Mounter:
         return any((path + b"/").startswith(mount.path + b"/") for mount in self._table)
 
     def mount_automatically(self, path: bytes) -> bool:
-        """Mount what a program has named; False if there is nothing of that name."""
+        """Mount what a program has named; False if there is nothing of that name.
+
+        `OSError` if this machine prevents it, which says nothing about what there is.
+        """
         if path == AUTOMOUNT:
             with self._naming:
                 self._mount_names(path, self._names[path])
@@ -227,7 +230,7 @@ class Mounter:
             tree = self._open(kind, source, path, pin)
         except registry.UnknownSourceError:
             return False
-        except (PyparrotError, OSError) as error:
+        except PyparrotError as error:
             # Many programs look for their files in all directories above them: such a name is
             # seldom meant to be a repository's, unless the user has named the server of one.
             unknown = isinstance(error, TransportError) and error.errno == errno.ENOENT
