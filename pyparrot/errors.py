@@ -110,7 +110,9 @@ def in_words(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     reason = error.strerror or str(error)
-    return f"{error.filename or 'system'}: {reason}"
+    if error.filename:
+        return f"{error.filename}: {reason}"
+    return reason if ": " in reason else f"system: {reason}"
 
 
 class naming:

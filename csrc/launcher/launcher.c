@@ -19,6 +19,7 @@
 #include <asm/unistd.h>
 #include <linux/fcntl.h>
 #include <linux/mman.h>
+#include <linux/resource.h>
 #include <linux/signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -56,6 +57,8 @@
     "sys.exit(main())"
 
 #define PATH_SIZE 4096
+#define DESCRIPTORS_LEAST 8
+#define STACK_LEAST (256u << 10)
 
 PP_START;
 void pp_start(uint64_t *stack);
@@ -172,6 +175,16 @@ static void fail(const char *python, int64_t error)
     call(__NR_write, 2, (uint64_t)line, (uint64_t)(end - line), 0);
 }
 
+/* End with a line if Python can't start within a limit: it would end with many. */
+static void check_limit(uint64_t resource, uint64_t least, const char *message)
+{
+    struct rlimit64 limit;
+    if (call(__NR_prlimit64, 0, resource, 0, (uint64_t)&limit) || limit.rlim_cur >= least)
+        return;
+    call(__NR_write, 2, (uint64_t)message, length(message), 0);
+    call(__NR_exit_group, 125, 0, 0, 0);
+}
+
 /* Become Python; gives an error number, negative, if that has failed. */
 static int64_t run_python(char *python, uint64_t count, char **arguments, char **environment)
 {
@@ -200,6 +213,10 @@ void pp_start(uint64_t *stack)
 {
     uint64_t count = stack[0];
     char **arguments = (char **)(stack + 1), room[PATH_SIZE];
+    check_limit(RLIMIT_NOFILE, DESCRIPTORS_LEAST,
+                "pyparrot: system: too few open files are allowed (ulimit -n: at least 8)\n");
+    check_limit(RLIMIT_STACK, STACK_LEAST,
+                "pyparrot: system: the stack is limited too much (ulimit -s: at least 256)\n");
     char *python = find_environment(room) ? room : PP_PYTHON;
     fail(python, run_python(python, count, arguments, arguments + count + 1));
     call(__NR_exit_group, 125, 0, 0, 0);

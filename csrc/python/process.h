@@ -14,8 +14,8 @@ int pp_execute(const char *path, char *const *arguments, char *const *environmen
  * signals have to be blocked in all threads. */
 void pp_witness_signals(int descriptor);
 
-/* Let all threads have one heap: glibc gives each its own, of 64 MiB of address space, which a limit
- * on that counts whole. */
+/* Let all threads have one heap: glibc gives each its own, of 64 MiB of address space, which a
+ * limit on that counts whole. */
 void pp_share_heap(void);
 
 /* cffi: end */

@@ -17,6 +17,7 @@ import contextlib
 import os
 import resource
 import signal
+import threading
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -42,6 +43,9 @@ _LEAST_MEMORY = {
     resource.RLIMIT_DATA: ("-d", 64 << 20),
 }
 """What a run takes, in bytes, and the letter that ulimit has for the limit."""
+
+_STACK_SIZE = 512 << 10
+"""Of threads whose stacks would be smaller by the limit."""
 
 _CHANGED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -88,7 +92,9 @@ def take() -> Given:
 
 
 def check_memory() -> None:
-    """Fit into a limit on memory; `PyparrotError` if it is too low, whatever is done."""
+    """Fit into limits on memory; `PyparrotError` if one is too low, whatever is done."""
+    if 0 <= resource.getrlimit(resource.RLIMIT_STACK)[1] < _STACK_SIZE:
+        threading.stack_size(_STACK_SIZE)
     for number, (name, least) in _LEAST_MEMORY.items():
         limit = resource.getrlimit(number)[1]
         if limit != resource.RLIM_INFINITY:

@@ -6,17 +6,22 @@ import abc
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.runs import World
+from support.runs import PYPARROT, World
 
 from faults import outcome
 from faults.outcome import Outcome
 
 JOB = Path(__file__).with_name("job.py")
+
+_INSTALLED = Path(sys.executable).with_name("pyparrot")
+_PROGRAM = [str(_INSTALLED)] if _INSTALLED.exists() else PYPARROT
+"""As users start it, if it is installed."""
 
 
 class Setting(NamedTuple):
@@ -56,7 +61,8 @@ class Setting(NamedTuple):
         """A run of the job; *prefix* are words before pyparrot's."""
         world = self.world if url is None else self.world._replace(url=url)
         # The directory's name is in every process's command line: it tells what belongs to a run.
-        words = [*prefix, *world.prefix(cache=cache), *self.command(rounds), str(cache)]
+        pyparrot = world.prefix(cache=cache)[len(PYPARROT) :]
+        words = [*prefix, *_PROGRAM, *pyparrot, *self.command(rounds), str(cache)]
         with tempfile.TemporaryDirectory() as cwd:
             os.chmod(cwd, 0o755)
             return outcome.run(

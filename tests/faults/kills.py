@@ -37,7 +37,7 @@ def own_processes(mark: str) -> list[_Process]:
     for number in processes_with(mark):
         with contextlib.suppress(OSError, ValueError):
             line = Path(f"/proc/{number}/cmdline").read_bytes()
-            if b"pyparrot\0run\0" not in line:
+            if b"\0run\0--shim\0" not in line:
                 continue  # a process of the job
             stat = Path(f"/proc/{number}/stat").read_text()
             found[number] = _Process(number, int(stat.rpartition(")")[2].split()[1]))

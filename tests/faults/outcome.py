@@ -3,7 +3,7 @@
 The kinds, the worst first:
 
 ``traceback``  something of pyparrot's says it in the words of Python or of the C library
-``hang``       it had to be ended
+``hang``       it had to be ended, since nothing more came of it
 ``left``       a process was left behind
 ``wrong``      a step gave something else than natively, or failed without a line that says why
 ``unhealed``   it was right or clean, but the next run, without a fault, was not right
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import selectors
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -56,21 +57,43 @@ class Ended(NamedTuple):
     left: Mapping[int, str]
 
 
-def run(words: Sequence[str], mark: str, limit: float = HANG_SECONDS, **options: Any) -> Ended:
-    """Run a command, all of whose processes have *mark* in their command lines."""
+def run(words: Sequence[str], mark: str, **options: Any) -> Ended:
+    """Run a command, all of whose processes have *mark* in their command lines.
+
+    It has to say something every now and then, or it is ended.
+    """
     with started(words, **options) as process:
-        try:
-            out, err = process.communicate(timeout=limit)
-            status: int | None = process.returncode
-        except subprocess.TimeoutExpired:
-            status = None
+        status, (out, err) = _read(process)
+        if status is None:
             end_all(mark)
             process.kill()
-            out, err = process.communicate()
     left = wait_for_all(mark)
     if left:
         end_all(mark)
     return Ended(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), left)
+
+
+def _read(process: subprocess.Popen[bytes]) -> tuple[int | None, list[bytes]]:
+    """The exit status, None if nothing more has come, and what was written."""
+    assert process.stdout
+    assert process.stderr
+    written = [b"", b""]
+    with selectors.DefaultSelector() as selector:
+        for place, stream in enumerate((process.stdout, process.stderr)):
+            selector.register(stream, selectors.EVENT_READ, place)
+        while selector.get_map():
+            ready = selector.select(HANG_SECONDS)
+            if not ready:
+                return None, written
+            for key, _ in ready:
+                content = os.read(key.fd, 65536)
+                written[key.data] += content
+                if not content:
+                    selector.unregister(key.fileobj)
+    try:
+        return process.wait(HANG_SECONDS), written
+    except subprocess.TimeoutExpired:
+        return None, written
 
 
 def wait_for_all(mark: str) -> dict[int, str]:
