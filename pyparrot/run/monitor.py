@@ -49,7 +49,6 @@ def monitor(
     status = 1
     try:
         lib.pp_become_subreaper()
-        group = os.getpgrp()
         tracer = os.getppid()
         too_early = signal.sigpending()
         child = os.fork()
@@ -65,14 +64,13 @@ def monitor(
         tell(run.to_frontend, b"P%d %d %d\n" % (child, os.getpid(), tracer))
         with contextlib.suppress(OSError):  # it may have been killed
             from_supervisor.send(b"%d" % os.getpid())
-        # What is sent to the command's group is not for us. In its session we stay: a group whose
-        # members' parents are all in other sessions could not be stopped from the terminal.
-        os.setpgid(0, 0)
+        # We stay in the command's group: from another one we would be to the kernel as a shell
+        # whose job ends, and if somebody in the group is stopped all of it would get SIGHUP.
         given.spare_from_oom_killer()
         fds.redirect_to_null(0, 1)
         kept = {from_command.fileno(), from_supervisor.fileno(), *run.memory.descriptors}
         fds.close_inherited({run.to_frontend, *kept})
-        started = Command(child, group, from_command)
+        started = Command(child, from_command)
         _Monitor(run, started, tracer, from_supervisor).keep()
         status = 0
     except Exception as error:

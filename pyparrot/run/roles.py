@@ -34,8 +34,6 @@ class Command(NamedTuple):
     """The command's process, as the monitor has started it."""
 
     number: int
-    group: int
-    """The process group that it began in, which is the frontend's and the supervisor's."""
     socket: socket.socket
     """It waits for a ``G`` from there before it begins."""
 

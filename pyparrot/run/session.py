@@ -14,9 +14,9 @@ between stay until the last process has ended that the command has left behind; 
 frontend does not wait for them. If supervisor or tracer are killed, the monitor starts another one.
 If frontend or monitor are killed, all ends.
 
-Frontend and supervisor are in the process group that the frontend was started in, as the command
-is; the others are in groups of their own. So the supervisor gets what is sent to the group, and
-tells the frontend, which passes on what was sent to it alone.
+All but the tracer are in the process group that the frontend was started in, as the command is.
+So the supervisor gets what is sent to the group, and tells the frontend, which passes on what was
+sent to it alone.
 """
 
 from __future__ import annotations

@@ -38,8 +38,6 @@ def supervise(run: Run, listener: int, command: Command) -> int:
     """Start another supervisor; gives its process number. Calls come by *listener*."""
 
     def serve() -> None:
-        with contextlib.suppress(OSError):  # the group may have gone with the frontend
-            os.setpgid(0, command.group)
         witness_signals(run.to_frontend)
         from pyparrot.run.supervisor import Supervisor
 

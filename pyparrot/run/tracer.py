@@ -47,8 +47,8 @@ def serve(run: Run, from_supervisor: socket.socket, monitor: int) -> NoReturn:
     """
     status = 1
     try:
-        # What is sent to the command's group is not for us.
-        os.setpgid(0, 0)
+        # What is sent to the command's group is not for us, nor what its session is told.
+        os.setsid()
         spare_from_oom_killer()
         _, received, _, _ = socket.recv_fds(from_supervisor, 1, 1)
         if received:
@@ -70,6 +70,7 @@ def serve(run: Run, from_supervisor: socket.socket, monitor: int) -> NoReturn:
 
 def trace(run: Run, listener: int, monitor: int) -> None:
     """Be the tracer in the place of one that was killed. See `serve`."""
+    os.setsid()
     start(run.memory.engine, listener, run.memory.cookie)
     _wait_for_end(listener, run.to_frontend, monitor)
 

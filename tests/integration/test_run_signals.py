@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -238,3 +239,22 @@ def test_a_terminal_that_is_closed(sw: World) -> None:
         assert time.monotonic() < deadline, "the command has not heard of it"
         time.sleep(0.05)
     os.waitpid(child, 0)
+
+
+def test_the_end_of_a_run_hangs_nobody_up(sw: World) -> None:
+    """In a job that has no shell above it the kernel might, if a process of it is stopped."""
+    run = shlex.join(sw.prefix())
+    script = (
+        f"trap 'echo hung up' HUP; sleep 60 & kill -STOP $!; {run} true; echo $?; kill -KILL $!"
+    )
+    done = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        start_new_session=True,
+        cwd="/",
+        env=sw.environment(),
+        timeout=LIMIT,
+        check=False,
+        **sw.user.options(),
+    )
+    assert (done.stdout, done.stderr) == (b"0\n", b"")
