@@ -146,11 +146,12 @@ int pp_run_traced(const struct pp_tracer *tracer, struct pp_handover *call, int 
         pp_tracer_let_run(tracer, call);
         return 0;
     }
-    /* By the name the task opens the file with its own rights; this descriptor gives it none. */
-    const int descriptor = open(file, O_PATH | O_CLOEXEC);
+    const int descriptor = open(file, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
         return -errno;
-    const int given = pp_tracer_add_file(tracer, call, descriptor);
+    const int given = pp_proc_may_read(call->task, descriptor)
+                          ? pp_tracer_add_file(tracer, call, descriptor)
+                          : -EACCES;
     close(descriptor);
     return given < 0 ? given : run_with_descriptor(tracer, call, call->args[argument], given, file);
 }

@@ -187,21 +187,6 @@ static enum pp_hook_result give_copy(struct pp_substitution *substitution, struc
     return PP_HOOK_PASSED;
 }
 
-/* Whether the task may have what is in a real file that this process has opened: root's run may
- * have tasks of other users, and its rights are not theirs. */
-static int may_read(const struct pp_worker *worker, int file)
-{
-    char text[4096];
-    struct stat status;
-
-    if (geteuid() != 0 || (fstat(file, &status) == 0 && status.st_mode & S_IROTH))
-        return 1;
-    pp_proc_read(pp_task_number(worker), "status", text, sizeof text);
-    const char *users = strstr(text, "\nUid:");
-    unsigned real, effective;
-    return users && sscanf(users + 5, "%u %u", &real, &effective) == 2 && effective == 0;
-}
-
 /* A libc that is opened by its path as a real file; one in a repository comes by `opened`. */
 static enum pp_hook_result give_real_copy(struct pp_substitution *substitution,
                                           struct pp_worker *worker)
@@ -209,8 +194,9 @@ static enum pp_hook_result give_real_copy(struct pp_substitution *substitution,
     const int libc = pp_remote_open_file(&worker->task, worker->call.given[0]);
     if (libc < 0)
         return PP_HOOK_PASSED;
-    const enum pp_hook_result result =
-        may_read(worker, libc) ? give_copy(substitution, worker, libc) : PP_HOOK_PASSED;
+    const enum pp_hook_result result = pp_proc_may_read(pp_task_number(worker), libc)
+                                           ? give_copy(substitution, worker, libc)
+                                           : PP_HOOK_PASSED;
     close(libc);
     return result;
 }

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PATH_SIZE 64
@@ -51,4 +53,17 @@ uint64_t pp_proc_execfn(pid_t task)
         if (pairs[i][0] == AT_EXECFN)
             return pairs[i][1];
     return 0;
+}
+
+int pp_proc_may_read(pid_t task, int file)
+{
+    char text[4096];
+    struct stat status;
+    unsigned real, effective;
+
+    if (geteuid() != 0 || (fstat(file, &status) == 0 && status.st_mode & S_IROTH))
+        return 1;
+    pp_proc_read(task, "status", text, sizeof text);
+    const char *users = strstr(text, "\nUid:");
+    return users && sscanf(users + 5, "%u %u", &real, &effective) == 2 && effective == 0;
 }

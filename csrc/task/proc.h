@@ -22,4 +22,8 @@ ssize_t pp_proc_link(pid_t task, const char *name, char *buffer, size_t capacity
  */
 uint64_t pp_proc_execfn(pid_t task);
 
+/* Whether the task may have what is in a real file that is open here: root's run may have tasks of
+ * other users, and its rights are not theirs. */
+int pp_proc_may_read(pid_t task, int file);
+
 #endif

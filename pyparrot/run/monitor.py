@@ -25,9 +25,6 @@ _TRIES = 3
 _TRIES_SECONDS = 2.0
 """Nobody is started who would be the third to end in so many seconds."""
 
-_KILLED_TOGETHER = 0.05
-"""Seconds in which the tracer has ended for others, too, if that has killed the command."""
-
 
 def monitor(
     command: Sequence[str],
@@ -90,11 +87,6 @@ class _Helper:
     def replace(self, number: int) -> None:
         os.close(self.descriptor)
         self.number, self.descriptor = number, os.pidfd_open(number)
-
-    def ends_within(self, seconds: float) -> bool:
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
 
     def ends_too_often(self) -> bool:
         now = time.monotonic()
@@ -183,18 +175,9 @@ class _Monitor:
             is_anybody_left = self._ended is None or not self._have_all_ended()
         if self._ended is not None and not self._is_told:
             self._is_told = True
-            self._explain_end(self._ended)
             kind = b"L" if is_anybody_left else b"X"
             tell(self._run.to_frontend, b"%s%d\n" % (kind, self._ended))
         return is_anybody_left
-
-    def _explain_end(self, status: int) -> None:
-        """Say it if the command has been killed with the tracer, which was changing its call."""
-        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        if is_killed and self._listener >= 0 and self._tracer.ends_within(_KILLED_TOGETHER):
-            from pyparrot.run import takeover
-
-            takeover.say("run: the tracer was killed, and with it the command, whose call it held")
 
     def _have_all_ended(self) -> bool:
         poll = select.poll()

@@ -180,11 +180,15 @@ class Supervisor:
         self._engine.start()
 
     def _wait_for_end(self) -> None:
-        monitor = os.pidfd_open(self._monitor)
         poll = select.poll()
         poll.register(self._listener, 0)
         poll.register(self._to_frontend, 0)
-        poll.register(monitor, select.POLLIN)
+        monitor = -1
+        try:
+            monitor = os.pidfd_open(self._monitor)
+            poll.register(monitor, select.POLLIN)
+        except ProcessLookupError:  # a short command, and the monitor, have ended before
+            kill_descendants(self._spared)
         while True:
             ended = [descriptor for descriptor, _ in poll.poll(_FLUSH_SECONDS * 1000)]
             if self._listener in ended:

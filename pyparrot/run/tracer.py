@@ -83,11 +83,15 @@ def connect(tracer: socket.socket, listener: int) -> None:
 
 
 def _wait_for_end(listener: int, to_frontend: int, monitor: int) -> None:
-    watched = os.pidfd_open(monitor)
+    watched = -1
     poll = select.poll()
     poll.register(listener, 0)
     poll.register(to_frontend, 0)
-    poll.register(watched, select.POLLIN)
+    try:
+        watched = os.pidfd_open(monitor)
+        poll.register(watched, select.POLLIN)
+    except ProcessLookupError:  # a short command, and the monitor, have ended before
+        kill_descendants()
     while True:
         ended = {descriptor for descriptor, _ in poll.poll()}
         if listener in ended:
