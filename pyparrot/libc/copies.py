@@ -8,9 +8,7 @@ small record in the cache says which content a file has, for as long as its iden
 from __future__ import annotations
 
 import os
-import threading
 import zlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from pyparrot.cache.identity import Identity
@@ -23,6 +21,7 @@ from pyparrot.cache.names import (
     register,
 )
 from pyparrot.core import ffi, lib
+from pyparrot.libc.shim_copies import ShimCopies
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -48,28 +47,18 @@ of the library's content."""
 _DIGEST_SIZE = 64  # letters of SHA-256
 
 
-class LibcCopies:
-    """The copies that a session serves, with the shim of the file *shim* in them.
+class LibcCopies(ShimCopies):
+    """The copies that a session serves."""
 
-    What is ready is entered into *substitution*, where the engine finds it. Any thread may add.
-    """
+    what = "libc-copy"
 
     def __init__(self, store: ObjectStore, shim: str, substitution: PpSubstitution) -> None:
-        self._store = store
-        self._shim = shim
-        self._substitution = substitution
-        self._lock = threading.Lock()
-        with open(shim, "rb") as file:
-            content = file.read()
-            self._version = f"{zlib.crc32(content):08x}{len(content):x}"
+        super().__init__(store, shim, substitution)
         self._seen: set[Identity] = set()
         self._files: list[Array[bytes]] = []  # C refers to these
 
     def add(self, descriptor: int) -> None:
-        """Serve a copy of the library that is open there; it is made if the cache has none.
-
-        A library is tried once. `OSError` and `ValueError` if it can't be done.
-        """
+        """See `ShimCopies.add`."""
         key = Identity.of(os.fstat(descriptor))
         with self._lock:
             if key in self._seen:
@@ -94,22 +83,6 @@ class LibcCopies:
             self._files.append(ffi.new("char[]", os.fsencode(path)))
             copy.file = self._files[-1]
         self._substitution.copies_count = number + 1  # last: the engine reads meanwhile
-
-    def add_later(self, descriptor: int, complain: Callable[[Exception], None]) -> None:
-        """The same in a thread of its own, which closes the descriptor.
-
-        *complain* is called there if it can't be done.
-        """
-
-        def work() -> None:
-            try:
-                self.add(descriptor)
-            except Exception as error:  # nothing depends on it but speed
-                complain(error)
-            finally:
-                os.close(descriptor)
-
-        threading.Thread(target=work, name="libc-copy", daemon=True).start()
 
     def _recorded(self, key: Identity) -> str | None:
         """The hash of the content that the file *key* is known to have."""

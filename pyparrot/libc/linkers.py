@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import zlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyparrot.cache.names import CHECKSUM, HEXADECIMAL, Kind, ObjectName, checksum, register
 from pyparrot.core import ffi, lib
 from pyparrot.libc.image import LARGEST
+from pyparrot.libc.shim_copies import ShimCopies
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -26,25 +25,18 @@ is patched.
 """
 
 
-class Linkers:
-    """The dynamic linkers of a session, with the shim of the file *shim*.
+class Linkers(ShimCopies):
+    """The dynamic linkers of a session."""
 
-    What is ready is entered into *substitution*, where the engine finds it. Any thread may add.
-    """
+    what = "linker-image"
 
     def __init__(self, store: ObjectStore, shim: str, substitution: PpSubstitution) -> None:
-        self._store = store
-        self._shim = shim
-        self._substitution = substitution
-        self._lock = threading.Lock()
+        super().__init__(store, shim, substitution)
         self._seen: set[str] = set()
         self._kept: list[object] = []  # C refers to these
 
     def add(self, descriptor: int) -> None:
-        """Have linkers patched that are the file that is open there.
-
-        It is tried once. `OSError` and `ValueError` if it can't be done.
-        """
+        """See `ShimCopies.add`."""
         with open(f"/proc/self/fd/{descriptor}", "rb") as file:
             content = file.read(LARGEST + 1)
         linker = f"{zlib.crc32(content):08x}{zlib.adler32(content):08x}{len(content):x}"
@@ -52,31 +44,12 @@ class Linkers:
             if linker in self._seen:
                 return
             self._seen.add(linker)
-        with open(self._shim, "rb") as file:
-            content = file.read()
-            shim = f"{zlib.crc32(content):08x}{len(content):x}"
         # It does not count: or every run that does nothing else would have to open the ledger.
-        path = self._store.find_first(_IMAGE.beginning(linker, shim), counts=False)
+        path = self._store.find_first(_IMAGE.beginning(linker, self._version), counts=False)
         if path is None or not self._enter(path):
-            path = self._make(descriptor, linker, shim)
+            path = self._make(descriptor, linker, self._version)
             if path is not None:
                 self._enter(path)
-
-    def add_later(self, descriptor: int, complain: Callable[[Exception], None]) -> None:
-        """The same in a thread of its own, which closes the descriptor.
-
-        *complain* is called there if it can't be done.
-        """
-
-        def work() -> None:
-            try:
-                self.add(descriptor)
-            except Exception as error:  # nothing depends on it but speed
-                complain(error)
-            finally:
-                os.close(descriptor)
-
-        threading.Thread(target=work, name="linker-image", daemon=True).start()
 
     def _make(self, descriptor: int, *which: str) -> str | None:
         from pyparrot.libc.linker import make_image
@@ -98,7 +71,7 @@ class Linkers:
         with open(path, "rb") as file:
             content = file.read()
         if not path.endswith(f".{checksum(zlib.crc32(content))}"):
-            os.unlink(path)
+            self._store.discard(self._store.name(path))
             return False
         image = open_image(content)
         with self._lock:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyparrot.core import PpCall, PpPlace
     from pyparrot.libc.copies import LibcCopies
     from pyparrot.libc.linkers import Linkers
+    from pyparrot.libc.shim_copies import ShimCopies
     from pyparrot.run.mounts import Mount
     from pyparrot.single_flight import SingleFlight
     from pyparrot.tree.base import Tree
@@ -197,7 +198,7 @@ class Fetcher:
         """Make an image of the shim for the dynamic linker that is open there, in the same way."""
         self._patch(self._linkers, descriptor)
 
-    def _patch(self, files: LibcCopies | Linkers | None, descriptor: int) -> None:
+    def _patch(self, files: ShimCopies | None, descriptor: int) -> None:
         try:
             if files is not None:
                 files.add_later(descriptor, lambda error: self._mention(str(error)))
