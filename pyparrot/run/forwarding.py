@@ -48,7 +48,9 @@ class Forwarder:
     """
 
     def __init__(self, command: int, supervisor: int) -> None:
-        self._command = os.pidfd_open(command)
+        self._command = -1
+        with contextlib.suppress(ProcessLookupError):  # a short one may have ended before
+            self._command = os.pidfd_open(command)
         self.supervisor = supervisor
         self._lock = threading.Lock()
         self._witnessed: deque[tuple[float, int]] = deque()
@@ -112,8 +114,9 @@ class Forwarder:
             if number in _ENDING:
                 self._at_end()
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            signal.pidfd_send_signal(self._command, number)
+        if self._command >= 0:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._command, number)
 
 
 def _pending(process: int) -> int | None:

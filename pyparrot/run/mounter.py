@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from pyparrot.errors import PyparrotError, in_words, printable
+from pyparrot.errors import PyparrotError, printable
 from pyparrot.run.journal import AUTOMATIC, CHOSEN, NAMES, RESERVED
 from pyparrot.run.mounts import view_name
 
@@ -236,9 +236,9 @@ class Mounter:
             unknown = isinstance(error, TransportError) and error.errno == errno.ENOENT
             url = self._options.parameters.get("CVMFS_SERVER_URL", "@fqrn@")
             if unknown and ("@fqrn@" in url or "@org@" in url):
-                self._report.say(1, in_words(error))
+                self._report.say(1, str(error))
             else:
-                self._report.complain(in_words(error))
+                self._report.complain(str(error))
             return False
         self.mount(path, tree, kind, source)
         self._missing.pop(path, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import threading
 from collections.abc import Collection
@@ -22,7 +21,7 @@ from pyparrot.run.mounter import Mounter
 from pyparrot.run.mounts import MountTable
 from pyparrot.run.report import Reporter
 from pyparrot.run.roles import Run, hand_on, tell
-from pyparrot.run.tasks import kill_descendants
+from pyparrot.run.tasks import until_all_have_ended
 from pyparrot.run.tracer import connect
 from pyparrot.run.usage import UsageRecorder
 
@@ -180,26 +179,9 @@ class Supervisor:
         self._engine.start()
 
     def _wait_for_end(self) -> None:
-        poll = select.poll()
-        poll.register(self._listener, 0)
-        poll.register(self._to_frontend, 0)
-        monitor = -1
-        try:
-            monitor = os.pidfd_open(self._monitor)
-            poll.register(monitor, select.POLLIN)
-        except ProcessLookupError:  # a short command, and the monitor, have ended before
-            kill_descendants(self._spared)
-        while True:
-            ended = [descriptor for descriptor, _ in poll.poll(_FLUSH_SECONDS * 1000)]
-            if self._listener in ended:
-                return
-            if monitor in ended:
-                poll.unregister(monitor)
-                kill_descendants(self._spared)
-            if self._to_frontend in ended:
-                # A program that reads the command's output must not wait for its daemons.
-                poll.unregister(self._to_frontend)
-                fds.redirect_to_null(2)
+        for _ in until_all_have_ended(
+            self._listener, self._to_frontend, self._monitor, self._spared, _FLUSH_SECONDS
+        ):
             self._mounter.tidy()
             if self._cache_is_there():
                 with contextlib.suppress(OSError):

@@ -1,14 +1,50 @@
-"""The processes of a run that are not pyparrot's own: to end them all."""
+"""The processes of a run that are not pyparrot's own: to wait for their end, or to end them all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Collection, Iterator
 
+from pyparrot.run import fds
+
 _PAUSE = 0.002
+
+
+def until_all_have_ended(
+    listener: int,
+    to_frontend: int,
+    monitor: int,
+    spare: Collection[int] = (),
+    seconds: float | None = None,
+) -> Iterator[None]:
+    """Wait for the end of the last task; gives a turn every so many seconds, and now and then.
+
+    Their calls come by *listener*. If the monitor, of that process number, ends before them, all
+    that descend from this process are ended, but those to *spare*. When the frontend has ended,
+    standard error is let go.
+    """
+    watched = os.pidfd_open(monitor)
+    poll = select.poll()
+    poll.register(listener, 0)
+    poll.register(to_frontend, 0)
+    poll.register(watched, select.POLLIN)
+    timeout = None if seconds is None else seconds * 1000
+    while True:
+        ended = {descriptor for descriptor, _ in poll.poll(timeout)}
+        if listener in ended:
+            return
+        if watched in ended:
+            poll.unregister(watched)
+            kill_descendants(spare)
+        if to_frontend in ended:
+            # A program that reads the command's output must not wait for its daemons.
+            poll.unregister(to_frontend)
+            fds.redirect_to_null(2)
+        yield
 
 
 def kill_descendants(spare: Collection[int] = (), seconds: float = 10.0) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pyparrot.core import ffi, lib
 from pyparrot.run import fds
 from pyparrot.run.given import spare_from_oom_killer
-from pyparrot.run.tasks import kill_descendants
+from pyparrot.run.tasks import until_all_have_ended
 
 if TYPE_CHECKING:
     from pyparrot.core import PpEngineMemory
@@ -57,7 +57,7 @@ def serve(run: Run, from_supervisor: socket.socket, monitor: int) -> NoReturn:
             from_supervisor.close()
             fds.redirect_to_null(0, 1)
             fds.close_inherited({received[0], run.to_frontend})
-            _wait_for_end(received[0], run.to_frontend, monitor)
+            _wait_for_end(run, received[0], monitor)
             status = 0
         else:
             # The supervisor has ended before; the monitor sees to that.
@@ -72,7 +72,7 @@ def trace(run: Run, listener: int, monitor: int) -> None:
     """Be the tracer in the place of one that was killed. See `serve`."""
     os.setsid()
     start(run.memory.engine, listener, run.memory.cookie)
-    _wait_for_end(listener, run.to_frontend, monitor)
+    _wait_for_end(run, listener, monitor)
 
 
 def connect(tracer: socket.socket, listener: int) -> None:
@@ -82,24 +82,6 @@ def connect(tracer: socket.socket, listener: int) -> None:
         raise ChildProcessError("the tracer has ended")
 
 
-def _wait_for_end(listener: int, to_frontend: int, monitor: int) -> None:
-    watched = -1
-    poll = select.poll()
-    poll.register(listener, 0)
-    poll.register(to_frontend, 0)
-    try:
-        watched = os.pidfd_open(monitor)
-        poll.register(watched, select.POLLIN)
-    except ProcessLookupError:  # a short command, and the monitor, have ended before
-        kill_descendants()
-    while True:
-        ended = {descriptor for descriptor, _ in poll.poll()}
-        if listener in ended:
-            return
-        if watched in ended:
-            poll.unregister(watched)
-            kill_descendants()
-        if to_frontend in ended:
-            # A program that reads the command's output must not wait for its daemons.
-            poll.unregister(to_frontend)
-            fds.redirect_to_null(2)
+def _wait_for_end(run: Run, listener: int, monitor: int) -> None:
+    for _ in until_all_have_ended(listener, run.to_frontend, monitor):
+        pass

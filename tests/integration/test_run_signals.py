@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from support import runs
 from support.runs import World, world
 
 pytestmark = pytest.mark.usefixtures("shim")
@@ -258,3 +259,26 @@ def test_the_end_of_a_run_hangs_nobody_up(sw: World) -> None:
         **sw.user.options(),
     )
     assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+def test_a_command_that_ends_before_the_front_knows_it(sw: World) -> None:
+    """On a loaded machine a short command is reaped before its number has come to the frontend."""
+    late = (
+        "import sys, time\n"
+        "from pyparrot.run import frontend\n"
+        "note = frontend._Frontend._note\n"
+        "frontend._Frontend._note = lambda *message: (time.sleep(0.3), note(*message))\n"
+        "from pyparrot.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", late, *sw.prefix()[len(runs.PYPARROT) :], "sh", "-c", "exit 7"]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        cwd="/",
+        env=sw.environment(),
+        timeout=LIMIT,
+        check=False,
+        **sw.user.options(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"", b"")
