@@ -519,6 +519,8 @@ class _Lib:
     pp_chunk_cut: Callable[[_Bytes, int, int, int, int], int]
     pp_concerns_shim: Callable[[int], int]
     pp_engine_memory_count: Callable[[PpEngineMemory, PpCounters], None]
+    pp_engine_memory_held: Callable[[PpEngineMemory], int]
+    pp_engine_memory_hold_none: Callable[[PpEngineMemory], None]
     pp_engine_memory_new: Callable[[], PpEngineMemory]
     pp_engine_wait_for_shortage: Callable[[PpEngine], None]
     pp_execute: Callable[[_Text, _Texts, _Texts], int]

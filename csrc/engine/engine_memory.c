@@ -194,3 +194,21 @@ int pp_handover_recover(struct pp_engine_memory *memory,
     }
     return killed;
 }
+
+int pp_engine_memory_held(const struct pp_engine_memory *memory)
+{
+    int held = 0;
+
+    for (uint32_t i = 0; i < used(memory); i++)
+        held += __atomic_load_n(&memory->states[i], __ATOMIC_ACQUIRE) == PP_HANDOVER_HELD;
+    return held;
+}
+
+void pp_engine_memory_hold_none(struct pp_engine_memory *memory)
+{
+    for (uint32_t i = 0; i < used(memory); i++) {
+        uint32_t held = PP_HANDOVER_HELD;
+        __atomic_compare_exchange_n(&memory->states[i], &held, PP_HANDOVER_FREE, 0,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+}

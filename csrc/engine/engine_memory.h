@@ -53,6 +53,12 @@ struct pp_engine_memory *pp_engine_memory_new(void);
 /* What has happened so far, all workers of all supervisors together. */
 void pp_engine_memory_count(const struct pp_engine_memory *memory, struct pp_counters *counters);
 
+/* The tasks that are held by the tracer, or were when it was killed, and have died with it. */
+int pp_engine_memory_held(const struct pp_engine_memory *memory);
+
+/* All tasks have ended: the tracer, which is about to end, holds none. */
+void pp_engine_memory_hold_none(struct pp_engine_memory *memory);
+
 /* cffi: end */
 
 #define PP_HANDOVERS_MAX 768u

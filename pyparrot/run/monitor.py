@@ -19,11 +19,14 @@ from typing import NoReturn
 
 from pyparrot.core import lib
 from pyparrot.run import fds, given, tasks
-from pyparrot.run.roles import Command, Run, tell
+from pyparrot.run.roles import Command, Run, say, say_died_with_tracer, tell
 
 _TRIES = 3
 _TRIES_SECONDS = 2.0
 """Nobody is started who would be the third to end in so many seconds."""
+
+_END_SECONDS = 0.5
+"""In which the tracer has ended, if all tasks have."""
 
 
 def monitor(
@@ -87,6 +90,11 @@ class _Helper:
     def replace(self, number: int) -> None:
         os.close(self.descriptor)
         self.number, self.descriptor = number, os.pidfd_open(number)
+
+    def ends_within(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def ends_too_often(self) -> bool:
         now = time.monotonic()
@@ -175,9 +183,20 @@ class _Monitor:
             is_anybody_left = self._ended is None or not self._have_all_ended()
         if self._ended is not None and not self._is_told:
             self._is_told = True
+            is_killed = os.WIFSIGNALED(self._ended) and os.WTERMSIG(self._ended) == signal.SIGKILL
+            if is_killed and not is_anybody_left:
+                self._explain_death()
             kind = b"L" if is_anybody_left else b"X"
             tell(self._run.to_frontend, b"%s%d\n" % (kind, self._ended))
         return is_anybody_left
+
+    def _explain_death(self) -> None:
+        """Say it if the command died with the tracer, and no other tracer is started to say so."""
+        memory = self._run.memory.engine
+        if lib.pp_engine_memory_held(memory) and self._tracer.ends_within(_END_SECONDS):
+            count = lib.pp_engine_memory_held(memory)
+            if count:
+                say_died_with_tracer(count)
 
     def _have_all_ended(self) -> bool:
         poll = select.poll()
@@ -219,7 +238,7 @@ class _Monitor:
             why = f"no other one can go on ({hindrance}): the command was ended"
             self._give_up(f"the {name} was killed, and {why}")
             return
-        takeover.say(f"run: the {name} was killed; another one goes on")
+        say(f"the {name} was killed; another one goes on")
         start = takeover.supervise if name == "supervisor" else takeover.trace
         helper.replace(start(self._run, self._listener, self._command))
         self._poll.register(helper.descriptor, select.POLLIN)

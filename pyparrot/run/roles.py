@@ -49,6 +49,18 @@ def tell(to_frontend: int, message: bytes) -> None:
         os.write(to_frontend, message)
 
 
+def say(text: str) -> None:
+    """Write a line to standard error, if there is any."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"pyparrot: run: {text}\n".encode())
+
+
+def say_died_with_tracer(count: int) -> None:
+    """Say that the tracer was killed, and that as many processes have died with it."""
+    held = "a process" if count == 1 else f"{count} processes"
+    say(f"the tracer was killed, and with it {held} that it held")
+
+
 def become(role: Callable[[], None], to_frontend: int) -> NoReturn:
     """Do what this process is for, and end; the frontend hears of a failure."""
     from pyparrot.errors import understood

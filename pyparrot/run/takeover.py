@@ -28,12 +28,6 @@ def hindrance(run: Run) -> str:
     return ""
 
 
-def say(text: str) -> None:
-    """Write a line to standard error, if there is any."""
-    with contextlib.suppress(OSError):
-        os.write(2, f"pyparrot: {text}\n".encode())
-
-
 def supervise(run: Run, listener: int, command: Command) -> int:
     """Start another supervisor; gives its process number. Calls come by *listener*."""
 

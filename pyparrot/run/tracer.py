@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import select
 import socket
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from pyparrot.core import ffi, lib
 from pyparrot.run import fds
 from pyparrot.run.given import spare_from_oom_killer
+from pyparrot.run.roles import say_died_with_tracer
 from pyparrot.run.tasks import until_all_have_ended
 
 if TYPE_CHECKING:
@@ -32,11 +32,7 @@ def start(memory: PpEngineMemory, listener: int, cookie: int) -> None:
     if error:
         raise OSError(-error, os.strerror(-error))
     if killed[0]:
-        print(
-            f"pyparrot: run: the tracer was killed, and with it {killed[0]} processes that it held",
-            file=sys.stderr,
-            flush=True,
-        )
+        say_died_with_tracer(killed[0])
 
 
 def serve(run: Run, from_supervisor: socket.socket, monitor: int) -> NoReturn:
@@ -85,3 +81,4 @@ def connect(tracer: socket.socket, listener: int) -> None:
 def _wait_for_end(run: Run, listener: int, monitor: int) -> None:
     for _ in until_all_have_ended(listener, run.to_frontend, monitor):
         pass
+    lib.pp_engine_memory_hold_none(run.memory.engine)

@@ -354,7 +354,7 @@ def test_the_tracer_is_replaced(steps: Steps) -> None:
     if len(lines) == 1:
         assert process.returncode == 9, out
     else:  # a task was held just then
-        assert re.match(r"pyparrot: run: the tracer was killed, and with it \d+ proc", lines[1])
+        assert re.match(r"pyparrot: run: the tracer was killed, and with it (a|\d+) proc", lines[1])
 
 
 def test_it_gives_up_when_nobody_can_go_on(steps: Steps) -> None:
@@ -376,6 +376,29 @@ def test_it_gives_up_when_nobody_can_go_on(steps: Steps) -> None:
     assert lines[:-1] == [LINE] * (len(lines) - 1)
     assert "no other one can go on" in lines[-1]
     nothing_left(mark)
+
+
+def test_a_command_that_dies_with_the_tracer_does_not_do_so_without_a_word(steps: Steps) -> None:
+    """Its call was just being changed; and nobody is left for whom there were another tracer."""
+    script = f"echo ready; while :; do cd {steps.sw.root}/dir; cd {steps.sw.root}; done"
+    for _ in range(40):
+        with running(steps, "sh", "-c", script) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            tree = Tree(process.pid)
+            time.sleep(random.uniform(0.0, 0.1))
+            kill(tree.tracer)
+            time.sleep(0.3)
+            kill(tree.command)
+            _, err = process.communicate(timeout=LIMIT)
+        assert process.returncode == -signal.SIGKILL
+        lines = err.decode().splitlines()
+        if "pyparrot: run: the tracer was killed; another one goes on" not in lines:
+            assert lines == [
+                "pyparrot: run: the tracer was killed, and with it a process that it held"
+            ]
+            return
+    pytest.skip("it was never held when the tracer was killed")
 
 
 @pytest.mark.parametrize("who", ["front", "monitor", "all but the command"])
