@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Rules: no state, and no lock is held while waiting; both functions are called without the GIL.
+ * Rules: no state, and no lock is held while waiting; all functions are called without the GIL.
  */
 #include "python/process.h"
 
@@ -26,10 +26,10 @@ void pp_witness_signals(int descriptor)
             continue;
         char line[48];
         int size = snprintf(line, sizeof line, "W%d\n", number);
-        /* Shorter than PIPE_BUF, so it is written at once; after the reader's end it does not
-         * matter. */
-        if (write(descriptor, line, (size_t)size) < 0)
-            continue;
+        /* Shorter than PIPE_BUF, so it is written at once. When the reader has ended that gives
+         * another signal, SIGPIPE; then they are only taken. */
+        if (descriptor >= 0 && write(descriptor, line, (size_t)size) < 0)
+            descriptor = -1;
     }
 }
 

@@ -282,3 +282,29 @@ def test_a_command_that_ends_before_the_front_knows_it(sw: World) -> None:
         **sw.user.options(),
     )
     assert (done.returncode, done.stdout, done.stderr) == (7, b"", b"")
+
+
+def test_signals_after_the_front_has_ended_cost_nothing(sw: World) -> None:
+    """Nobody is told of them any more. What goes on is in the group of what has ended."""
+    words = [*sw.prefix(), "sh", "-c", "trap '' TERM; sleep 3 </dev/null >/dev/null 2>&1 &"]
+    group = subprocess.Popen(
+        words, start_new_session=True, cwd="/", env=sw.environment(), **sw.user.options()
+    )
+    assert group.wait(LIMIT) == 0
+    os.killpg(group.pid, signal.SIGTERM)
+    time.sleep(0.1)
+    before = time_used(group.pid)
+    time.sleep(1.0)
+    assert time_used(group.pid) - before < 0.3
+
+
+def time_used(group: int) -> float:
+    """Seconds of CPU time that the processes of a group have used; there have to be some."""
+    used = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = stat.read_text().rpartition(")")[2].split()
+            if int(words[2]) == group:
+                used.append(int(words[11]) + int(words[12]))
+    assert used
+    return sum(used) / os.sysconf("SC_CLK_TCK")
