@@ -131,7 +131,7 @@ class PpFamily(Struct):
     frontend: int
     monitor: int
     command: int
-    reaper: int
+    reaper: PpReaper
 
 class PpFileIdentity(Struct):
     device: int
@@ -285,6 +285,11 @@ class PpProgram(Struct):
     other: PpImage
     copy: Array[bytes]
     interpreter: Array[bytes]
+
+class PpReaper(Struct):
+    number: int
+    asked: int
+    to_frontend: int
 
 class PpRecord(Struct):
     parent_hash: int
@@ -558,6 +563,8 @@ class _Lib:
     pp_notify_worker_new: Callable[[PpNotify], PpWorker]
     pp_numbers_end: Callable[[], int]
     pp_path_hash: Callable[[int, _Text, int], int]
+    pp_reaper_find: Callable[[PpReaper], None]
+    pp_reaper_new: Callable[[int], PpReaper]
     pp_record_size: Callable[[PpRecord], int]
     pp_record_target: Callable[[PpRecord], Pointer[bytes]]
     pp_record_units: Callable[[PpRecord], int]
@@ -659,6 +666,8 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_place *", "struct pp_place[]"], init: Any = ...) -> PpPlace: ...
     @overload
     def new(self, cdecl: Literal["struct pp_program *", "struct pp_program[]"], init: Any = ...) -> PpProgram: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_reaper *", "struct pp_reaper[]"], init: Any = ...) -> PpReaper: ...
     @overload
     def new(self, cdecl: Literal["struct pp_record *", "struct pp_record[]"], init: Any = ...) -> PpRecord: ...
     @overload

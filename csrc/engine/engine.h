@@ -83,7 +83,7 @@ struct pp_engine {
     struct pp_hook *hook;            /* NULL if there is none */
     struct pp_shared_state *state;   /* what shims read, */
     struct pp_shared_usage *shared;  /* and what they write; both NULL if there are none */
-    struct pp_family family;         /* `reaper` is the workers' to write */
+    struct pp_family family;
 
     /* Written by workers, atomically. */
     int idle;          /* workers that wait for a call */

@@ -3,8 +3,7 @@
  * Whom the processes of a run are to take for their parents. The monitor, a process of the run's
  * own, is the parent of the command, and of all whose parents have ended. Neither is to be seen:
  *  - The command's parent is the frontend: that is what stands where the command would stand.
- *  - An orphan's is the process that would have inherited it without us: process 1, or the nearest
- *    subreaper above the frontend.
+ *  - An orphan's is the process that would have inherited it without us: see reaper.h.
  */
 #ifndef PYPARROT_FAMILY_H
 #define PYPARROT_FAMILY_H
@@ -12,12 +11,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "task/reaper.h"
+
 /* cffi: begin */
 
-/* Numbers of processes; all 0 if nothing is to be hidden. */
+/* Numbers of processes; `monitor` is 0 if nothing is to be hidden. */
 struct pp_family {
     int frontend, monitor, command;
-    int reaper; /* who inherits orphans outside of the run; 0: nobody has asked for it yet */
+    struct pp_reaper *reaper;
 };
 
 /* cffi: end */

@@ -4,6 +4,7 @@ Supervisor and monitor write to it through a pipe, a line for each message:
 
 - ``P`` and the process numbers of command, monitor and tracer
 - ``R`` and the process number of another supervisor, when the one before was killed
+- ``O`` when an orphan wants to know its parent (see ``csrc/task/reaper.h``)
 - ``S`` when the command has been stopped
 - ``X`` and the command's wait status, when it has ended and has left no process behind
 - ``L`` and its wait status, when it has ended and others go on
@@ -28,6 +29,7 @@ from pyparrot.core import lib
 from pyparrot.errors import EXIT_FAILURE
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpReaper
     from pyparrot.run.forwarding import Forwarder
 
 _STATS_SECONDS = 5.0
@@ -35,21 +37,24 @@ _WRITE_SECONDS = 60.0
 """How long to wait for what the supervisor writes at its end."""
 
 
-def wait(messages: int, supervisor: int, wait_for_statistics: bool) -> int:
+def wait(messages: int, supervisor: int, reaper: PpReaper, wait_for_statistics: bool) -> int:
     """Wait until the command has ended, and end as it did; gives its exit status.
 
     All signals are blocked. *wait_for_statistics*: they are to be written before this process ends
     even if other processes go on, if that does not take long.
     """
-    return _Frontend(messages, supervisor, wait_for_statistics).wait()
+    return _Frontend(messages, supervisor, reaper, wait_for_statistics).wait()
 
 
 class _Frontend:
-    def __init__(self, messages: int, supervisor: int, wait_for_statistics: bool) -> None:
+    def __init__(
+        self, messages: int, supervisor: int, reaper: PpReaper, wait_for_statistics: bool
+    ) -> None:
         self._messages = messages
         self._helpers = {supervisor}  # not to be ended with the command
         self._supervisor = supervisor
         self._monitor = -1
+        self._reaper = reaper
         self._wait_for_statistics = wait_for_statistics
         self._pending = b""
         self._forwarder: Forwarder | None = None
@@ -66,6 +71,8 @@ class _Frontend:
                 if kind == b"E":
                     print(f"pyparrot: {text.decode('utf-8', 'surrogateescape')}", file=sys.stderr)
                     return EXIT_FAILURE
+                if kind == b"L":
+                    lib.pp_reaper_find(self._reaper)  # nobody can be asked when we have ended
                 if kind in b"XL":
                     seconds = _WRITE_SECONDS if kind == b"X" else 0.0
                     if kind == b"L" and self._wait_for_statistics:
@@ -97,12 +104,10 @@ class _Frontend:
             self._forwarder.start()
         elif kind == b"R":
             self._helpers.add(int(text))
-            # The first supervisor would inherit the tasks if tracer and monitor were killed, and
-            # end them; another one is no ancestor of theirs. (Until then an orphan that asks for
-            # its parent is told of the one that is a subreaper above us.)
-            lib.pp_become_subreaper()
             if self._forwarder is not None:
                 self._forwarder.supervisor = int(text)
+        elif kind == b"O":
+            lib.pp_reaper_find(self._reaper)
         elif kind == b"S":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif kind == b"T":

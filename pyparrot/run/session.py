@@ -21,15 +21,19 @@ sent to it alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from pyparrot.core import lib
+from pyparrot.core import ffi, lib
 from pyparrot.run import fds, given
 from pyparrot.run.options import Options
 from pyparrot.run.roles import Run, become, drop_signals, witness_signals
+
+if TYPE_CHECKING:
+    from pyparrot.core import PpReaper
 
 ENVIRONMENT_MARK = "PYPARROT_RUN"
 """Set in the command's environment, so that a run inside of a run is noticed."""
@@ -47,15 +51,20 @@ def run(command: Sequence[str], options: Options) -> int:
         _join(command, was_given)
     given.check_memory()
     messages, to_frontend = os.pipe()
+    reaper = lib.pp_reaper_new(to_frontend)
+    if reaper == ffi.NULL:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    # If all between are killed, it inherits what is left, and ends it.
+    lib.pp_become_subreaper()
     child = os.fork()
     if child == 0:
         os.close(messages)
-        become(lambda: _supervise(command, options, to_frontend, was_given), to_frontend)
+        become(lambda: _supervise(command, options, reaper, to_frontend, was_given), to_frontend)
     os.close(to_frontend)
     fds.redirect_to_null(0, 1)
     fds.close_inherited({messages})
     given.spare_from_oom_killer()
-    return frontend.wait(messages, child, options.stats)
+    return frontend.wait(messages, child, reaper, options.stats)
 
 
 def is_inside() -> bool:
@@ -74,13 +83,17 @@ def _join(command: Sequence[str], was_given: given.Given) -> NoReturn:
 
 
 def _supervise(
-    command: Sequence[str], options: Options, to_frontend: int, was_given: given.Given
+    command: Sequence[str],
+    options: Options,
+    reaper: PpReaper,
+    to_frontend: int,
+    was_given: given.Given,
 ) -> None:
     from pyparrot.run import monitor, tracer
     from pyparrot.run.session_memory import SessionMemory
 
     drop_signals()
-    memory = SessionMemory(int.from_bytes(os.urandom(8), "little") | 1, options.shim)
+    memory = SessionMemory(reaper, int.from_bytes(os.urandom(8), "little") | 1, options.shim)
     run = Run(options, was_given, memory, to_frontend, os.getpid())
     lib.pp_become_subreaper()
     from_command, to_supervisor = socket.socketpair()

@@ -172,6 +172,7 @@ class Supervisor:
             self._store.mark // SECOND,
             frontend=self._memory.frontend,
             monitor=self._monitor,
+            reaper=self._memory.reaper,
         )
         self._work = _AnnouncedWork(self._fetcher, self._to_frontend)
         kind = engines.load(self._options.engine)

@@ -22,6 +22,7 @@ SOURCES = (
     "task/proc.c",
     "task/remote.c",
     "task/family.c",
+    "task/reaper.c",
 )
 FLAGS = ("-std=c11", "-pthread", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from pyparrot.core import PpCall, PpEngineMemory, PpNamespace
+    from pyparrot.core import PpCall, PpEngineMemory, PpNamespace, PpReaper
     from pyparrot.libc.substitution import Shim
 
 
@@ -76,6 +76,8 @@ class Session(NamedTuple):
     """The process that the command takes for its parent; 0 if *monitor* is."""
     monitor: int = 0
     """The command's parent, which inherits orphans; they do not see that."""
+    reaper: PpReaper | None = None
+    """Whom orphans are to take for their parent."""
 
 
 class Engine(abc.ABC):

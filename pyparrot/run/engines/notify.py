@@ -87,6 +87,7 @@ class NotifyEngine(Engine):
         family = self._engine.family
         family.frontend, family.monitor = session.frontend, session.monitor
         family.command = attachment.task
+        family.reaper = session.reaper or ffi.NULL
         if shim is not None:
             shim.state.pointer.monitor = session.monitor
             self._engine.state = shim.state.pointer
