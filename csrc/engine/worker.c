@@ -136,6 +136,14 @@ static enum pp_event_kind give_view(struct pp_worker *worker)
     return PP_EVENT_NONE;
 }
 
+/* Whether the open of a view may have failed for what lies there: it is looked at again. What is
+ * intact now may have come since, by another worker or another run. */
+static int is_about_view(int error)
+{
+    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EACCES ||
+           error == ENXIO;
+}
+
 static enum pp_event_kind open_view(struct pp_worker *worker)
 {
     const struct pp_call *call = &worker->call;
@@ -146,7 +154,7 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
     const int view = open(call->file, call->open_flags | O_CLOEXEC | O_NONBLOCK | PP_UNANSWERED);
     if (view < 0) {
         const int error = errno;
-        if (error == EACCES || !is_intact_at(worker, call->file))
+        if (is_about_view(error) || !is_intact_at(worker, call->file))
             return need(worker, PP_NEEDS_VIEW);
         pp_worker_return(worker, -error);
         return PP_EVENT_NONE;

@@ -297,6 +297,34 @@ static void check_needs(void)
     CHECK(asked > 0 && asked < 200 && returned == -EIO);
 }
 
+/* In place of open(): another worker makes the view that this one does not find. */
+static const char *content_of_next_view;
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, mode_t mode);
+
+int __wrap_open(const char *path, int flags, mode_t mode)
+{
+    const char *content = content_of_next_view;
+
+    if (!content)
+        return __real_open(path, flags, mode);
+    content_of_next_view = NULL;
+    make_view(content, MARK);
+    errno = ENOENT;
+    return -1;
+}
+
+static void check_races(void)
+{
+    struct pp_call *call = start("a view that another worker makes meanwhile is found", 1);
+    actions[0] = actions[1] = PP_OPEN;
+    unlink(call->file);
+    content_of_next_view = "abc";
+    CHECK(serve() == PP_EVENT_NEED && worker->event.need == PP_NEEDS_VIEW);
+    CHECK(serve() == PP_EVENT_END);
+    CHECK(strcmp(did, "ddf") == 0 && worker->slot->counters.opened == 1);
+}
+
 static void check_hooks(void)
 {
     start("a hook ends a call", 1);
@@ -419,6 +447,7 @@ int main(void)
     check_ends();
     check_notices();
     check_needs();
+    check_races();
     check_hooks();
     check_pool();
     check_shortage();
