@@ -425,6 +425,15 @@ class PpWalk(Struct):
     path: Array[bytes]
     rest: Array[bytes]
 
+class PpWitness(Struct):
+    thread: int
+    count: int
+    ring: Array[PpWitnessed]
+
+class PpWitnessed(Struct):
+    time: int
+    number: int
+
 class PpWorker(Struct):
     pass
 
@@ -513,6 +522,7 @@ class _Lib:
     PP_VARIANT: Final[int]
     PP_VIRTUAL: Final[int]
     PP_WANT_PATH: Final[int]
+    PP_WITNESSED: Final[int]
     PP_WORKERS_MAX: Final[int]
     pp_become_subreaper: Callable[[], int]
     pp_behind_state: Callable[[_Text, int], int]
@@ -586,7 +596,8 @@ class _Lib:
     pp_view_of: Callable[[PpNamespace, PpMount, _Text, int, _Text, int], int]
     pp_walk: Callable[[PpWalk, _Text, int], int]
     pp_walk_enter: Callable[[PpWalk], int]
-    pp_witness_signals: Callable[[int], None]
+    pp_witness_new: Callable[[], PpWitness]
+    pp_witness_signals: Callable[[PpWitness], None]
     pp_worker_call: Callable[[PpWorker], PpCall]
     pp_worker_refuse: Callable[[PpWorker, int], None]
     pp_worker_rest: Callable[[PpWorker], None]
@@ -690,6 +701,10 @@ class _Ffi:
     def new(self, cdecl: Literal["struct pp_substitution *", "struct pp_substitution[]"], init: Any = ...) -> PpSubstitution: ...
     @overload
     def new(self, cdecl: Literal["struct pp_walk *", "struct pp_walk[]"], init: Any = ...) -> PpWalk: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_witness *", "struct pp_witness[]"], init: Any = ...) -> PpWitness: ...
+    @overload
+    def new(self, cdecl: Literal["struct pp_witnessed *", "struct pp_witnessed[]"], init: Any = ...) -> PpWitnessed: ...
     @overload
     def new(self, cdecl: Literal["size_t *", "uint32_t *"], init: int = ...) -> Pointer[int]: ...
     @overload

@@ -10,10 +10,6 @@
  * environment in which names come twice or entries have no "=".) */
 int pp_execute(const char *path, char *const *arguments, char *const *environment);
 
-/* Write a line "WNUMBER\n" to `descriptor` for each signal that this process gets, for ever. All
- * signals have to be blocked in all threads. */
-void pp_witness_signals(int descriptor);
-
 /* Let all threads have one heap: glibc gives each its own, of 64 MiB of address space, which a
  * limit on that counts whole. */
 void pp_share_heap(void);

@@ -16,7 +16,12 @@ import signal
 import threading
 import time
 from collections import deque
-from typing import Callable, NoReturn
+from typing import TYPE_CHECKING, Callable, NoReturn
+
+from pyparrot.run.witness import Reader, pending
+
+if TYPE_CHECKING:
+    from pyparrot.core import PpWitness
 
 WINDOW = 0.1
 """Seconds between what one sender sends to one process and to another, at the most."""
@@ -47,24 +52,18 @@ class Forwarder:
     the command gets, too. (Only SIGHUP may be for the session's leader alone.)
     """
 
-    def __init__(self, command: int, supervisor: int) -> None:
+    def __init__(self, command: int, supervisor: int, witness: PpWitness) -> None:
         self._command = -1
         with contextlib.suppress(ProcessLookupError):  # a short one may have ended before
             self._command = os.pidfd_open(command)
         self.supervisor = supervisor
-        self._lock = threading.Lock()
-        self._witnessed: deque[tuple[float, int]] = deque()
+        self._witnessed = Reader(witness)
         self._waiting: deque[tuple[float, int, int]] = deque()  # when, number, code
         self._at_end: Callable[[], object] | None = None
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
         threading.Thread(target=self._run, daemon=True).start()
-
-    def witness(self, number: int) -> None:
-        """The supervisor has got a signal."""
-        with self._lock:
-            self._witnessed.append((time.monotonic(), number))
 
     def command_has_ended(self, end: Callable[[], object]) -> None:
         """Call *end* if anybody wants this process to end before it has done all."""
@@ -86,28 +85,22 @@ class Forwarder:
     def _forward_due(self) -> None:
         if not self._waiting:
             return
-        pending = _pending(self.supervisor)
+        waiting = pending(self.supervisor)
+        is_behind = waiting is not None and self._witnessed.is_behind(self.supervisor)
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] + WINDOW <= now:
             received, number, code = self._waiting.popleft()
-            if pending is not None and pending >> (number - 1) & 1:
-                # It has come to the supervisor, which has had no time to tell.
+            if is_behind or (waiting is not None and waiting >> (number - 1) & 1):
+                # It may have come to the supervisor, which has had no time to say so.
                 self._waiting.append((now, number, code))
             elif not self._was_witnessed(received, number) and (
-                pending is not None or code != _BY_KERNEL or number == signal.SIGHUP
+                waiting is not None or code != _BY_KERNEL or number == signal.SIGHUP
             ):
                 self._forward(number)
 
     def _was_witnessed(self, received: float, number: int) -> bool:
-        """Whether the supervisor has got a signal as well, which then counts no more."""
-        with self._lock:
-            for seen in self._witnessed:
-                if seen[1] == number and seen[0] >= received - WINDOW:
-                    self._witnessed.remove(seen)
-                    return True
-            while self._witnessed and self._witnessed[0][0] < received - 10 * WINDOW:
-                self._witnessed.popleft()
-        return False
+        """Whether the supervisor has got a signal as well."""
+        return self._witnessed.take(number, received - WINDOW, received - 10 * WINDOW)
 
     def _forward(self, number: int) -> None:
         if self._at_end is not None:
@@ -117,13 +110,3 @@ class Forwarder:
         if self._command >= 0:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 signal.pidfd_send_signal(self._command, number)
-
-
-def _pending(process: int) -> int | None:
-    """The signals that wait for a process, a bit each; None if it has ended."""
-    try:
-        with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as status:
-            lines = dict(line.partition(":")[::2] for line in status)
-    except OSError:
-        return None
-    return None if lines["State"].split()[0] in "ZX" else int(lines["ShdPnd"], 16)

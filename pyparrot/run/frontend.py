@@ -10,7 +10,6 @@ Supervisor and monitor write to it through a pipe, a line for each message:
 - ``L`` and its wait status, when it has ended and others go on
 - ``T`` when the supervisor has something to write at its end
 - ``D`` when the supervisor has written all that it had to write
-- ``W`` and the number of a signal that the supervisor has got
 - ``E`` and why the command could not be started
 """
 
@@ -29,36 +28,45 @@ from pyparrot.core import lib
 from pyparrot.errors import EXIT_FAILURE
 
 if TYPE_CHECKING:
-    from pyparrot.core import PpReaper
     from pyparrot.run.forwarding import Forwarder
+    from pyparrot.run.roles import FrontendMemory
 
 _STATS_SECONDS = 5.0
 _WRITE_SECONDS = 60.0
 """How long to wait for what the supervisor writes at its end."""
 
 
-def wait(messages: int, supervisor: int, reaper: PpReaper, wait_for_statistics: bool) -> int:
+def wait(
+    messages: int,
+    supervisor: int,
+    shared: FrontendMemory,
+    wait_for_statistics: bool,
+) -> int:
     """Wait until the command has ended, and end as it did; gives its exit status.
 
-    All signals are blocked. *wait_for_statistics*: they are to be written before this process ends
-    even if other processes go on, if that does not take long.
+    All signals are blocked. *shared* is memory that supervisors have, too.
+    *wait_for_statistics*: they are to be written before this process ends even if other processes
+    go on, if that does not take long.
     """
-    return _Frontend(messages, supervisor, reaper, wait_for_statistics).wait()
+    return _Frontend(messages, supervisor, shared, wait_for_statistics).wait()
 
 
 class _Frontend:
     def __init__(
-        self, messages: int, supervisor: int, reaper: PpReaper, wait_for_statistics: bool
+        self,
+        messages: int,
+        supervisor: int,
+        shared: FrontendMemory,
+        wait_for_statistics: bool,
     ) -> None:
         self._messages = messages
         self._helpers = {supervisor}  # not to be ended with the command
         self._supervisor = supervisor
         self._monitor = -1
-        self._reaper = reaper
+        self._shared = shared
         self._wait_for_statistics = wait_for_statistics
         self._pending = b""
         self._forwarder: Forwarder | None = None
-        self._witnessed: list[int] = []  # before there is a forwarder
         self._is_something_written = False
 
     def wait(self) -> int:
@@ -72,7 +80,7 @@ class _Frontend:
                     print(f"pyparrot: {text.decode('utf-8', 'surrogateescape')}", file=sys.stderr)
                     return EXIT_FAILURE
                 if kind == b"L":
-                    lib.pp_reaper_find(self._reaper)  # nobody can be asked when we have ended
+                    self._find_reaper()  # nobody can be asked when we have ended
                 if kind in b"XL":
                     seconds = _WRITE_SECONDS if kind == b"X" else 0.0
                     if kind == b"L" and self._wait_for_statistics:
@@ -98,25 +106,21 @@ class _Frontend:
             self._helpers.add(tracer)
             with contextlib.suppress(ProcessLookupError):
                 self._monitor = os.pidfd_open(monitor)
-            self._forwarder = Forwarder(command, self._supervisor)
-            for number in self._witnessed:
-                self._forwarder.witness(number)
+            self._forwarder = Forwarder(command, self._supervisor, self._shared.witness)
             self._forwarder.start()
         elif kind == b"R":
             self._helpers.add(int(text))
             if self._forwarder is not None:
                 self._forwarder.supervisor = int(text)
         elif kind == b"O":
-            lib.pp_reaper_find(self._reaper)
+            self._find_reaper()
         elif kind == b"S":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif kind == b"T":
             self._is_something_written = True
-        elif kind == b"W":
-            if self._forwarder is None:
-                self._witnessed.append(int(text))
-            else:
-                self._forwarder.witness(int(text))
+
+    def _find_reaper(self) -> None:
+        lib.pp_reaper_find(self._shared.reaper)
 
     def _end_all(self) -> int:
         """The monitor has ended before the command, and nobody else can go on."""

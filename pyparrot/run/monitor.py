@@ -50,7 +50,6 @@ def monitor(
     try:
         lib.pp_become_subreaper()
         tracer = os.getppid()
-        too_early = signal.sigpending()
         child = os.fork()
         if child == 0:
             from_command.close()
@@ -58,9 +57,6 @@ def monitor(
             options, cookie = run.options, run.memory.cookie
             child_side.start(command, variables, run.given, to_supervisor, cookie, options.engine)
         to_supervisor.close()
-        for number in too_early:
-            # To the group, which the command was not yet in: the supervisor has witnessed it.
-            os.kill(child, number)
         tell(run.to_frontend, b"P%d %d %d\n" % (child, os.getpid(), tracer))
         with contextlib.suppress(OSError):  # it may have been killed
             from_supervisor.send(b"%d" % os.getpid())

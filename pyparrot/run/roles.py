@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sys
-import threading
 from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
+    from pyparrot.core import PpReaper, PpWitness
     from pyparrot.run.given import Given
     from pyparrot.run.options import Options
     from pyparrot.run.session_memory import SessionMemory
+
+
+class FrontendMemory(NamedTuple):
+    """Memory that the frontend shares with all that are forked from it."""
+
+    reaper: PpReaper
+    """Who inherits orphans."""
+    witness: PpWitness
+    """The signals that supervisors get: see `pyparrot.run.witness`."""
 
 
 class Run(NamedTuple):
@@ -28,6 +36,7 @@ class Run(NamedTuple):
     """The pipe that the frontend reads: see `pyparrot.run.frontend`."""
     supervisor: int
     """The first supervisor's process number."""
+    shared: FrontendMemory
 
 
 class Command(NamedTuple):
@@ -82,16 +91,3 @@ def become(role: Callable[[], None], to_frontend: int) -> NoReturn:
 def hand_on(to_monitor: socket.socket, listener: int) -> None:
     """Send the monitor what calls come by; the supervisor does that before the command begins."""
     socket.send_fds(to_monitor, [b"L"], [listener])
-
-
-def drop_signals() -> None:
-    """Forget which signals have come: the command has not got them, so they are to be passed on."""
-    while signal.sigtimedwait(signal.valid_signals(), 0) is not None:
-        pass
-
-
-def witness_signals(to_frontend: int) -> None:
-    """Tell the frontend, for ever, what this process gets: the command gets that, too."""
-    from pyparrot.core import lib
-
-    threading.Thread(target=lib.pp_witness_signals, args=(to_frontend,), daemon=True).start()

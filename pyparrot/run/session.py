@@ -15,8 +15,8 @@ frontend does not wait for them. If supervisor or tracer are killed, the monitor
 If frontend or monitor are killed, all ends.
 
 All but the tracer are in the process group that the frontend was started in, as the command is.
-So the supervisor gets what is sent to the group, and tells the frontend, which passes on what was
-sent to it alone.
+So the supervisor gets what is sent to the group, and the frontend can tell what was sent to it
+alone, and passes that on (`witness`).
 """
 
 from __future__ import annotations
@@ -25,15 +25,12 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from pyparrot.core import ffi, lib
 from pyparrot.run import fds, given
 from pyparrot.run.options import Options
-from pyparrot.run.roles import Run, become, drop_signals, witness_signals
-
-if TYPE_CHECKING:
-    from pyparrot.core import PpReaper
+from pyparrot.run.roles import FrontendMemory, Run, become
 
 ENVIRONMENT_MARK = "PYPARROT_RUN"
 """Set in the command's environment, so that a run inside of a run is noticed."""
@@ -51,20 +48,20 @@ def run(command: Sequence[str], options: Options) -> int:
         _join(command, was_given)
     given.check_memory()
     messages, to_frontend = os.pipe()
-    reaper = lib.pp_reaper_new(to_frontend)
-    if reaper == ffi.NULL:
+    shared = FrontendMemory(lib.pp_reaper_new(to_frontend), lib.pp_witness_new())
+    if ffi.NULL in shared:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     # If all between are killed, it inherits what is left, and ends it.
     lib.pp_become_subreaper()
     child = os.fork()
     if child == 0:
         os.close(messages)
-        become(lambda: _supervise(command, options, reaper, to_frontend, was_given), to_frontend)
+        become(lambda: _supervise(command, options, was_given, shared, to_frontend), to_frontend)
     os.close(to_frontend)
     fds.redirect_to_null(0, 1)
     fds.close_inherited({messages})
     given.spare_from_oom_killer()
-    return frontend.wait(messages, child, reaper, options.stats)
+    return frontend.wait(messages, child, shared, options.stats)
 
 
 def is_inside() -> bool:
@@ -85,16 +82,15 @@ def _join(command: Sequence[str], was_given: given.Given) -> NoReturn:
 def _supervise(
     command: Sequence[str],
     options: Options,
-    reaper: PpReaper,
-    to_frontend: int,
     was_given: given.Given,
+    shared: FrontendMemory,
+    to_frontend: int,
 ) -> None:
     from pyparrot.run import monitor, tracer
     from pyparrot.run.session_memory import SessionMemory
 
-    drop_signals()
-    memory = SessionMemory(reaper, int.from_bytes(os.urandom(8), "little") | 1, options.shim)
-    run = Run(options, was_given, memory, to_frontend, os.getpid())
+    memory = SessionMemory(int.from_bytes(os.urandom(8), "little") | 1, options.shim)
+    run = Run(options, was_given, memory, to_frontend, os.getpid(), shared)
     lib.pp_become_subreaper()
     from_command, to_supervisor = socket.socketpair()
     to_tracer, tracer_side = socket.socketpair()
@@ -116,7 +112,6 @@ def _supervise(
         tracer.serve(run, tracer_side, child)
     for theirs in (to_supervisor, tracer_side, monitor_side):
         theirs.close()
-    witness_signals(to_frontend)
     given.spare_from_oom_killer()
     sockets = (from_command, to_tracer, to_monitor)
     fds.close_inherited({*(s.fileno() for s in sockets), to_frontend, *memory.descriptors})

@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from pyparrot.core import ffi, lib
 from pyparrot.libc.shared_state import SharedState
 from pyparrot.libc.shared_usage import SharedUsage
 from pyparrot.run.journal import Journal
 
-if TYPE_CHECKING:
-    from pyparrot.core import PpReaper
-
 
 class SessionMemory:
-    """The memory of one run.
+    """The memory of one run. Calls with *cookie* pass the filter; with *shim* there is a shim."""
 
-    *reaper* is shared with the frontend. Calls with *cookie* pass the filter; with *shim* there is
-    a shim.
-    """
-
-    def __init__(self, reaper: PpReaper, cookie: int, shim: bool) -> None:
-        self.reaper = reaper
+    def __init__(self, cookie: int, shim: bool) -> None:
         self.cookie = cookie
         self.frontend = os.getppid()
         """The process that the user started: the first supervisor's parent."""

@@ -14,7 +14,7 @@ from pyparrot.cache.directory import DEFAULT_QUOTA, choose_directory
 from pyparrot.cache.intact import SECOND
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
-from pyparrot.run import engines, fds
+from pyparrot.run import engines, fds, witness
 from pyparrot.run.engines.base import Attachment, Services, Session, Unavailable
 from pyparrot.run.fetcher import Fetcher
 from pyparrot.run.mounter import Mounter
@@ -45,6 +45,7 @@ class Supervisor:
         self._options = options = run.options
         self._memory = memory = run.memory
         self._to_frontend = run.to_frontend
+        self._shared = run.shared
         self._monitor = monitor
         self._spared = spared
         self._report = Reporter(options.verbosity, options.log)
@@ -105,6 +106,7 @@ class Supervisor:
         except Unavailable as error:
             raise PyparrotError("run", error.why, error.hint) from None
         self._start_engine(attachment)
+        witness.begin(self._shared.witness, attachment.task)
         connect(to_tracer, attachment.descriptor)
         fds.redirect_to_null(0, 1)
         hand_on(to_monitor, attachment.descriptor)  # from here on others can take over
@@ -172,7 +174,7 @@ class Supervisor:
             self._store.mark // SECOND,
             frontend=self._memory.frontend,
             monitor=self._monitor,
-            reaper=self._memory.reaper,
+            reaper=self._shared.reaper,
         )
         self._work = _AnnouncedWork(self._fetcher, self._to_frontend)
         kind = engines.load(self._options.engine)

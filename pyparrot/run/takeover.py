@@ -11,8 +11,8 @@ import os
 import signal
 from typing import Callable
 
-from pyparrot.run import fds
-from pyparrot.run.roles import Command, Run, become, witness_signals
+from pyparrot.run import fds, witness
+from pyparrot.run.roles import Command, Run, become
 
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 
@@ -32,7 +32,7 @@ def supervise(run: Run, listener: int, command: Command) -> int:
     """Start another supervisor; gives its process number. Calls come by *listener*."""
 
     def serve() -> None:
-        witness_signals(run.to_frontend)
+        witness.begin(run.shared.witness)
         from pyparrot.run.supervisor import Supervisor
 
         monitor = os.getppid()

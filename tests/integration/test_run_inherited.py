@@ -91,7 +91,7 @@ def start(
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    text = out.decode("utf-8", "surrogateescape").replace(str(process.pid), "FIRST")
+    text = re.sub(rf"\b{process.pid}\b", "FIRST", out.decode("utf-8", "surrogateescape"))
     return process.returncode, text, err.decode("utf-8", "surrogateescape")
 
 

@@ -196,6 +196,33 @@ def test_signals_while_it_starts_are_not_lost(sw: World) -> None:
             assert (process.returncode, err) == (-signal.SIGTERM, b""), (delay, to_all)
 
 
+@pytest.mark.parametrize("role", ["session_memory.SessionMemory", "monitor.monitor"])
+def test_a_signal_to_the_group_before_there_is_a_command_is_not_lost(sw: World, role: str) -> None:
+    """Whether it comes before the monitor or before the command is forked."""
+    module = role.split(".", maxsplit=1)[0]
+    late = (
+        "import os, sys, time\n"
+        f"from pyparrot.run import {module}\n"
+        f"begin = {role}\n"
+        f"{role} = lambda *given: (os.write(1, b'now'), time.sleep(0.5), begin(*given))[2]\n"
+        "from pyparrot.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", late, *sw.prefix()[len(runs.PYPARROT) :], "sleep", "10"]
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        cwd="/",
+        env=sw.environment(),
+        **sw.user.options(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(3) == b"now"
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(LIMIT) == -signal.SIGTERM
+
+
 def test_a_timer_that_was_set_before(sw: World) -> None:
     """An alarm goes with the process through exec: the command is ended by it."""
     words = [*sw.prefix(), "sleep", "60"]

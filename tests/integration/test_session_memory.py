@@ -192,7 +192,7 @@ class Watcher:
 
 def test_another_process_goes_on_with_the_same(lasting: World, tmp_path: Path) -> None:
     """Whatever was published meanwhile, without a network, in views that were left, too."""
-    memory = SessionMemory(lib.pp_reaper_new(-1), 7, shim=True)
+    memory = SessionMemory(7, shim=True)
     memory.open_by(os.getpid())
     assert memory.state is not None
     (tmp_path / "local").mkdir()
@@ -248,7 +248,7 @@ def test_another_process_goes_on_with_the_same(lasting: World, tmp_path: Path) -
 def test_what_can_not_be_opened_again_is_asked_for_when_it_is_needed(
     lasting: World, tmp_path: Path
 ) -> None:
-    memory = SessionMemory(lib.pp_reaper_new(-1), 7, shim=False)
+    memory = SessionMemory(7, shim=False)
     (tmp_path / "local").mkdir()
     options = Options([MountOption("/opt/local", str(tmp_path / "local"))])
 

@@ -205,10 +205,12 @@ const walk = directory => fs.readdirSync(directory, { withFileTypes: true })
 walk(root);
 console.log(fs.realpathSync(root + '/links/file'), fs.existsSync(root + '/absent'));
 console.log(execFileSync(process.argv[3], ['from node']).toString());
-fs.promises.readFile(root + '/text/lines').then(text => console.log(text.length));
-const worker = new Worker('console.log(require("fs").readdirSync(process.argv[2]).length)',
-  { eval: true, argv: [root] });
-worker.on('error', error => { throw error });
+fs.promises.readFile(root + '/text/lines').then(text => {
+  console.log(text.length);
+  const worker = new Worker('console.log(require("fs").readdirSync(process.argv[2]).length)',
+    { eval: true, argv: [root] });
+  worker.on('error', error => { throw error });
+});
 """
 
 
