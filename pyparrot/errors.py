@@ -111,7 +111,7 @@ def in_words(error: Exception) -> str:
         return str(error)
     reason = error.strerror or str(error)
     if error.filename:
-        return f"{error.filename}: {reason}"
+        return f"{os.fsdecode(error.filename)}: {reason}"
     return reason if ": " in reason else f"system: {reason}"
 
 

@@ -28,8 +28,18 @@ if TYPE_CHECKING:
     from pyparrot.single_flight import SingleFlight
     from pyparrot.tree.base import Tree
 
-_OUR_SHORTAGES = (errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-"""What programs are told by another errno: they would take it for something of their own."""
+_TOLD = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ENOEXEC,
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.ESTALE,
+)
+"""The failures of ours that programs are told as they are. They would take others for something of
+their own: a name that is not there, descriptors of which they have too many.
+"""
 
 REFUSED_SECONDS = 60
 """How long nothing is mounted at a path where mounting has failed."""
@@ -84,7 +94,7 @@ class Fetcher:
             raise OSError(errno.EIO, str(error)) from None
         except OSError as error:
             self._complain(in_words(error))
-            if error.errno in _OUR_SHORTAGES:
+            if error.errno not in _TOLD:
                 raise OSError(errno.EIO, str(error)) from None
             raise
         except Exception as error:
