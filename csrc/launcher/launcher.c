@@ -59,6 +59,8 @@
 #define PATH_SIZE 4096
 #define DESCRIPTORS_LEAST 8
 #define STACK_LEAST (256u << 10)
+#define DATA_LEAST (16u << 20) /* Python itself; pyparrot says when it needs more */
+#define ADDRESSES_LEAST (32u << 20)
 
 PP_START;
 void pp_start(uint64_t *stack);
@@ -217,6 +219,10 @@ void pp_start(uint64_t *stack)
                 "pyparrot: system: too few open files are allowed (ulimit -n: at least 8)\n");
     check_limit(RLIMIT_STACK, STACK_LEAST,
                 "pyparrot: system: the stack is limited too much (ulimit -s: at least 256)\n");
+    check_limit(RLIMIT_DATA, DATA_LEAST,
+                "pyparrot: system: memory is limited too much (ulimit -d: at least 16384)\n");
+    check_limit(RLIMIT_AS, ADDRESSES_LEAST,
+                "pyparrot: system: memory is limited too much (ulimit -v: at least 32768)\n");
     char *python = find_environment(room) ? room : PP_PYTHON;
     fail(python, run_python(python, count, arguments, arguments + count + 1));
     call(__NR_exit_group, 125, 0, 0, 0);

@@ -401,9 +401,12 @@ def test_no_home(sw: World, home: str | None) -> None:
 @pytest.mark.parametrize(
     ("limit", "value"),
     [
+        (resource.RLIMIT_AS, 8 << 20),
         (resource.RLIMIT_AS, 200_000 << 10),
         (resource.RLIMIT_AS, 400_000 << 10),
-        (resource.RLIMIT_DATA, 8 << 20),
+        (resource.RLIMIT_DATA, 3 << 20),
+        (resource.RLIMIT_DATA, 5 << 20),
+        (resource.RLIMIT_DATA, 16 << 20),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_FSIZE, 1000),
         (resource.RLIMIT_NOFILE, 8),
