@@ -88,7 +88,7 @@ def gone(path: Path) -> None:
 
 def directory(path: Path) -> None:
     gone(path)
-    path.mkdir()
+    path.mkdir(0o700)
 
 
 def full_directory(path: Path) -> None:

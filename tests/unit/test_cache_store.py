@@ -162,11 +162,18 @@ def test_clear_keeps_pins_and_open_files(store: ObjectStore) -> None:
     assert store.find(ObjectName("aa01")) is None
 
 
+def lose(store: ObjectStore, name: str) -> Path:
+    """An object that the ledger does not know."""
+    path = Path(store.path(ObjectName(name)))
+    path.parent.mkdir(0o700)
+    path.write_bytes(b"lost")
+    path.chmod(0o600)
+    return path
+
+
 def test_clear_takes_what_the_ledger_has_missed(store: ObjectStore) -> None:
     """A process that was killed has told the ledger nothing."""
-    path = Path(store.path(ObjectName("bb01")))
-    path.parent.mkdir()
-    path.write_bytes(b"lost")
+    path = lose(store, "bb01")
     assert store.clear() == (1, 4)
     assert not path.exists()
 
@@ -176,9 +183,7 @@ def test_reconcile(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = put(store, "aa02")
     store.pin([ObjectName("aa01")])
     os.unlink(gone)
-    lost = Path(store.path(ObjectName("bb01")))
-    lost.parent.mkdir()
-    lost.write_bytes(b"lost")
+    lose(store, "bb01")
     stale = Path(store.directory, "txn", "1.2.3")
     stale.write_bytes(b"")
     monkeypatch.setattr("pyparrot.cache.transactions.STALE_SECONDS", -1)
