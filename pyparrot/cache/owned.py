@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import stat
+from typing import BinaryIO
 
 from pyparrot.errors import PyparrotError, naming
 
@@ -125,11 +126,11 @@ def open_shared(path: str) -> int:
     raise OSError(errno.EEXIST, "it changes while it is looked at", path)
 
 
-def read(path: str, limit: int) -> bytes | None:
-    """The first *limit* bytes of a regular file of ours; None if there is no such file.
+def open_file(path: str) -> BinaryIO | None:
+    """Open a regular file of ours for reading; None if there is no such file.
 
     What lies there instead (a directory, a pipe, a link, another user's file) is not looked at.
-    `OSError` if it can't be read.
+    `OSError` if it can't be opened.
     """
     try:
         descriptor = os.open(path, _READ)
@@ -141,7 +142,15 @@ def read(path: str, limit: int) -> bytes | None:
     if not stat.S_ISREG(status.st_mode) or why_not(status):
         os.close(descriptor)
         return None
-    with os.fdopen(descriptor, "rb") as file, naming(path):
+    return os.fdopen(descriptor, "rb")
+
+
+def read(path: str, limit: int) -> bytes | None:
+    """The first *limit* bytes of a regular file of ours; None and `OSError` as of `open_file`."""
+    file = open_file(path)
+    if file is None:
+        return None
+    with file, naming(path):
         return file.read(limit)
 
 

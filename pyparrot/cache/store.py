@@ -269,6 +269,10 @@ class ObjectStore:
         """
         return owned.read(self.file(*names), limit)
 
+    def open_file(self, *names: str) -> BinaryIO | None:
+        """Open a small file that is no object for reading; None and `OSError` as of `read_file`."""
+        return owned.open_file(self.file(*names))
+
     def remove_file(self, *names: str) -> None:
         """Remove a small file that is no object, or whatever lies in its place."""
         owned.remove(self.file(*names))

@@ -137,6 +137,17 @@ def test_a_blacklist_with_a_huge_number() -> None:
     assert Blacklist.parse(f"<{FQRN} {'9' * 10_000}").first_revision(FQRN) == 0
 
 
+@pytest.mark.parametrize("name", ["manifests", "origins"])
+def test_what_others_can_write_to_is_not_known(name: str, tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path / "cache"))
+    trust_cache.write(store, FQRN, good_files()[0], ORIGIN)
+    file = Path(store.file(name, FQRN))
+    file.chmod(0o666)
+    known = trust_cache.read(store, FQRN)
+    assert known is None if name == "manifests" else known is not None and known.origin is None
+    assert not file.exists()
+
+
 @given(changed(0), st.binary(max_size=200) | st.text(max_size=100).map(_encoded))
 @settings(parent=_relaxed)
 def test_what_the_cache_knows(raw: bytes, origin: bytes) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyparrot.errors import PyparrotError
 from pyparrot.sources.cvmfs.manifest import Manifest
 from pyparrot.sources.cvmfs.signed_text import SignedText
-from pyparrot.tree.damage import is_damage, open_regular
+from pyparrot.tree.damage import is_damage
 
 if TYPE_CHECKING:
     from pyparrot.cache.store import ObjectStore
@@ -50,7 +50,7 @@ class Accepted(NamedTuple):
 
 def read(store: ObjectStore, fqrn: str) -> Accepted | None:
     """What is known of a repository."""
-    found = _read(store.file("manifests", fqrn))
+    found = _read(store, "manifests", fqrn)
     if found is None:
         return None
     raw, accepted = found
@@ -72,37 +72,28 @@ def write(store: ObjectStore, fqrn: str, raw: bytes, origin: Origin) -> None:
 
 
 def _read_origin(store: ObjectStore, fqrn: str, raw: bytes) -> Origin | None:
-    found = _read(store.file("origins", fqrn))
+    found = _read(store, "origins", fqrn)
     words = found[0].decode("ascii", "replace").split() if found is not None else []
     # Two files are not written at once: this one says which manifest it speaks of.
     return Origin(*words[:2]) if len(words) == 3 and words[2] == _digest(raw) else None
 
 
-def _read(file: str) -> tuple[bytes, float] | None:
+def _read(store: ObjectStore, *names: str) -> tuple[bytes, float] | None:
     """A small file's content, and when it was written (unix seconds).
 
     None if it is not there, or is damaged; what is damaged is removed, so that it can be written
     anew.
     """
     try:
-        with open_regular(file) as stream:
-            return stream.read(_LIMIT), os.fstat(stream.fileno()).st_mtime
+        file = store.open_file(*names)
+        if file is not None:
+            with file:
+                return file.read(_LIMIT), os.fstat(file.fileno()).st_mtime
     except OSError as error:
         if not is_damage(error):
             raise
-    _remove(file)
+    store.remove_file(*names)
     return None
-
-
-def _remove(file: str) -> None:
-    import shutil
-
-    try:
-        os.unlink(file)
-    except FileNotFoundError:
-        pass
-    except IsADirectoryError:
-        shutil.rmtree(file)
 
 
 def _digest(content: bytes) -> str:
