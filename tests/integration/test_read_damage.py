@@ -24,8 +24,6 @@ from support.publishing import FQRN, Site, fill_source
 
 from pyparrot import cli, serve
 from pyparrot.cache.intact import MARK
-from pyparrot.cache.names import ObjectName
-from pyparrot.cache.store import ObjectStore
 
 LIMIT = 20.0
 """Seconds that no command may take."""
@@ -191,22 +189,6 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 }
 
 
-ODD = ("a directory", "a link in a circle")
-
-
-@pytest.fixture(scope="module")
-def needs_a_store_that_removes_anything(tmp_path_factory: pytest.TempPathFactory) -> bool:
-    """Whether `ObjectStore.discard` removes whatever has an object's name."""
-    with ObjectStore(str(tmp_path_factory.mktemp("store") / "cache")) as store:
-        name = ObjectName("0" * 40)
-        os.makedirs(store.path(name))
-        try:
-            store.discard(name)
-        except OSError:
-            return False
-        return not os.path.exists(store.path(name))
-
-
 def damaged_copy(warm: Warm, kind: str, damage: str, tmp_path: Path) -> Path:
     cache = tmp_path / "cache"
     shutil.copytree(warm.cache, cache, symlinks=True)
@@ -217,15 +199,7 @@ def damaged_copy(warm: Warm, kind: str, damage: str, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_is_mended(
-    kind: str,
-    damage: str,
-    warm: Warm,
-    tmp_path: Path,
-    needs_a_store_that_removes_anything: bool,
-) -> None:
-    if damage in ODD and not needs_a_store_that_removes_anything:
-        pytest.skip("the store can't remove it")
+def test_damage_is_mended(kind: str, damage: str, warm: Warm, tmp_path: Path) -> None:
     cache = damaged_copy(warm, kind, damage, tmp_path)
     reader = Reader(warm.site, warm.server.url, cache)
     for name in COMMANDS:
@@ -246,16 +220,8 @@ def _comparable(out: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_without_a_network(
-    kind: str,
-    damage: str,
-    warm: Warm,
-    tmp_path: Path,
-    needs_a_store_that_removes_anything: bool,
-) -> None:
+def test_damage_without_a_network(kind: str, damage: str, warm: Warm, tmp_path: Path) -> None:
     """Right, or one line for each path: with what is damaged, and why it can't be had again."""
-    if damage in ODD and not needs_a_store_that_removes_anything:
-        pytest.skip("the store can't remove it")
     cache = damaged_copy(warm, kind, damage, tmp_path)
     with serve.Server(warm.site.storage) as gone:
         url = gone.url
@@ -280,11 +246,7 @@ def test_damage_without_a_network(
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_run_mends_damage(
-    damage: str, warm: Warm, tmp_path: Path, needs_a_store_that_removes_anything: bool
-) -> None:
-    if damage in ODD and not needs_a_store_that_removes_anything:
-        pytest.skip("the store can't remove it")
+def test_a_run_mends_damage(damage: str, warm: Warm, tmp_path: Path) -> None:
     cache = damaged_copy(warm, "all objects", damage, tmp_path)
     for kind in ("manifest", "trust record"):
         for file in KINDS[kind](cache):

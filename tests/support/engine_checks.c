@@ -15,17 +15,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "engine/mapping_pool.h"
 #include "engine/worker.h"
 
 #define MARK 1000
-#define CHECK(condition)                                                                           \
-    do                                                                                             \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    while (0)
 
 /* What the engine did, a letter each; what the decision core and the hook were asked, too. */
 static char did[512];

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "engine/engine_memory.h"
 
 #define WORKERS 6u
@@ -26,13 +27,6 @@
 #define CALLS 4000000u
 #define SECONDS_OF_KILLS 20 /* at most: where much else runs, fewer are killed */
 #define SECONDS 80
-#define CHECK(condition)                                                                           \
-    do                                                                                             \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    while (0)
 
 /* What the kernel would know, and what was seen. */
 struct world {
