@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 from pathlib import Path
 
@@ -44,21 +45,23 @@ class Limits(Fault):
             options.append(f"--{name}={value}:{'' if chance.random() < 0.3 else value}")
         prefix = ["prlimit", *options, "--"]
         world = self.setting.world
+        what = f"{' '.join(options)}, {'cold' if is_cold else 'warm'}"
+        bounded = ["timeout", "--signal=KILL", str(outcome.HANG_SECONDS), *prefix]
         native = subprocess.run(
-            [*prefix, *self.setting.command()[:-2], str(world.source)],
+            [*bounded, *self.setting.command()[:-2], str(world.source)],
             env=world.environment(),
             capture_output=True,
             text=True,
             check=False,
-            timeout=outcome.HANG_SECONDS,
             **world.user.options(),
         )
+        if native.returncode == -signal.SIGKILL:
+            return what, Outcome("right", "natively it hangs")
+        status = native.returncode if native.returncode <= 128 else 128 - native.returncode
         ended = self.setting.run(cache, prefix=prefix)
-        found = outcome.judge(ended, native.stdout, native.returncode)
+        found = outcome.judge(ended, native.stdout, status)
         if found.kind == "traceback" and ended.err.count("Traceback") <= native.stderr.count(
             "Traceback"
         ):
-            found = Outcome("right" if ended.status == native.returncode else "clean", "natively")
-        return f"{' '.join(options)}, {'cold' if is_cold else 'warm'}", self.then_healed(
-            found, cache
-        )
+            found = Outcome("right" if ended.status == status else "clean", "natively")
+        return what, self.then_healed(found, cache)
