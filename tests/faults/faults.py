@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from support.runs import PYPARROT, World
 
@@ -56,9 +56,10 @@ class Setting(NamedTuple):
         prefix: Sequence[str] = (),
         url: str | None = None,
         rounds: int = 1,
+        progress: Callable[[], int] = lambda: 0,
         **options: Any,
     ) -> outcome.Ended:
-        """A run of the job; *prefix* are words before pyparrot's."""
+        """A run of the job; *prefix* are words before pyparrot's. See `outcome.run`."""
         world = self.world if url is None else self.world._replace(url=url)
         # The directory's name is in every process's command line: it tells what belongs to a run.
         pyparrot = world.prefix(cache=cache)[len(PYPARROT) :]
@@ -68,6 +69,7 @@ class Setting(NamedTuple):
             return outcome.run(
                 words,
                 str(cache),
+                progress,
                 cwd=cwd,
                 env=world.environment(),
                 **world.user.options(),

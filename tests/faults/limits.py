@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from faults import outcome
@@ -44,17 +45,8 @@ class Limits(Fault):
             value = int(least + (most - least) * chance.random() ** 3)
             options.append(f"--{name}={value}:{'' if chance.random() < 0.3 else value}")
         prefix = ["prlimit", *options, "--"]
-        world = self.setting.world
         what = f"{' '.join(options)}, {'cold' if is_cold else 'warm'}"
-        bounded = ["timeout", "--signal=KILL", str(outcome.HANG_SECONDS), *prefix]
-        native = subprocess.run(
-            [*bounded, *self.setting.command()[:-2], str(world.source)],
-            env=world.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            **world.user.options(),
-        )
+        native = self._run_natively(prefix)
         if native.returncode == -signal.SIGKILL:
             return what, Outcome("right", "natively it hangs")
         status = native.returncode if native.returncode <= 128 else 128 - native.returncode
@@ -64,4 +56,22 @@ class Limits(Fault):
             "Traceback"
         ):
             found = Outcome("right" if ended.status == status else "clean", "natively")
+        if (
+            found.kind == "wrong"
+            and "nproc" in what
+            and self._run_natively(prefix).stdout != native.stdout
+        ):
+            found = Outcome("right", "other processes of the user's count, too")
         return what, self.then_healed(found, cache)
+
+    def _run_natively(self, prefix: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        world = self.setting.world
+        bounded = ["timeout", "--signal=KILL", str(outcome.HANG_SECONDS), *prefix]
+        return subprocess.run(
+            [*bounded, *self.setting.command()[:-2], str(world.source)],
+            env=world.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            **world.user.options(),
+        )

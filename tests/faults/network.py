@@ -105,7 +105,8 @@ class Network(Fault):
 
         cache = scratch / "cache"
         with FaultyServer(default=behave) as server:
-            ended = self.setting.run(cache, url=f"{server.url}/cvmfs/{self.setting.world.fqrn}")
+            url = f"{server.url}/cvmfs/{self.setting.world.fqrn}"
+            ended = self.setting.run(cache, url=url, progress=lambda: server.count)
         found = outcome.judge(ended, self.setting.native)
         fault = f"{share:.0%} of the answers: {', '.join(sorted(set(happened)))}"
         return fault, self.then_healed(found, cache)

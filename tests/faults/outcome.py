@@ -3,7 +3,7 @@
 The kinds, the worst first:
 
 ``traceback``  something of pyparrot's says it in the words of Python or of the C library
-``hang``       it had to be ended, since nothing more came of it
+``hang``       it had to be ended, since nothing more came of it, nor a request to the server
 ``left``       a process was left behind
 ``wrong``      a step gave something else than natively, or failed without a line that says why
 ``unhealed``   it was right or clean, but the next run, without a fault, was not right
@@ -57,13 +57,15 @@ class Ended(NamedTuple):
     left: Mapping[int, str]
 
 
-def run(words: Sequence[str], mark: str, **options: Any) -> Ended:
+def run(
+    words: Sequence[str], mark: str, progress: Callable[[], int] = lambda: 0, **options: Any
+) -> Ended:
     """Run a command, all of whose processes have *mark* in their command lines.
 
-    It has to say something every now and then, or it is ended.
+    It has to say something every now and then, or *progress* to grow, or it is ended.
     """
     with started(words, **options) as process:
-        status, (out, err) = _read(process)
+        status, (out, err) = _read(process, progress)
         if status is None:
             end_all(mark)
             process.kill()
@@ -73,18 +75,22 @@ def run(words: Sequence[str], mark: str, **options: Any) -> Ended:
     return Ended(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), left)
 
 
-def _read(process: subprocess.Popen[bytes]) -> tuple[int | None, list[bytes]]:
+def _read(
+    process: subprocess.Popen[bytes], progress: Callable[[], int]
+) -> tuple[int | None, list[bytes]]:
     """The exit status, None if nothing more has come, and what was written."""
     assert process.stdout
     assert process.stderr
     written = [b"", b""]
+    before = progress()
     with selectors.DefaultSelector() as selector:
         for place, stream in enumerate((process.stdout, process.stderr)):
             selector.register(stream, selectors.EVENT_READ, place)
         while selector.get_map():
             ready = selector.select(HANG_SECONDS)
-            if not ready:
+            if not ready and progress() == before:
                 return None, written
+            before = progress()
             for key, _ in ready:
                 content = os.read(key.fd, 65536)
                 written[key.data] += content
