@@ -554,6 +554,7 @@ class _Lib:
     pp_index_root: Callable[[PpIndex], PpRecord]
     pp_index_touched: Callable[[PpIndex, _Integers, int, _Integers], PpRecord]
     pp_is_look_up: Callable[[int], int]
+    pp_is_name: Callable[[_Text, int], int]
     pp_is_trapped: Callable[[int], int]
     pp_mount_at: Callable[[PpMounts, int], PpMount]
     pp_mount_by_offset: Callable[[PpMounts, int], PpMount]

@@ -225,6 +225,19 @@ static inline size_t pp_record_size(const struct pp_record *record)
     return (sizeof *record + text + 7) & ~(size_t)7;
 }
 
+/* Whether this may be the name of an entry: the kernel lists no other, and a program that goes
+ * through a tree would not come to an end. */
+static inline int pp_is_name(const char *name, size_t length)
+{
+    if (length == 0 || length > PP_NAME_MAX ||
+        (name[0] == '.' && (length == 1 || (length == 2 && name[1] == '.'))))
+        return 0;
+    for (size_t i = 0; i < length; i++)
+        if (!name[i] || name[i] == '/')
+            return 0;
+    return 1;
+}
+
 /* The record at an offset of the file's own; NULL if there can't be one. */
 static inline const struct pp_record *pp_index_record(const struct pp_index *index, uint64_t offset)
 {

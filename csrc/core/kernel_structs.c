@@ -192,6 +192,8 @@ int64_t pp_list(const struct pp_found *found, uint64_t parent_inode, enum pp_dir
         const int64_t next =
             2 + (int64_t)(pp_index_offset(found->index, child) - directory->first_child) +
             pp_record_units(child);
+        if (!pp_is_name(child->text, child->name_length))
+            return written ? (int64_t)written : -EIO;
         if (!(child->flags & PP_HIDDEN)) {
             const size_t size = put_entry(output + written, capacity - written, form, child->inode,
                                           next, child->mode, child->text, child->name_length);

@@ -135,13 +135,6 @@ static enum pp_build_error place_texts(struct pp_builder *builder, size_t *bad_r
     return PP_BUILD_OK;
 }
 
-static int is_bad_name(const char *name, size_t length)
-{
-    return length == 0 || length > PP_NAME_MAX || memchr(name, '/', length) ||
-           memchr(name, 0, length) || (length == 1 && name[0] == '.') ||
-           (length == 2 && name[0] == '.' && name[1] == '.');
-}
-
 static int has_type(uint32_t mode)
 {
     return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISCHR(mode) || S_ISBLK(mode) ||
@@ -158,7 +151,7 @@ static enum pp_build_error check_row(const struct pp_builder *builder, const str
 {
     const char *name = name_of(builder, row);
 
-    if (!is_root && is_bad_name(name, row->name_length))
+    if (!is_root && !pp_is_name(name, row->name_length))
         return PP_BUILD_NAME;
     if (row->target_length > PP_TARGET_MAX ||
         memchr(name + row->name_length, 0, row->target_length))

@@ -271,6 +271,8 @@ class Index:
         for _ in range(record.children):
             if child == ffi.NULL:
                 raise BadIndexError("a damaged index: a directory ends early")
+            if not lib.pp_is_name(child.text, child.name_length):
+                raise BadIndexError("a damaged index: a bad name")
             if not child.flags & lib.PP_HIDDEN:
                 yield self.node(child)
             child = lib.pp_index_next(self.pointer, child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ def lengthy() -> Iterator[World]:
             directory = tree / f"{number % 20}"
             directory.mkdir(exist_ok=True)
             (directory / f"{number}").write_text(f"{number % 97}\n")
+
+        (tree / "odd" / "long").mkdir(parents=True)
 
     with world(FQRN, fill) as made:
         yield made
@@ -139,3 +142,24 @@ def test_opens_and_processes(lengthy: World) -> None:
     assert last.kilobytes < first.kilobytes + 8000
     assert last.descriptors <= first.descriptors + 4
     assert last.threads < 24  # while many files were fetched there were more
+
+
+@pytest.mark.parametrize("name", [b"\0ong", b"l/ng", b".\0ng"])
+def test_a_damaged_index_leads_into_no_circle(lengthy: World, name: bytes) -> None:
+    """With a name that there can't be, a program may go down into a directory for ever."""
+    cache = lengthy.work() / "cache"
+    words = ["--cache", str(cache)]
+    assert lengthy.run("ls", "@@/odd", options=words) == (0, "long\n", "")
+    changed = 0
+    for index in (cache / "objects").glob("??/*C.*"):
+        content, status = index.read_bytes(), index.stat()
+        if b"long\0" in content:
+            index.chmod(0o600)
+            index.write_bytes(content.replace(b"long\0", name + b"\0"))
+            os.utime(index, ns=(status.st_atime_ns, status.st_mtime_ns))
+            index.chmod(status.st_mode & 0o777)
+            changed += 1
+    assert changed == 1
+    ran = lengthy.run("find", "@@/odd", options=words)
+    assert ran.status == 1
+    assert "Input/output error" in ran.err
