@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "task/descriptors.h"
 #include "task/proc.h"
 
 #define YIELDS 1000
@@ -146,7 +147,7 @@ int pp_run_traced(const struct pp_tracer *tracer, struct pp_handover *call, int 
         pp_tracer_let_run(tracer, call);
         return 0;
     }
-    const int descriptor = open(file, O_RDONLY | O_CLOEXEC);
+    const int descriptor = PP_DESCRIPTOR(open(file, O_RDONLY | O_CLOEXEC));
     if (descriptor < 0)
         return -errno;
     const int given = pp_proc_may_read(call->task, descriptor)

@@ -17,6 +17,7 @@
 #include "core/file_types.h"
 #include "core/view.h"
 #include "shim/touch.h"
+#include "task/descriptors.h"
 
 #define MADE_MAX 100   /* views that are made for one call */
 #define IDLE_AT_MOST 8 /* workers that wait for a call */
@@ -151,7 +152,8 @@ static enum pp_event_kind open_view(struct pp_worker *worker)
 
     /* What was damaged in the cache may be a FIFO now: no open waits here. The task gets the flags
      * that it has given. */
-    const int view = open(call->file, call->open_flags | O_CLOEXEC | O_NONBLOCK | PP_UNANSWERED);
+    const int view =
+        PP_DESCRIPTOR(open(call->file, call->open_flags | O_CLOEXEC | O_NONBLOCK | PP_UNANSWERED));
     if (view < 0) {
         const int error = errno;
         if (is_about_view(error) || !is_intact_at(worker, call->file))

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "task/descriptors.h"
+
 #define PATH_SIZE 64
 
 static const char *path_of(char path[PATH_SIZE], pid_t task, const char *name)
@@ -20,7 +22,7 @@ static const char *path_of(char path[PATH_SIZE], pid_t task, const char *name)
 int pp_proc_open(pid_t task, const char *name, int flags)
 {
     char path[PATH_SIZE];
-    return open(path_of(path, task, name), flags | O_CLOEXEC);
+    return PP_DESCRIPTOR(open(path_of(path, task, name), flags | O_CLOEXEC));
 }
 
 void pp_proc_read(pid_t task, const char *name, char *text, size_t capacity)

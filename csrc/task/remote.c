@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "task/descriptors.h"
 #include "task/known_images.h"
 #include "task/memory.h"
 #include "task/proc.h"
@@ -114,10 +115,11 @@ int pp_remote_open(struct pp_remote_task *task, const char *path, uint64_t flags
     struct open_how in_root = how;
     if (root >= 0)
         in_root.resolve |= RESOLVE_IN_ROOT;
-    const long descriptor = syscall(SYS_openat2, root, path, &in_root, sizeof in_root);
+    const int descriptor =
+        PP_DESCRIPTOR(syscall(SYS_openat2, root, path, &in_root, sizeof in_root));
     const int error = errno;
     close_root(root);
-    return descriptor < 0 ? -error : (int)descriptor;
+    return descriptor < 0 ? -error : descriptor;
 }
 
 int pp_remote_open_file(struct pp_remote_task *task, const char *path)
@@ -131,7 +133,7 @@ int pp_remote_open_file(struct pp_remote_task *task, const char *path)
         return found;
     if (fstat(found, &status) == 0 && S_ISREG(status.st_mode)) {
         snprintf(link, sizeof link, "/proc/self/fd/%d", found);
-        descriptor = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        descriptor = PP_DESCRIPTOR(open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
         if (descriptor < 0)
             descriptor = -errno;
     }
@@ -172,7 +174,7 @@ static int open_file(struct pp_task *task, const char *path, uint32_t how, int f
         flags |= O_NOFOLLOW;
     if (how & PP_INSPECT_REAL)
         return pp_remote_open(remote(task), path, (uint64_t)flags, 0);
-    const int descriptor = open(path, flags | O_CLOEXEC);
+    const int descriptor = PP_DESCRIPTOR(open(path, flags | O_CLOEXEC));
     return descriptor < 0 ? -errno : descriptor;
 }
 
@@ -249,12 +251,12 @@ static int64_t inspect(struct pp_task *task, const char *path, uint32_t how, str
 
 int pp_remote_borrow(pid_t task, int descriptor)
 {
-    int process = (int)syscall(SYS_pidfd_open, task, 0);
+    int process = PP_DESCRIPTOR(syscall(SYS_pidfd_open, task, 0));
     if (process < 0) /* a thread that is not the first of its process */
-        process = (int)syscall(SYS_pidfd_open, process_of(task), 0);
+        process = PP_DESCRIPTOR(syscall(SYS_pidfd_open, process_of(task), 0));
     if (process < 0)
         return -errno;
-    const int borrowed = (int)syscall(SYS_pidfd_getfd, process, descriptor, 0);
+    const int borrowed = PP_DESCRIPTOR(syscall(SYS_pidfd_getfd, process, descriptor, 0));
     const int error = errno;
     close(process);
     return borrowed < 0 ? -error : borrowed;

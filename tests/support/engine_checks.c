@@ -291,8 +291,10 @@ static void check_needs(void)
     CHECK(asked > 0 && asked < 200 && returned == -EIO);
 }
 
-/* In place of open(): another worker makes the view that this one does not find. */
+/* In place of open(): another worker makes the view that this one does not find, or others have
+ * used up the descriptors. */
 static const char *content_of_next_view;
+static int refusals;
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, mode_t mode);
 
@@ -300,6 +302,11 @@ int __wrap_open(const char *path, int flags, mode_t mode)
 {
     const char *content = content_of_next_view;
 
+    if (refusals > 0) {
+        refusals--;
+        errno = EMFILE;
+        return -1;
+    }
     if (!content)
         return __real_open(path, flags, mode);
     content_of_next_view = NULL;
@@ -317,6 +324,19 @@ static void check_races(void)
     CHECK(serve() == PP_EVENT_NEED && worker->event.need == PP_NEEDS_VIEW);
     CHECK(serve() == PP_EVENT_END);
     CHECK(strcmp(did, "ddf") == 0 && worker->slot->counters.opened == 1);
+
+    start("descriptors that others give back are waited for", 1);
+    actions[0] = PP_OPEN;
+    refusals = 3;
+    CHECK(serve() == PP_EVENT_END);
+    CHECK(strcmp(did, "df") == 0 && refusals == 0);
+
+    start("a program is not told that our descriptors are used up", 1);
+    actions[0] = PP_OPEN;
+    refusals = 100000;
+    CHECK(serve() == PP_EVENT_END);
+    CHECK(strcmp(did, "dv") == 0 && returned == -EIO);
+    refusals = 0;
 }
 
 static void check_hooks(void)
