@@ -49,12 +49,14 @@ class UsageRecorder:
         counting = mount.tree if isinstance(mount.tree, CountsUse) else None
         for start, _, index in catalogs:
             for touch in self._usage.touches(start, index):
-                node = index.node(touch.record)
-                if counting is not None and touch.is_opened and stat.S_ISREG(node.mode):
-                    counting.use(node)
                 if self._touched is not None:
                     path = mount.path + index.path_of(touch.record)
                     self._used[path] = min(touch.order, self._used.get(path, touch.order))
+                if counting is not None and touch.is_opened:
+                    with contextlib.suppress(BadIndexError):  # nobody can tell what was used
+                        node = index.node(touch.record)
+                        if stat.S_ISREG(node.mode):
+                            counting.use(node)
 
     def _order(self, path: bytes) -> tuple[int, bytes]:
         return self._used[path], path

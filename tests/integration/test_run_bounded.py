@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import pytest
 from support.runs import EVERYTHING, World, started, world
+
+from pyparrot.core import ffi
 
 pytestmark = pytest.mark.usefixtures("shim")
 
@@ -150,16 +152,40 @@ def test_a_damaged_index_leads_into_no_circle(lengthy: World, name: bytes) -> No
     cache = lengthy.work() / "cache"
     words = ["--cache", str(cache)]
     assert lengthy.run("ls", "@@/odd", options=words) == (0, "long\n", "")
+    change_index(cache, lambda content: content.replace(b"long\0", name + b"\0"))
+    ran = lengthy.run("find", "@@/odd", options=words)
+    assert ran.status == 1
+    assert "Input/output error" in ran.err
+
+
+@pytest.mark.parametrize("where", ["extra", "handle_size"])
+def test_a_damaged_index_is_an_error_even_at_the_end(lengthy: World, where: str) -> None:
+    """What was used is written down when a run ends, by what the index says."""
+    cache = lengthy.work() / "cache"
+    words = ["--cache", str(cache)]
+    assert lengthy.run("cat", "@@/5/5", options=words) == (0, "5\n", "")
+    size = ffi.sizeof("struct pp_record")
+
+    def spoil(content: bytes) -> bytes:
+        record = content.rindex(bytes(6) + b"5\0") + 6 - size  # behind its padding
+        at = record + ffi.offsetof("struct pp_record", where)
+        return content[:at] + b"\xff\xff\xff\x0f" + content[at + 4 :]
+
+    change_index(cache, spoil)
+    ran = lengthy.run("cat", "@@/5/5", options=words)
+    assert "Traceback" not in ran.err
+    assert ran.status == 0 or "Input/output error" in ran.err
+
+
+def change_index(cache: Path, change: Callable[[bytes], bytes]) -> None:
+    """As a disk does that goes bad: the time of modification stays."""
     changed = 0
     for index in (cache / "objects").glob("??/*C.*"):
         content, status = index.read_bytes(), index.stat()
         if b"long\0" in content:
             index.chmod(0o600)
-            index.write_bytes(content.replace(b"long\0", name + b"\0"))
+            index.write_bytes(change(content))
             os.utime(index, ns=(status.st_atime_ns, status.st_mtime_ns))
             index.chmod(status.st_mode & 0o777)
             changed += 1
     assert changed == 1
-    ran = lengthy.run("find", "@@/odd", options=words)
-    assert ran.status == 1
-    assert "Input/output error" in ran.err
