@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ pytest_plugins = ["support.publishing", "support.random_trees"]
 
 # Users have output buffered, and what is left in a buffer at the end is a case of its own.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+# A job in the background of a script is started with it ignored, and tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a machine that has other things to do.
 settings.register_profile("without-deadline", deadline=None)

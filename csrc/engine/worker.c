@@ -137,12 +137,11 @@ static enum pp_event_kind give_view(struct pp_worker *worker)
     return PP_EVENT_NONE;
 }
 
-/* Whether the open of a view may have failed for what lies there: it is looked at again. What is
- * intact now may have come since, by another worker or another run. */
+/* Whether the open of a view has failed for what lay there, though it is intact now: that may have
+ * come since, by another worker or another run. (ENXIO is what an intact FIFO gives.) */
 static int is_about_view(int error)
 {
-    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EACCES ||
-           error == ENXIO;
+    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EACCES;
 }
 
 static enum pp_event_kind open_view(struct pp_worker *worker)
