@@ -38,7 +38,7 @@ def mark_complete(file: str | bytes, mark: int = MARK) -> None:
 def mark_with_checksum(file: str | bytes, mark: int = MARK) -> None:
     """As `mark_complete`, with the checksum of what is in *file*."""
     os.chmod(file, 0o500)  # or we might not be able to read it ourselves
-    mark_complete(file, mark + _nanoseconds(file))
+    mark_complete(file, mark + content_checksum(file))
 
 
 def is_intact(status: os.stat_result, size: int | None = None, mark: int = MARK) -> bool:
@@ -63,7 +63,7 @@ def has_checksum(status: os.stat_result) -> bool:
 
 def is_what_was_marked(file: str | bytes, status: os.stat_result) -> bool:
     """Whether the content of *file* has the checksum that is in its mark."""
-    return _nanoseconds(file) == status.st_mtime_ns % SECOND
+    return content_checksum(file) == status.st_mtime_ns % SECOND
 
 
 def _is_ours(status: os.stat_result) -> bool:
@@ -73,7 +73,8 @@ def _is_ours(status: os.stat_result) -> bool:
     )
 
 
-def _nanoseconds(file: str | bytes) -> int:
+def content_checksum(file: str | bytes) -> int:
+    """The checksum of what is in *file*, as it stands in a mark: a number of nanoseconds."""
     import zlib  # most runs make no such file
 
     crc = 0

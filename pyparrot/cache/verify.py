@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from typing import Callable, NamedTuple, Optional
 
 from pyparrot.cache import owned, stale_views
-from pyparrot.cache.intact import has_checksum, is_intact, is_marked, is_what_was_marked
+from pyparrot.cache.intact import (
+    SECOND,
+    content_checksum,
+    has_checksum,
+    is_intact,
+    is_marked,
+    is_what_was_marked,
+)
 from pyparrot.cache.names import Kind, ObjectName, checksum
 from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
@@ -101,6 +108,7 @@ class _Verification:
         self._corrupt: list[ObjectName] = []
         self._doubtful: list[ObjectName] = []
         self._faults: list[Fault] = []
+        self._corrupt_content: set[int] = set()  # checksums: views may be copies of that
 
     def run(self) -> Findings:
         store = self._store
@@ -162,6 +170,8 @@ class _Verification:
                     gone.append(name)
                     self._corrupt.append(name)
                     self._faults.append(Fault(path, "corrupt"))
+                    with contextlib.suppress(OSError):
+                        self._corrupt_content.add(content_checksum(path))
             self._progress.advance()
         store.discard(*gone)
 
@@ -201,6 +211,8 @@ class _Verification:
                 owned.remove(path)
             elif not is_what_was_marked(path, status):
                 self._remove(path, "corrupt")
+            elif status.st_mtime_ns % SECOND in self._corrupt_content:
+                self._remove(path, "a copy of what is corrupt")
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -204,6 +204,21 @@ def test_views_with_content_of_their_own(
     assert check(store) == []
 
 
+def test_a_view_that_was_copied_from_a_corrupt_object_goes(
+    store: ObjectStore, copied: dict[str, Path]
+) -> None:
+    """Its checksum is that of the corrupt content."""
+    (body,) = (store.path(name) for name, status in store.files() if status.st_nlink == 2)
+    rewrite(copied["link"], b"CONTENT\n" * 1000, keep_time=True)
+    late = copied["link"].with_name("late")
+    views.make(store, os.fsencode(late), 0o100644, b"", lambda: body)
+    assert late.stat().st_nlink == 1
+    found = dict(check(store))
+    assert sorted(found.values()) == ["a copy of what is corrupt", "corrupt"]
+    assert not late.exists()
+    assert copied["copy"].exists()
+
+
 def test_a_view_that_is_a_link_goes_with_its_object(
     store: ObjectStore, copied: dict[str, Path]
 ) -> None:
