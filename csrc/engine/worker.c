@@ -20,6 +20,7 @@
 #include "task/descriptors.h"
 
 #define MADE_MAX 100   /* views that are made for one call */
+#define ASKED_MAX 8192 /* of all needs of one call: a path has no more components */
 #define IDLE_AT_MOST 8 /* workers that wait for a call */
 
 static int is_waiting(struct pp_remote_task *task)
@@ -95,7 +96,8 @@ void pp_worker_tell(struct pp_worker *worker, const struct pp_event *event)
 static enum pp_event_kind need(struct pp_worker *worker, enum pp_need what)
 {
     worker->slot->counters.asked++;
-    if ((what == PP_NEEDS_VIEW || what == PP_NEEDS_PROGRAM) && ++worker->made > MADE_MAX) {
+    if (++worker->asked > ASKED_MAX ||
+        ((what == PP_NEEDS_VIEW || what == PP_NEEDS_PROGRAM) && ++worker->made > MADE_MAX)) {
         pp_worker_return(worker, -EIO); /* it is gone or spoilt as soon as it is there */
         return PP_EVENT_NONE;
     }
@@ -260,7 +262,7 @@ void pp_worker_received(struct pp_worker *worker, pid_t task, int number, uint64
     worker->instruction = instruction;
     worker->call.number = number;
     worker->call.attribute_fetched = 0;
-    worker->made = 0;
+    worker->made = worker->asked = 0;
     worker->slot->counters.calls++;
     worker->stage = PP_STAGE_RECEIVED;
     take_notice(worker);

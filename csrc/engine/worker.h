@@ -24,7 +24,7 @@ struct pp_worker {
     struct pp_engine *engine;
     enum pp_stage stage;
     int view;             /* open here, for PP_STAGE_GIVE */
-    int made;             /* views that were asked for since the call came in */
+    int asked, made;      /* needs, and views among them, since the call came in */
     uint64_t instruction; /* the address behind the call's instruction */
     struct pp_event event;
     struct pp_worker_slot *slot; /* what outlives this process of it */

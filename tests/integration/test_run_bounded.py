@@ -31,6 +31,10 @@ def lengthy() -> Iterator[World]:
             (directory / f"{number}").write_text(f"{number % 97}\n")
 
         (tree / "odd" / "long").mkdir(parents=True)
+        nested = tree / "nested"
+        nested.mkdir()
+        (nested / ".cvmfscatalog").touch()
+        (nested / "inner").write_text("inside\n")
 
     with world(FQRN, fill) as made:
         yield made
@@ -177,12 +181,28 @@ def test_a_damaged_index_is_an_error_even_at_the_end(lengthy: World, where: str)
     assert ran.status == 0 or "Input/output error" in ran.err
 
 
-def change_index(cache: Path, change: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize("name", ["odd/long", "nested/inner"])
+def test_an_index_that_says_to_be_of_another_place_is_made_anew(lengthy: World, name: str) -> None:
+    """It would not be found where it is wanted, and be wanted for ever."""
+    cache = lengthy.work() / "cache"
+    words = ["--cache", str(cache)]
+    right = lengthy.run("ls", "-l", f"@@/{name}", options=words)
+    assert right.status == 0
+    at = ffi.offsetof("struct pp_index_header", "root_hash")
+    change_index(
+        cache,
+        lambda content: content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :],
+        holds=f"{Path(name).name}\0".encode(),
+    )
+    assert lengthy.run("ls", "-l", f"@@/{name}", options=words) == right
+
+
+def change_index(cache: Path, change: Callable[[bytes], bytes], holds: bytes = b"long\0") -> None:
     """As a disk does that goes bad: the time of modification stays."""
     changed = 0
     for index in (cache / "objects").glob("??/*C.*"):
         content, status = index.read_bytes(), index.stat()
-        if b"long\0" in content:
+        if holds in content:
             index.chmod(0o600)
             index.write_bytes(change(content))
             os.utime(index, ns=(status.st_atime_ns, status.st_mtime_ns))

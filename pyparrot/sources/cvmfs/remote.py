@@ -149,18 +149,21 @@ class RemoteRepository(Tree):
         def make() -> Index:
             with self.store.alone(key):
                 # Others may have made it meanwhile.
-                return self._find_index(key, path) or self._build(
+                return self._find_index(key, root_hash, path) or self._build(
                     key, name, root_hash, path, stated
                 )
 
-        return self._find_index(key, path) or self._flights.run(key, make)
+        return self._find_index(key, root_hash, path) or self._flights.run(key, make)
 
-    def _find_index(self, key: ObjectName, path: bytes) -> Index | None:
+    def _find_index(self, key: ObjectName, root_hash: int, path: bytes) -> Index | None:
         found = self.store.find(key)
         if found is None:
             return None
         try:
-            return Index(found, path)
+            index = Index(found, path)
+            if index.root_hash == root_hash:
+                return index
+            # Damaged. It would not be found where it is wanted, and be wanted again and again.
         except (BadIndexError, OSError) as error:
             if not is_damage(error):
                 raise
