@@ -544,6 +544,7 @@ class _Lib:
     pp_find: Callable[[PpSnapshot, PpFound, _Text, int, PpFound], int]
     pp_find_root: Callable[[PpSnapshot, PpFound], None]
     pp_has_fine_times: Callable[[int], int]
+    pp_has_zero: Callable[[int], int]
     pp_index_attributes: Callable[[PpIndex, PpRecord], PpAttributes]
     pp_index_extra: Callable[[PpIndex, PpRecord, _Integers], Pointer[int]]
     pp_index_handle: Callable[[PpIndex, _Integers], Pointer[int]]

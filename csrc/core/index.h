@@ -225,6 +225,12 @@ static inline size_t pp_record_size(const struct pp_record *record)
     return (sizeof *record + text + 7) & ~(size_t)7;
 }
 
+/* Whether one of the eight bytes of a word is 0. */
+static inline int pp_has_zero(uint64_t word)
+{
+    return ((word - UINT64_C(0x0101010101010101)) & ~word & UINT64_C(0x8080808080808080)) != 0;
+}
+
 /* Whether this may be the name of an entry: the kernel lists no other, and a program that goes
  * through a tree would not come to an end. */
 static inline int pp_is_name(const char *name, size_t length)
@@ -232,7 +238,13 @@ static inline int pp_is_name(const char *name, size_t length)
     if (length == 0 || length > PP_NAME_MAX ||
         (name[0] == '.' && (length == 1 || (length == 2 && name[1] == '.'))))
         return 0;
-    for (size_t i = 0; i < length; i++)
+    size_t i = 0;
+    for (; i + 8 <= length; i += 8) {
+        const uint64_t word = pp_load(name + i, 8);
+        if (pp_has_zero(word) || pp_has_zero(word ^ UINT64_C(0x2f2f2f2f2f2f2f2f))) /* slashes */
+            return 0;
+    }
+    for (; i < length; i++)
         if (!name[i] || name[i] == '/')
             return 0;
     return 1;
