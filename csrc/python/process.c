@@ -1,5 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later
- */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "python/process.h"
 
 #include <errno.h>

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NANOSECONDS INT64_C(1000000000)
+
 struct pp_witness *pp_witness_new(void)
 {
     struct pp_witness *witness =
@@ -31,7 +33,7 @@ void pp_witness_signals(struct pp_witness *witness)
             continue;
         clock_gettime(CLOCK_MONOTONIC, &now);
         witness->ring[witness->count % PP_WITNESSED] =
-            (struct pp_witnessed){(double)now.tv_sec + (double)now.tv_nsec * 1e-9, number};
+            (struct pp_witnessed){now.tv_sec * NANOSECONDS + now.tv_nsec, number};
         __atomic_store_n(&witness->count, witness->count + 1, __ATOMIC_RELEASE);
     }
 }

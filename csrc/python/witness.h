@@ -13,7 +13,7 @@
 #define PP_WITNESSED 256
 
 struct pp_witnessed {
-    double time; /* seconds, of CLOCK_MONOTONIC */
+    int64_t time; /* nanoseconds, of CLOCK_MONOTONIC */
     int number;
 };
 

@@ -75,10 +75,15 @@ def _is_ours(status: os.stat_result) -> bool:
 
 def content_checksum(file: str | bytes) -> int:
     """The checksum of what is in *file*, as it stands in a mark: a number of nanoseconds."""
+    return crc_of(file) % SECOND
+
+
+def crc_of(file: str | bytes) -> int:
+    """The CRC-32 of what is in *file*."""
     import zlib  # most runs make no such file
 
     crc = 0
     with open(file, "rb") as stream:
         while piece := stream.read(_PIECE):
             crc = zlib.crc32(piece, crc)
-    return crc % SECOND
+    return crc

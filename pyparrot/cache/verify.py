@@ -21,6 +21,7 @@ from pyparrot.cache import owned, stale_views
 from pyparrot.cache.intact import (
     SECOND,
     content_checksum,
+    crc_of,
     has_checksum,
     is_intact,
     is_marked,
@@ -31,8 +32,6 @@ from pyparrot.cache.store import ObjectStore
 from pyparrot.errors import PyparrotError
 from pyparrot.parallel import in_parallel
 from pyparrot.progress import Progress
-
-_PIECE = 1 << 20
 
 Check = Callable[[ObjectName], Optional[bool]]
 """Whether an object is right; None if nothing vouches for it. `FileNotFoundError` if it is gone."""
@@ -74,14 +73,8 @@ class Findings(NamedTuple):
 
 def _checksums(store: ObjectStore) -> Check:
     def check(name: ObjectName) -> bool:
-        import zlib
-
         assert name.parts is not None
-        crc = 0
-        with open(store.path(name), "rb") as file:
-            while piece := file.read(_PIECE):
-                crc = zlib.crc32(piece, crc)
-        return name.parts.fields[-1] == checksum(crc)
+        return name.parts.fields[-1] == checksum(crc_of(store.path(name)))
 
     return check
 

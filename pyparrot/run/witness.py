@@ -69,7 +69,7 @@ class Reader:
         count = self._witness.count
         for turn in range(max(self._read, count - lib.PP_WITNESSED), count):
             entry = self._witness.ring[turn % lib.PP_WITNESSED]
-            self._seen.append((entry.time, entry.number))
+            self._seen.append((entry.time * 1e-9, entry.number))
         self._read = count
         while self._seen and self._seen[0][0] < forget:
             self._seen.popleft()

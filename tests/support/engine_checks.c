@@ -289,6 +289,13 @@ static void check_needs(void)
     while (asked < 200 && serve() == PP_EVENT_NEED)
         asked++;
     CHECK(asked > 0 && asked < 200 && returned == -EIO);
+
+    call = start("a catalog that is never found ends in an error", 1);
+    actions[0] = PP_ASK;
+    call->asking->need = PP_NEEDS_CATALOG;
+    for (asked = 0; asked < 100000 && serve() == PP_EVENT_NEED; asked++)
+        decided = did[0] = 0;
+    CHECK(asked >= (int)PP_PATH_MAX / 2 && asked < 100000 && returned == -EIO);
 }
 
 /* In place of open(): another worker makes the view that this one does not find, or others have
